@@ -1,0 +1,113 @@
+"""What an aggregator is: UpdateMatrix -> step, with settings, diagnostics and explicit state."""
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from fedsim.errors import ConfigError, FedsimWarning
+from fedsim.registry import Component, Registry
+from fedsim.round_context import RoundContext
+from fedsim.update_matrix import UpdateMatrix
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """What a method says about its last step, in one form for all methods.
+
+    Attributes:
+        per_client: named values [K], row i of the aggregated matrix at position i.
+        scalars: named numbers.
+        trust: weight in [0, 1] that each row got, where the method has one.
+    """
+
+    per_client: Mapping[str, Tensor] = field(default_factory=dict)
+    scalars: Mapping[str, float] = field(default_factory=dict)
+    trust: Tensor | None = None
+
+
+class Aggregator(Component):
+    """Base of every aggregator; a subclass implements :meth:`aggregate`.
+
+    Calling it with rows [K, D] (a tensor or an :class:`UpdateMatrix`) returns the step [D]. Rows with
+    NaN or infinity are left out first; without any finite row the step is zero and no state changes.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.diagnostics = Diagnostics()
+
+    def __call__(self, rows: Tensor | UpdateMatrix, context: RoundContext | None = None) -> Tensor:
+        updates = UpdateMatrix.of(rows)
+        context = context or RoundContext.of(updates.num_rows)
+        finite = [row for row, good in enumerate(updates.finite_rows()) if good]
+        self.diagnostics = Diagnostics()
+        if len(finite) < updates.num_rows:
+            lost = [context.client_ids[row] for row in set(range(updates.num_rows)) - set(finite)]
+            warnings.warn(f"clients {sorted(lost)} sent NaN or infinity and are left out", FedsimWarning, stacklevel=2)
+            updates, context = updates.select(finite), context.keep(finite)
+        if not finite:
+            return torch.zeros(updates.num_columns, dtype=updates.dtype, device=updates.device)
+        return self.aggregate(updates, context)
+
+    @abstractmethod
+    def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
+        """The step [D] for finite rows [K, D], K >= 1."""
+        raise NotImplementedError
+
+    def check(self, num_rows: int) -> None:
+        """Raise ConfigError if the settings make no sense for ``num_rows`` clients."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on (tensors, numbers, strings, lists, dicts)."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from what :meth:`state_dict` gave."""
+
+
+aggregators = Registry[Aggregator]("aggregator")
+
+NumByzantine = int | Literal["oracle"] | None
+
+
+def num_byzantine_field() -> Any:
+    """The setting ``num_byzantine`` that the methods with an f share."""
+    return Field(
+        None,
+        ge=0,
+        description="f, how many Byzantine clients to defend against; left out: the most the method allows; "
+        "oracle: the true number",
+    )
+
+
+class TolerantAggregator(Aggregator):
+    """An aggregator built for up to f Byzantine clients, f = ``num_byzantine``."""
+
+    largest_f: Callable[[int], int]
+    """The largest f that the method allows for K rows, before it is cut off at 0."""
+
+    def tolerated(self, num_rows: int, dropped: int = 0) -> int:
+        """f for these rows: as set, less the clients dropped already, and never more than K allows."""
+        largest = max(0, type(self).largest_f(num_rows))
+        wanted = self.settings.num_byzantine
+        if wanted is None:
+            return largest
+        if wanted == "oracle":
+            raise ConfigError("num_byzantine", "'oracle' is known only inside a run", "give a number")
+        return min(max(0, wanted - dropped), largest)
+
+    def check(self, num_rows: int) -> None:
+        largest = max(0, type(self).largest_f(num_rows))
+        wanted = self.settings.num_byzantine
+        if isinstance(wanted, int) and wanted > largest:
+            raise ConfigError(
+                "num_byzantine",
+                f"{wanted} is too many for {num_rows} clients under {self.name}",
+                f"the most it allows is {largest}",
+            )

@@ -1,0 +1,21 @@
+"""Coordinate-wise median."""
+
+from torch import Tensor
+
+from fedsim.aggregators.base import Aggregator, aggregators
+from fedsim.column_order import lower_median
+from fedsim.round_context import RoundContext
+from fedsim.update_matrix import UpdateMatrix
+
+
+@aggregators.register("cwmed", paper="Yin et al. 2018, Byzantine-Robust Distributed Learning")
+class CoordinateWiseMedian(Aggregator):
+    """Median of every coordinate; the lower middle value for an even number of clients.
+
+    >>> import torch
+    >>> CoordinateWiseMedian()(torch.tensor([[1.0, 5.0], [2.0, 4.0], [99.0, -99.0]]))
+    tensor([2., 4.])
+    """
+
+    def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
+        return updates.map_columns(lower_median)

@@ -1,0 +1,31 @@
+"""Coordinate-wise trimmed mean."""
+
+import torch
+from torch import Tensor
+
+from fedsim.aggregators.base import NumByzantine, TolerantAggregator, aggregators, num_byzantine_field
+from fedsim.column_order import column_ranks, sum_rows
+from fedsim.round_context import RoundContext
+from fedsim.settings import Settings
+from fedsim.update_matrix import UpdateMatrix
+
+
+@aggregators.register("cwtm", paper="Yin et al. 2018, Byzantine-Robust Distributed Learning")
+class CoordinateWiseTrimmedMean(TolerantAggregator):
+    """Mean of every coordinate without its f smallest and f largest values; f <= (K-1)/2.
+
+    >>> import torch
+    >>> CoordinateWiseTrimmedMean(num_byzantine=1)(torch.tensor([[1.0], [2.0], [4.0], [99.0]]))
+    tensor([3.])
+    """
+
+    class Settings(Settings):
+        num_byzantine: NumByzantine = num_byzantine_field()
+
+    settings: Settings
+    largest_f = staticmethod(lambda num_rows: (num_rows - 1) // 2)
+
+    def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
+        f = self.tolerated(updates.num_rows, context.dropped)
+        middle = range(f, updates.num_rows - f)
+        return updates.map_columns(lambda block: sum_rows(torch.stack(column_ranks(block, middle))).div_(len(middle)))

@@ -1,0 +1,119 @@
+"""FedSECA: sign election by concordance ratio (CRISE), then robust coordinate-wise aggregation (RoCA)."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
+from fedsim.column_order import lower_median, sum_rows
+from fedsim.round_context import RoundContext
+from fedsim.settings import Settings
+from fedsim.update_matrix import UpdateMatrix
+
+
+def concordance_votes(sign_agreement: Tensor) -> Tensor:
+    """K times the concordance ratio of each client, as integers [K] (Eq. 5).
+
+    Args:
+        sign_agreement: [K, K], D times the sign concordance of each pair (Eq. 4).
+
+    >>> concordance_votes(torch.tensor([[9, 5, -1], [5, 9, 3], [-1, 3, 9]]))
+    tensor([1, 3, 1])
+    """
+    return sign_agreement.sign().sum(1).clamp(min=0)
+
+
+def clip_factors(norms: Tensor) -> Tensor:
+    """min(1, tau / norm) for each client [K], tau the lower median of the norms (Eq. 8); 1 for a zero row."""
+    return torch.where(norms > 0, norms.median() / norms, 1.0).clamp(max=1.0)
+
+
+@aggregators.register("fedseca", paper="Benjamin et al. 2025, FedSECA (shared/paper), Eq. 4-11")
+class FedSECA(Aggregator):
+    """Signs elected by concordance ratio; mean of the clipped, clamped, sparse values that agree with them.
+
+    The ``paper`` variant elects from the raw rows and clamps the clipped ones. The ``released_code`` variant
+    reproduces the authors' program: it clamps the unclipped rows, elects with the signs that remain after
+    sparsification and keeps |g| >= the quantile.
+
+    >>> rows = torch.tensor([[3.0, -1.0], [2.0, -2.0], [-3.0, 1.0]])
+    >>> FedSECA(sparsity=0.0)(rows).tolist()    # client 2 disagrees with the others and has no vote
+    [2.3426494598388672, 0.0]
+    """
+
+    class Settings(Settings):
+        sparsity: float = Field(0.9, ge=0, lt=1, description="gamma, share of each row that is set to zero")
+        momentum: float = Field(0.0, ge=0, lt=1, description="beta of the server momentum (0: none)")
+        variant: Literal["paper", "released_code"] = Field("paper", description="as published, or as released")
+
+    settings: Settings
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._smoothed: Tensor | None = None
+
+    def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
+        as_released = self.settings.variant == "released_code"
+        votes = concordance_votes(updates.sign_agreement())
+        quantiles = updates.absolute_quantiles(self.settings.sparsity)
+        factors = torch.ones_like(quantiles) if as_released else clip_factors(updates.row_norms())
+
+        column_votes = votes.to(quantiles.dtype)[:, None]
+        column_factors = factors.to(updates.dtype)[:, None]
+        threshold = _as_threshold(quantiles, updates.dtype, inclusive=as_released)[:, None]
+
+        def vote_and_average(block: Tensor) -> tuple[Tensor, Tensor]:
+            signs, raw = block.sign(), block.abs()
+            survives = raw >= threshold if as_released else raw > threshold
+            ballots = signs * survives if as_released else signs
+            elected = (column_votes.to(ballots.dtype) * ballots).sum(0).sign()          # Eq. 6
+            clipped = raw * column_factors                                              # Eq. 8
+            clamped = torch.minimum(clipped, lower_median(clipped))                     # Eq. 9
+            survives &= clamped > 0                                                     # Eq. 10
+            agrees = survives & (signs == elected)
+            mean = sum_rows(clamped * agrees) / agrees.sum(0).clamp(min=1)              # Eq. 7
+            tally = torch.cat([(elected == 0).sum()[None], survives.sum(1), agrees.sum(1)])
+            return elected * mean, tally
+
+        step, tally = updates.map_columns_with_tally(vote_and_average)
+        self._report(votes, factors, tally, updates)
+        return self._smooth(step)
+
+    def _smooth(self, step: Tensor) -> Tensor:
+        """Server momentum without bias correction (Eq. 11)."""
+        beta = self.settings.momentum
+        if beta == 0:
+            return step
+        before = torch.zeros_like(step) if self._smoothed is None else self._smoothed
+        self._smoothed = beta * before + (1 - beta) * step
+        return self._smoothed.clone()
+
+    def _report(self, votes: Tensor, factors: Tensor, tally: Tensor, updates: UpdateMatrix) -> None:
+        undecided, survived, agreed = tally.split([1, updates.num_rows, updates.num_rows])
+        ratio = votes.double() / updates.num_rows
+        self.diagnostics = Diagnostics(
+            per_client={
+                "concordance_ratio": ratio,
+                "clip_factor": factors,
+                "agreed_share": agreed / survived.clamp(min=1),
+            },
+            scalars={"undecided_share": int(undecided) / updates.num_columns},
+            trust=ratio,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self._smoothed is None else {"smoothed": self._smoothed}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._smoothed = state.get("smoothed")
+
+
+def _as_threshold(quantiles: Tensor, dtype: torch.dtype, *, inclusive: bool) -> Tensor:
+    """The float64 quantiles rounded so that comparing in ``dtype`` decides as comparing in float64 would."""
+    rounded = quantiles.to(dtype)
+    if inclusive:
+        return torch.where(rounded.double() < quantiles, rounded.nextafter(torch.full_like(rounded, torch.inf)), rounded)
+    return torch.where(rounded.double() > quantiles, rounded.nextafter(torch.full_like(rounded, -torch.inf)), rounded)

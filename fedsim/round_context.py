@@ -1,0 +1,42 @@
+"""The facts of a round that an aggregator or an attack may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from fedsim.layout import RowLayout
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundContext:
+    """What is known in a round besides the rows.
+
+    Attributes:
+        round: number of the round, from 0.
+        client_ids: row i of the matrix belongs to client ``client_ids[i]``; per-client state is keyed by it.
+        dropped: how many rows of this round were left out before (non-finite); they count against f.
+        layout: where each parameter lies in the row, if known.
+        last_step: the step [D] of the round before, if there was one.
+        generator: randomness of this round, if the caller gives one.
+    """
+
+    round: int = 0
+    client_ids: tuple[int, ...] = ()
+    dropped: int = 0
+    layout: RowLayout | None = None
+    last_step: Tensor | None = None
+    generator: torch.Generator | None = None
+
+    @classmethod
+    def of(cls, num_rows: int) -> RoundContext:
+        """The context of plain rows in a notebook: clients 0 to K-1 in round 0."""
+        return cls(client_ids=tuple(range(num_rows)))
+
+    def keep(self, rows: Sequence[int]) -> RoundContext:
+        """The context after all but these rows were dropped."""
+        ids = tuple(self.client_ids[row] for row in rows)
+        return replace(self, client_ids=ids, dropped=self.dropped + len(self.client_ids) - len(ids))

@@ -1,0 +1,275 @@
+"""The update matrix G [K, D]: row k is the update of one client.
+
+Nearly every method is a few row statistics (norms, distances, sign agreement, quantiles) followed by
+one weighted sum of rows or one column map. This class offers just these, walked block by block so
+that a block's K x b values stay in cache. The matrix lies whole in one tensor (:class:`UpdateMatrix`)
+or is cut by columns (:class:`ColumnShards`); both give the same bits for column maps and for integer
+statistics, because blocks lie at the same places and reduce in the same order.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from fedsim.column_order import lower_median, sum_rows
+from fedsim.row_quantile import absolute_quantiles
+
+BLOCK = 1 << 14
+"""Columns of a block. Shards begin at multiples of it."""
+
+CUDA_BLOCK = BLOCK << 6
+"""On a GPU a block is large, so that launches do not dominate."""
+
+NEAR = 1e-7
+"""Pairs whose squared distance is below this share of their squared norms are computed directly."""
+
+BlockMap = Callable[[Tensor], Tensor]
+
+
+class UpdateMatrix:
+    """K rows of D coordinates that must not change while the matrix is in use.
+
+    Args:
+        rows: tensor [K, D] of a floating dtype; it is neither copied nor changed.
+        index: which rows of the tensor belong to the matrix, in which order (default: all).
+
+    >>> updates = UpdateMatrix(torch.tensor([[1.0, 2.0], [3.0, -4.0]]))
+    >>> updates.row_norms()
+    tensor([2.2361, 5.0000], dtype=torch.float64)
+    >>> updates.mean()
+    tensor([ 2., -1.])
+    """
+
+    def __init__(self, rows: Tensor, index: Sequence[int] | None = None) -> None:
+        if rows.ndim != 2 or not rows.is_floating_point():
+            raise ValueError(f"rows must be a floating tensor [K, D], not {rows.dtype} {list(rows.shape)}")
+        self._rows = rows
+        self._index = None if index is None else torch.tensor(index, dtype=torch.long, device=rows.device)
+
+    @classmethod
+    def of(cls, rows: "Tensor | UpdateMatrix") -> "UpdateMatrix":
+        """``rows`` itself if it is an update matrix, else a matrix over the tensor [K, D]."""
+        return rows if isinstance(rows, UpdateMatrix) else cls(rows)
+
+    @property
+    def num_rows(self) -> int:
+        """K."""
+        return len(self._rows) if self._index is None else len(self._index)
+
+    @property
+    def num_columns(self) -> int:
+        """D."""
+        return self._rows.shape[1]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(K, D)."""
+        return self.num_rows, self.num_columns
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._rows.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self._rows.device
+
+    def __len__(self) -> int:
+        return self.num_rows
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(rows={self.num_rows}, columns={self.num_columns}, dtype={self.dtype})"
+
+    # Views -------------------------------------------------------------------------------------
+
+    def select(self, rows: Sequence[int]) -> "UpdateMatrix":
+        """The matrix of these rows, in this order; nothing is copied."""
+        if self._index is not None:
+            rows = [int(self._index[row]) for row in rows]
+        return UpdateMatrix(self._rows, rows)
+
+    def tensor(self) -> Tensor:
+        """The plain tensor [K, D]; a copy where rows were selected."""
+        return self._rows if self._index is None else self._rows[self._index]
+
+    def row(self, position: int) -> Tensor:
+        """Row ``position`` as a tensor [D]."""
+        return self._rows[position if self._index is None else int(self._index[position])]
+
+    # Primitives: all that the transport of a sharded matrix would have to provide ---------------
+
+    def blocks(self) -> Iterator[Tensor]:
+        """Blocks [K, b] of the matrix, from the first column to the last."""
+        width = CUDA_BLOCK if self.device.type == "cuda" else BLOCK
+        for start in range(0, self.num_columns, width):
+            block = self._rows[:, start : start + width]
+            yield block if self._index is None else block[self._index]
+
+    def sum_over_blocks(self, statistic: BlockMap) -> Tensor:
+        """Sum of ``statistic(block)`` over all blocks; the statistic should be float64 or int64."""
+        total: Tensor | None = None
+        for block in self.blocks():
+            value = statistic(block)
+            total = value.clone() if total is None else total.add_(value)
+        if total is None:
+            raise ValueError("an update matrix needs at least one column")
+        return total
+
+    def collect_over_blocks(self, pick: Callable[[Tensor], Sequence[Tensor]]) -> list[Tensor]:
+        """For each row the concatenation of the values that ``pick(block)`` gives for it."""
+        picked = [pick(block) for block in self.blocks()]
+        return [torch.cat([of_block[row] for of_block in picked]) for row in range(self.num_rows)]
+
+    def map_columns(self, function: BlockMap) -> Tensor:
+        """Column map: ``function`` turns each block [K, b] into [b]; the result [D] has the rows' dtype."""
+        return torch.cat([function(block).to(self.dtype) for block in self.blocks()])
+
+    def map_columns_with_tally(self, function: Callable[[Tensor], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """Column map that also counts: the function returns ([b], tally), the tallies are summed."""
+        values, tallies = zip(*(function(block) for block in self.blocks()), strict=True)
+        return torch.cat([value.to(self.dtype) for value in values]), torch.stack(tallies).sum(0)
+
+    # Row statistics -----------------------------------------------------------------------------
+
+    def finite_rows(self) -> list[bool]:
+        """Which rows hold neither NaN nor infinity."""
+        return [count == 0 for count in self._nonfinite_counts.tolist()]
+
+    @cached_property
+    def _nonfinite_counts(self) -> Tensor:
+        return self.sum_over_blocks(lambda block: block.shape[1] - block.isfinite().sum(1))
+
+    def row_norms(self) -> Tensor:
+        """Euclidean norms [K], float64."""
+        return self._squared_norms.sqrt()
+
+    @cached_property
+    def _squared_norms(self) -> Tensor:
+        return self.sum_over_blocks(lambda block: block.double().square_().sum(1))
+
+    def squared_distances(self) -> Tensor:
+        """Pairwise squared distances [K, K], float64: symmetric, zero diagonal, never negative.
+
+        Rows are centred on their coordinate-wise lower median first: distances do not change, and
+        no attacker controls the centre. Pairs that nearly coincide are computed directly, because
+        their entry of the Gram matrix cancels.
+        """
+        return self._squared_distances.clone()
+
+    @cached_property
+    def _squared_distances(self) -> Tensor:
+        gram = self.centred_gram()
+        squares = gram.diagonal()
+        sums = squares[:, None] + squares[None, :]
+        distances = (sums - gram - gram.T).clamp_(min=0)
+        near = torch.triu(distances < NEAR * sums, diagonal=1)
+        for row in near.any(1).nonzero().flatten().tolist():
+            others = near[row].nonzero().flatten()
+            direct = self.sum_over_blocks(
+                lambda block, row=row, others=others: (  # type: ignore[misc]
+                    (block[others].double() - block[row].double()).square_().sum(1)
+                )
+            )
+            distances[row, others] = distances[others, row] = direct
+        return distances.fill_diagonal_(0)
+
+    def centred_gram(self) -> Tensor:
+        """Gram matrix [K, K], float64, of the rows minus their coordinate-wise lower median."""
+
+        def gram(block: Tensor) -> Tensor:
+            centred = block.double().sub_(lower_median(block))
+            return centred @ centred.T
+
+        return self.sum_over_blocks(gram)
+
+    def sign_agreement(self) -> Tensor:
+        """S [K, K], int64: S_ab = sum over the coordinates of sgn(g_a) * sgn(g_b)."""
+
+        def agreement(block: Tensor) -> Tensor:
+            # A block has at most 2^20 columns, so float32 holds these integers exactly.
+            signs = block.sign().float()
+            return (signs @ signs.T).long()
+
+        return self.sum_over_blocks(agreement)
+
+    def absolute_quantiles(self, share: float) -> Tensor:
+        """The ``share``-quantile of each row's magnitudes [K], float64, linear interpolation, exact."""
+        return absolute_quantiles(self, share)
+
+    # Sums of rows -------------------------------------------------------------------------------
+
+    def mean(self) -> Tensor:
+        """Coordinate-wise mean [D]."""
+        return self.map_columns(lambda block: sum_rows(block).div_(len(block)))
+
+    def weighted_sum(self, weights: Tensor) -> Tensor:
+        """Sum of the rows with weights [K], as [D]; rows of weight zero are not read."""
+        used = [row for row, weight in enumerate(weights.tolist()) if weight != 0]
+        if not used:
+            return torch.zeros(self.num_columns, dtype=self.dtype, device=self.device)
+        scale = weights[used].double()[:, None].to(self.device)
+        return self.select(used).map_columns(lambda block: sum_rows(block.double().mul_(scale)))
+
+
+class ColumnShards(UpdateMatrix):
+    """An update matrix cut by columns into several shards, here all in one process.
+
+    Args:
+        shards: matrices with the same rows; all but the last have a multiple of ``BLOCK`` columns.
+    """
+
+    def __init__(self, shards: Sequence[UpdateMatrix]) -> None:
+        assert all(shard.num_columns % BLOCK == 0 for shard in shards[:-1])
+        assert len({shard.num_rows for shard in shards}) == 1
+        self._shards = list(shards)
+
+    @classmethod
+    def cut(cls, rows: Tensor, shards: int) -> "ColumnShards":
+        """Cut ``rows`` [K, D] into at most ``shards`` shards of about equal width."""
+        blocks = -(-rows.shape[1] // BLOCK)
+        width = BLOCK * -(-blocks // shards)
+        return cls([UpdateMatrix(piece) for piece in rows.split(width, dim=1)])
+
+    @property
+    def num_rows(self) -> int:
+        return self._shards[0].num_rows
+
+    @property
+    def num_columns(self) -> int:
+        return sum(shard.num_columns for shard in self._shards)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._shards[0].dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self._shards[0].device
+
+    def select(self, rows: Sequence[int]) -> "ColumnShards":
+        return ColumnShards([shard.select(rows) for shard in self._shards])
+
+    def tensor(self) -> Tensor:
+        return torch.cat([shard.tensor() for shard in self._shards], dim=1)
+
+    def row(self, position: int) -> Tensor:
+        return torch.cat([shard.row(position) for shard in self._shards])
+
+    def blocks(self) -> Iterator[Tensor]:
+        raise NotImplementedError("a shard sees only its own blocks")
+
+    def sum_over_blocks(self, statistic: BlockMap) -> Tensor:
+        return torch.stack([shard.sum_over_blocks(statistic) for shard in self._shards]).sum(0)
+
+    def collect_over_blocks(self, pick: Callable[[Tensor], Sequence[Tensor]]) -> list[Tensor]:
+        parts = [shard.collect_over_blocks(pick) for shard in self._shards]
+        return [torch.cat(of_row) for of_row in zip(*parts, strict=True)]
+
+    def map_columns(self, function: BlockMap) -> Tensor:
+        return torch.cat([shard.map_columns(function) for shard in self._shards])
+
+    def map_columns_with_tally(self, function: Callable[[Tensor], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        values, tallies = zip(*(shard.map_columns_with_tally(function) for shard in self._shards), strict=True)
+        return torch.cat(values), torch.stack(tallies).sum(0)
