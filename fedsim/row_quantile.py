@@ -29,8 +29,8 @@ def absolute_quantiles(updates: UpdateMatrix, share: float) -> Tensor:
     below, candidates = _count_and_collect(updates, lower, upper)
     quantiles = []
     for row in range(updates.num_rows):
-        at_or_below_lower, values = below[row].tolist(), candidates[row].sort().values
-        low, high = (_rank(rank, *at_or_below_lower, lower[row], values) for rank in (low_rank, high_rank))
+        values = candidates[row].sort().values
+        low, high = (_rank(rank, below[row], lower[row], values) for rank in (low_rank, high_rank))
         if low is None or high is None:
             whole = updates.select([row]).collect_over_blocks(lambda block: [block[0].abs()])[0].sort().values
             low, high = float(whole[low_rank]), float(whole[high_rank])
@@ -69,8 +69,9 @@ def _count_and_collect(updates: UpdateMatrix, lower: Tensor, upper: Tensor) -> t
     return updates.sum_over_blocks(count), updates.collect_over_blocks(inside)
 
 
-def _rank(rank: int, below: int, at_or_below: int, lower: Tensor, inside: Tensor) -> float | None:
+def _rank(rank: int, counts: Tensor, lower: Tensor, inside: Tensor) -> float | None:
     """The value of this rank, or None where it lies outside the bracket."""
+    below, at_or_below = counts.tolist()
     if below <= rank < at_or_below:
         return float(lower)
     if at_or_below <= rank < at_or_below + len(inside):

@@ -39,9 +39,9 @@ class FedSECA(Aggregator):
     reproduces the authors' program: it clamps the unclipped rows, elects with the signs that remain after
     sparsification and keeps |g| >= the quantile.
 
-    >>> rows = torch.tensor([[3.0, -1.0], [2.0, -2.0], [-3.0, 1.0]])
-    >>> FedSECA(sparsity=0.0)(rows).tolist()    # client 2 disagrees with the others and has no vote
-    [2.3426494598388672, 0.0]
+    >>> rows = torch.tensor([[3.0, -1.0, 0.1], [2.0, -2.0, 0.1], [-3.0, 1.0, 0.1]])
+    >>> FedSECA(sparsity=0.4)(rows)    # clients 0 and 1 agree and outvote client 2
+    tensor([ 2.5000, -1.0000,  0.0000])
     """
 
     class Settings(Settings):
