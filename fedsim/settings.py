@@ -18,9 +18,7 @@ class Settings(BaseModel):
     2.0
     """
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
 
 
 S = TypeVar("S", bound=Settings)

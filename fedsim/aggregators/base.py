@@ -49,7 +49,9 @@ class Aggregator(Component):
         self.diagnostics = Diagnostics()
         if len(finite) < updates.num_rows:
             lost = [context.client_ids[row] for row in set(range(updates.num_rows)) - set(finite)]
-            warnings.warn(f"clients {sorted(lost)} sent NaN or infinity and are left out", FedsimWarning, stacklevel=2)
+            warnings.warn(
+                f"clients {sorted(lost)} sent NaN or infinity and are left out", FedsimWarning, stacklevel=2
+            )
             updates, context = updates.select(finite), context.keep(finite)
         if not finite:
             return torch.zeros(updates.num_columns, dtype=updates.dtype, device=updates.device)

@@ -69,12 +69,12 @@ class FedSECA(Aggregator):
             signs, raw = block.sign(), block.abs()
             survives = raw >= threshold if as_released else raw > threshold
             ballots = signs * survives if as_released else signs
-            elected = (column_votes.to(ballots.dtype) * ballots).sum(0).sign()          # Eq. 6
-            clipped = raw * column_factors                                              # Eq. 8
-            clamped = torch.minimum(clipped, lower_median(clipped))                     # Eq. 9
-            survives &= clamped > 0                                                     # Eq. 10
+            elected = (column_votes.to(ballots.dtype) * ballots).sum(0).sign()  # Eq. 6
+            clipped = raw * column_factors  # Eq. 8
+            clamped = torch.minimum(clipped, lower_median(clipped))  # Eq. 9
+            survives &= clamped > 0  # Eq. 10
             agrees = survives & (signs == elected)
-            mean = sum_rows(clamped * agrees) / agrees.sum(0).clamp(min=1)              # Eq. 7
+            mean = sum_rows(clamped * agrees) / agrees.sum(0).clamp(min=1)  # Eq. 7
             tally = torch.cat([(elected == 0).sum()[None], survives.sum(1), agrees.sum(1)])
             return elected * mean, tally
 
@@ -115,5 +115,7 @@ def _as_threshold(quantiles: Tensor, dtype: torch.dtype, *, inclusive: bool) -> 
     """The float64 quantiles rounded so that comparing in ``dtype`` decides as comparing in float64 would."""
     rounded = quantiles.to(dtype)
     if inclusive:
-        return torch.where(rounded.double() < quantiles, rounded.nextafter(torch.full_like(rounded, torch.inf)), rounded)
+        return torch.where(
+            rounded.double() < quantiles, rounded.nextafter(torch.full_like(rounded, torch.inf)), rounded
+        )
     return torch.where(rounded.double() > quantiles, rounded.nextafter(torch.full_like(rounded, -torch.inf)), rounded)

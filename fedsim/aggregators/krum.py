@@ -63,4 +63,6 @@ class Krum(TolerantAggregator):
         try:
             super().check(num_rows)
         except ConfigError as error:
-            warnings.warn(f"aggregator.{error}; Krum goes on with at least one neighbour", FedsimWarning, stacklevel=2)
+            warnings.warn(
+                f"aggregator.{error}; Krum goes on with at least one neighbour", FedsimWarning, stacklevel=2
+            )

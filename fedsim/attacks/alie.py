@@ -1,0 +1,56 @@
+"""A little is enough."""
+
+from statistics import NormalDist
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from fedsim.attacks.base import Attack, AttackView, attacks
+from fedsim.column_order import sum_rows
+from fedsim.settings import Settings
+
+LARGEST_PROBABILITY = 1 - 1e-6
+
+
+def largest_hidden_z(num_rows: int, num_byzantine: int) -> float:
+    """The largest z that a majority of clients still supports (Baruch et al., Algorithm 3); at least 0.
+
+    >>> round(largest_hidden_z(50, 24), 2)    # the paper's worked example: z = 1.43
+    1.43
+    """
+    supporters = num_rows // 2 + 1 - num_byzantine
+    honest = num_rows - num_byzantine
+    share = (honest - supporters) / honest
+    return max(0.0, NormalDist().inv_cdf(min(max(share, 1 - LARGEST_PROBABILITY), LARGEST_PROBABILITY)))
+
+
+@attacks.register("alie", paper="Baruch et al. 2019, A Little Is Enough")
+class ALittleIsEnough(Attack):
+    """Honest mean minus z honest standard deviations, coordinate by coordinate.
+
+    >>> honest = torch.tensor([[1.0], [3.0]])
+    >>> ALittleIsEnough(z=1.0)(AttackView(honest=honest, own=torch.zeros(1, 1)))
+    tensor([[0.5858]])
+    """
+
+    class Settings(Settings):
+        z: float | Literal["auto"] = Field(1.0, description="standard deviations; auto: the largest that hides")
+
+    settings: Settings
+
+    def craft(self, view: AttackView) -> Tensor:
+        z = self.settings.z
+        if z == "auto":
+            z = largest_hidden_z(view.num_honest + view.num_byzantine, view.num_byzantine)
+        self.diagnostics = {"z": z}
+
+        def mean_minus_deviations(block: Tensor) -> Tensor:
+            mean = sum_rows(block) / len(block)
+            if len(block) == 1:  # a single honest row has no spread
+                return mean
+            spread = (sum_rows((block.double() - mean).square()) / (len(block) - 1)).sqrt()
+            return mean - z * spread
+
+        return view.honest.map_columns(mean_minus_deviations)

@@ -1,0 +1,51 @@
+"""Label flipping: poisoned data, honest training."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from fedsim.attacks.base import Attack, AttackView, attacks
+from fedsim.settings import Settings
+
+
+@attacks.register("label_flip", paper="Biggio et al. 2012, Poisoning Attacks against SVMs")
+class LabelFlip(Attack):
+    """Trains on flipped labels and sends the update that results.
+
+    >>> LabelFlip().poison_labels(torch.tensor([0, 1, 9]), 10, torch.Generator())
+    tensor([9, 8, 0])
+    """
+
+    class Settings(Settings):
+        mode: Literal["reverse", "random", "pairs"] = Field(
+            "reverse",
+            description="reverse: C-1-y; random: another class, fixed per sample; "
+            "pairs: 2i <-> 2i+1, an odd last class unchanged",
+        )
+
+    settings: Settings
+    trains = True
+
+    def craft(self, view: AttackView) -> Tensor:
+        return view.own.tensor().clone()
+
+    def poison_labels(self, labels: Tensor, num_classes: int, generator: torch.Generator) -> Tensor:
+        return {"reverse": _reverse, "random": _random, "pairs": _pairs}[self.settings.mode](
+            labels, num_classes, generator
+        )
+
+
+def _reverse(labels: Tensor, num_classes: int, generator: torch.Generator) -> Tensor:
+    return num_classes - 1 - labels
+
+
+def _random(labels: Tensor, num_classes: int, generator: torch.Generator) -> Tensor:
+    shift = torch.randint(1, max(2, num_classes), labels.shape, generator=generator)
+    return (labels + shift) % num_classes
+
+
+def _pairs(labels: Tensor, num_classes: int, generator: torch.Generator) -> Tensor:
+    partner = labels ^ 1
+    return torch.where(partner < num_classes, partner, labels)

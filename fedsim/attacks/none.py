@@ -1,0 +1,15 @@
+"""No attack."""
+
+from torch import Tensor
+
+from fedsim.attacks.base import Attack, AttackView, attacks
+
+
+@attacks.register("none")
+class NoAttack(Attack):
+    """Byzantine clients behave: they send their own update."""
+
+    trains = True
+
+    def craft(self, view: AttackView) -> Tensor:
+        return view.own.tensor().clone()
