@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar
 
 from fedsim.errors import ConfigError, did_you_mean
-from fedsim.settings import Settings, parse_settings
+from fedsim.settings import Schema, parse_settings
 
 
 class Component:
@@ -18,7 +18,7 @@ class Component:
         ConfigError: an unknown or impossible setting, by name.
     """
 
-    class Settings(Settings):
+    class Settings(Schema):
         """This component takes no settings."""
 
     name: ClassVar[str] = ""

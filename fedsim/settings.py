@@ -9,10 +9,10 @@ from pydantic_core import ErrorDetails
 from fedsim.errors import ConfigError, did_you_mean
 
 
-class Settings(BaseModel):
+class Schema(BaseModel):
     """Base of every group of settings: no unknown keys, no silent conversion, no NaN.
 
-    >>> class Ball(Settings):
+    >>> class Ball(Schema):
     ...     radius: float = 1.0
     >>> Ball(radius=2).radius
     2.0
@@ -21,7 +21,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
 
 
-S = TypeVar("S", bound=Settings)
+S = TypeVar("S", bound=Schema)
 
 
 def parse_settings(schema: type[S], values: Mapping[str, Any], prefix: str = "") -> S:

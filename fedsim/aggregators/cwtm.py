@@ -6,7 +6,7 @@ from torch import Tensor
 from fedsim.aggregators.base import NumByzantine, TolerantAggregator, aggregators, num_byzantine_field
 from fedsim.column_order import column_ranks, sum_rows
 from fedsim.round_context import RoundContext
-from fedsim.settings import Settings
+from fedsim.settings import Schema
 from fedsim.update_matrix import UpdateMatrix
 
 
@@ -19,7 +19,7 @@ class CoordinateWiseTrimmedMean(TolerantAggregator):
     tensor([3.])
     """
 
-    class Settings(Settings):
+    class Settings(Schema):
         num_byzantine: NumByzantine = num_byzantine_field()
 
     settings: Settings

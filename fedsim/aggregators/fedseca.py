@@ -10,7 +10,7 @@ from torch import Tensor
 from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
 from fedsim.column_order import lower_median, sum_rows
 from fedsim.round_context import RoundContext
-from fedsim.settings import Settings
+from fedsim.settings import Schema
 from fedsim.update_matrix import UpdateMatrix
 
 
@@ -44,7 +44,7 @@ class FedSECA(Aggregator):
     tensor([ 2.5000, -1.0000,  0.0000])
     """
 
-    class Settings(Settings):
+    class Settings(Schema):
         sparsity: float = Field(0.9, ge=0, lt=1, description="gamma, share of each row that is set to zero")
         momentum: float = Field(0.0, ge=0, lt=1, description="beta of the server momentum (0: none)")
         variant: Literal["paper", "released_code"] = Field("paper", description="as published, or as released")

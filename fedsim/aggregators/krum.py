@@ -8,7 +8,7 @@ from torch import Tensor
 from fedsim.aggregators.base import Diagnostics, NumByzantine, TolerantAggregator, aggregators, num_byzantine_field
 from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.round_context import RoundContext
-from fedsim.settings import Settings
+from fedsim.settings import Schema
 from fedsim.update_matrix import UpdateMatrix
 
 
@@ -38,7 +38,7 @@ class Krum(TolerantAggregator):
     tensor([2.])
     """
 
-    class Settings(Settings):
+    class Settings(Schema):
         num_byzantine: NumByzantine = num_byzantine_field()
 
     settings: Settings

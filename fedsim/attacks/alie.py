@@ -3,13 +3,12 @@
 from statistics import NormalDist
 from typing import Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView, attacks
 from fedsim.column_order import sum_rows
-from fedsim.settings import Settings
+from fedsim.settings import Schema
 
 LARGEST_PROBABILITY = 1 - 1e-6
 
@@ -30,12 +29,13 @@ def largest_hidden_z(num_rows: int, num_byzantine: int) -> float:
 class ALittleIsEnough(Attack):
     """Honest mean minus z honest standard deviations, coordinate by coordinate.
 
+    >>> import torch
     >>> honest = torch.tensor([[1.0], [3.0]])
     >>> ALittleIsEnough(z=1.0)(AttackView(honest=honest, own=torch.zeros(1, 1)))
     tensor([[0.5858]])
     """
 
-    class Settings(Settings):
+    class Settings(Schema):
         z: float | Literal["auto"] = Field(1.0, description="standard deviations; auto: the largest that hides")
 
     settings: Settings

@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView, attacks
-from fedsim.settings import Settings
+from fedsim.settings import Schema
 
 
 @attacks.register("fang", paper="Fang et al. 2020, Local Model Poisoning Attacks to Byzantine-Robust FL")
@@ -19,7 +19,7 @@ class Fang(Attack):
     tensor([[-0.7000,  0.7000]])
     """
 
-    class Settings(Settings):
+    class Settings(Schema):
         strength: float = Field(0.1, ge=0, description="lambda, how far every coordinate is pushed")
         target: Literal["directed"] = Field("directed", description="form of the attack; directed is the paper's")
 

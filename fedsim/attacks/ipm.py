@@ -4,14 +4,14 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView, attacks
-from fedsim.settings import Settings
+from fedsim.settings import Schema
 
 
 @attacks.register("ipm", paper="Xie et al. 2020, Fall of Empires")
 class InnerProductManipulation(Attack):
     """Minus epsilon times the honest mean."""
 
-    class Settings(Settings):
+    class Settings(Schema):
         epsilon: float = Field(1.3, description="length of the row in honest means")
 
     settings: Settings

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView, attacks
-from fedsim.settings import Settings
+from fedsim.settings import Schema
 
 
 @attacks.register("label_flip", paper="Biggio et al. 2012, Poisoning Attacks against SVMs")
@@ -18,7 +18,7 @@ class LabelFlip(Attack):
     tensor([9, 8, 0])
     """
 
-    class Settings(Settings):
+    class Settings(Schema):
         mode: Literal["reverse", "random", "pairs"] = Field(
             "reverse",
             description="reverse: C-1-y; random: another class, fixed per sample; "

@@ -4,7 +4,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView, attacks
-from fedsim.settings import Settings
+from fedsim.settings import Schema
 
 
 @attacks.register("scaling", paper="as in the FedSECA paper, Section 2")
@@ -16,7 +16,7 @@ class Scaling(Attack):
     tensor([[-2., -6.]])
     """
 
-    class Settings(Settings):
+    class Settings(Schema):
         factor: float = Field(10.0, description="what the own update is multiplied by")
 
     settings: Settings

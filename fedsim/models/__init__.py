@@ -1,0 +1,8 @@
+"""Models, one per file, by name."""
+
+from fedsim.models.base import ModelBuilder, models
+from fedsim.registry import import_every_module
+
+__all__ = ["ModelBuilder", "models"]
+
+import_every_module(__name__)

@@ -1,0 +1,26 @@
+"""A multi-layer perceptron."""
+
+from math import prod
+
+from pydantic import Field
+from torch import nn
+
+from fedsim.models.base import ModelBuilder, models
+from fedsim.settings import Schema
+
+
+@models.register("mlp")
+class Mlp(ModelBuilder):
+    """Fully connected layers with ReLU over the flattened input."""
+
+    class Settings(Schema):
+        hidden: list[int] = Field([64], description="units of each hidden layer")
+
+    settings: Settings
+
+    def build(self, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+        sizes = [prod(input_shape), *self.settings.hidden]
+        layers: list[nn.Module] = [nn.Flatten()]
+        for size_in, size_out in zip(sizes[:-1], sizes[1:], strict=True):
+            layers += [nn.Linear(size_in, size_out), nn.ReLU()]
+        return nn.Sequential(*layers, nn.Linear(sizes[-1], num_classes))

@@ -1,0 +1,38 @@
+"""A small convolutional network for small images."""
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from fedsim.models.base import ModelBuilder, models
+from fedsim.settings import Schema
+
+
+@models.register("small_cnn")
+class SmallCnn(ModelBuilder):
+    """Two 5x5 convolutions with pooling, one hidden layer; about 45 000 parameters on 28x28 digits."""
+
+    class Settings(Schema):
+        width: int = Field(16, ge=1, description="channels of the first convolution; the second has twice as many")
+        hidden: int = Field(64, ge=1, description="units of the hidden layer")
+        batch_norm: bool = Field(False, description="batch normalisation after each convolution")
+        dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the last layer")
+
+    settings: Settings
+
+    def build(self, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+        width, channels = self.settings.width, input_shape[0]
+        features = nn.Sequential(*self._stage(channels, width), *self._stage(width, 2 * width), nn.Flatten())
+        with torch.no_grad():
+            flat = features.eval()(torch.zeros(1, *input_shape)).shape[1]
+        return nn.Sequential(
+            features.train(),
+            nn.Linear(flat, self.settings.hidden),
+            nn.ReLU(),
+            nn.Dropout(self.settings.dropout),
+            nn.Linear(self.settings.hidden, num_classes),
+        )
+
+    def _stage(self, channels_in: int, channels_out: int) -> list[nn.Module]:
+        norm = [nn.BatchNorm2d(channels_out)] if self.settings.batch_norm else []
+        return [nn.Conv2d(channels_in, channels_out, 5), *norm, nn.ReLU(), nn.MaxPool2d(2)]

@@ -1,0 +1,31 @@
+"""Any image classifier that timm knows."""
+
+from pydantic import Field
+from torch import nn
+
+from fedsim.errors import ConfigError, did_you_mean
+from fedsim.models.base import ModelBuilder, models
+from fedsim.settings import Schema
+
+
+@models.register("timm", paper="Wightman, PyTorch Image Models")
+class TimmModel(ModelBuilder):
+    """A timm architecture by name, from scratch."""
+
+    class Settings(Schema):
+        architecture: str = Field("resnet18", description="timm's name of the model")
+
+    settings: Settings
+
+    def build(self, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+        import timm  # most of a rank's start-up time, so only where it is used
+
+        name = self.settings.architecture
+        if not timm.is_model(name):
+            raise ConfigError("architecture", f"timm has no model '{name}'", _nearest(name, timm.list_models()))
+        model: nn.Module = timm.create_model(name, num_classes=num_classes, in_chans=input_shape[0])
+        return model
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    return did_you_mean(name, known).split("? ")[0] + "?" if "did you" in did_you_mean(name, known) else ""
