@@ -15,8 +15,10 @@ from fedsim.registry import Component, Registry
 class Samples(Protocol):
     """Labelled samples, read in batches by index."""
 
-    labels: Tensor
-    """Classes [N], int64."""
+    @property
+    def labels(self) -> Tensor:
+        """Classes [N], int64."""
+        ...
 
     def __len__(self) -> int: ...
 

@@ -1,5 +1,6 @@
 """A multi-layer perceptron."""
 
+from itertools import pairwise
 from math import prod
 
 from pydantic import Field
@@ -21,6 +22,6 @@ class Mlp(ModelBuilder):
     def build(self, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
         sizes = [prod(input_shape), *self.settings.hidden]
         layers: list[nn.Module] = [nn.Flatten()]
-        for size_in, size_out in zip(sizes[:-1], sizes[1:], strict=True):
+        for size_in, size_out in pairwise(sizes):
             layers += [nn.Linear(size_in, size_out), nn.ReLU()]
         return nn.Sequential(*layers, nn.Linear(sizes[-1], num_classes))

@@ -1,9 +1,11 @@
 """Any image classifier that timm knows."""
 
+from difflib import get_close_matches
+
 from pydantic import Field
 from torch import nn
 
-from fedsim.errors import ConfigError, did_you_mean
+from fedsim.errors import ConfigError
 from fedsim.models.base import ModelBuilder, models
 from fedsim.settings import Schema
 
@@ -22,10 +24,7 @@ class TimmModel(ModelBuilder):
 
         name = self.settings.architecture
         if not timm.is_model(name):
-            raise ConfigError("architecture", f"timm has no model '{name}'", _nearest(name, timm.list_models()))
+            near = get_close_matches(name, timm.list_models(), n=3)
+            raise ConfigError("architecture", f"timm has no model '{name}'", f"nearest: {', '.join(near) or 'none'}")
         model: nn.Module = timm.create_model(name, num_classes=num_classes, in_chans=input_shape[0])
         return model
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    return did_you_mean(name, known).split("? ")[0] + "?" if "did you" in did_you_mean(name, known) else ""
