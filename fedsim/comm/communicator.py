@@ -1,0 +1,99 @@
+"""What the simulation needs from its transport, and the twin that is a single process."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from fedsim.comm.place import RankPlace
+from fedsim.comm.rows import LocalRows, RowTransport
+
+
+class Communicator(ABC):
+    """The ranks of a run, seen from one of them.
+
+    Attributes:
+        place: rank, size, and the same on this host.
+        device: where this rank computes.
+        row_device: where its rows travel: ``device`` under NCCL or alone, else the CPU.
+    """
+
+    def __init__(self, place: RankPlace, device: torch.device, row_device: torch.device) -> None:
+        self.place, self.device, self.row_device = place, device, row_device
+
+    @property
+    def rank(self) -> int:
+        return self.place.rank
+
+    @property
+    def size(self) -> int:
+        return self.place.size
+
+    @property
+    @abstractmethod
+    def description(self) -> str:
+        """How rows travel, in words."""
+
+    @abstractmethod
+    def open_rows(self, slots: int, columns: int) -> RowTransport:
+        """A transport for up to ``slots`` rows [D] of float32; every rank calls it alike."""
+
+    @abstractmethod
+    def barrier(self, phase: str) -> None:
+        """Wait for all ranks.
+
+        Raises:
+            RankError: names the phase and, on rank 0, the ranks that did not arrive in time.
+        """
+
+    @abstractmethod
+    def broadcast(self, tensor: Tensor) -> None:
+        """Overwrite ``tensor`` on every rank by that of rank 0."""
+
+    @abstractmethod
+    def all_gather(self, tensor: Tensor) -> Tensor:
+        """CPU tensors of one shape from all ranks, stacked by rank [W, ...]."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give the transport back; safe to call twice."""
+
+    @contextmanager
+    def first_on_each_host(self, phase: str) -> Iterator[None]:
+        """Run the block on the first rank of each host, then on the others (so that one fills the caches)."""
+        if self.place.local_rank != 0:
+            self.barrier(phase)
+        yield
+        if self.place.local_rank == 0:
+            self.barrier(phase)
+
+
+class SingleProcess(Communicator):
+    """One rank that hosts every client: no process group, the same results."""
+
+    def __init__(self, device: torch.device | None = None) -> None:
+        device = device or torch.device("cpu")
+        super().__init__(RankPlace(0, 1, 0, 1), device, device)
+
+    @property
+    def description(self) -> str:
+        return "one process"
+
+    def open_rows(self, slots: int, columns: int) -> RowTransport:
+        return LocalRows(slots, columns, self.row_device)
+
+    def barrier(self, phase: str) -> None:
+        pass
+
+    def broadcast(self, tensor: Tensor) -> None:
+        pass
+
+    def all_gather(self, tensor: Tensor) -> Tensor:
+        return tensor[None].clone()
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,49 @@
+"""Where this process stands among the ranks, as torchrun's environment tells it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+from fedsim.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class RankPlace:
+    """Rank and number of ranks, over all hosts and on this one.
+
+    >>> RankPlace.from_environment({}) == RankPlace(rank=0, size=1, local_rank=0, local_size=1)
+    True
+    """
+
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+
+    @classmethod
+    def from_environment(cls, environment: dict[str, str] | None = None) -> RankPlace:
+        """The place that torchrun gave; without torchrun the only rank."""
+        env = dict(os.environ) if environment is None else environment
+        if "WORLD_SIZE" not in env:
+            return cls(0, 1, 0, 1)
+        return cls(
+            int(env["RANK"]),
+            int(env["WORLD_SIZE"]),
+            int(env.get("LOCAL_RANK", 0)),
+            int(env.get("LOCAL_WORLD_SIZE", 1)),
+        )
+
+    def device(self, wanted: str) -> torch.device:
+        """The device of this rank for ``runtime.device``: ``auto``, ``cpu`` or ``cuda``.
+
+        With more ranks than GPUs on a host, ranks share GPUs in turn.
+        """
+        available = torch.cuda.is_available()
+        if wanted == "cpu" or (wanted == "auto" and not available):
+            return torch.device("cpu")
+        if not available:
+            raise ConfigError("runtime.device", "'cuda' is wanted but no GPU is visible", "use auto or cpu")
+        return torch.device("cuda", self.local_rank % torch.cuda.device_count())

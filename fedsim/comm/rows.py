@@ -1,0 +1,98 @@
+"""How rows get from the ranks where clients write them to the matrix on rank 0."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+class RowTransport(ABC):
+    """Rows of one width. A client writes into :meth:`row`; :meth:`gather` brings all rows to rank 0."""
+
+    @abstractmethod
+    def row(self, slot: int) -> Tensor:
+        """The row [D] to write for ``slot``, on the rank that owns the slot."""
+
+    @abstractmethod
+    def gather(self, owners: Sequence[int]) -> Tensor | None:
+        """The matrix [len(owners), D] on rank 0, None elsewhere; slot i was written on rank ``owners[i]``.
+
+        Rows stay valid until the next gather. Every rank takes part, after its last write.
+        """
+
+
+class LocalRows(RowTransport):
+    """One process: the matrix itself."""
+
+    def __init__(self, slots: int, columns: int, device: torch.device) -> None:
+        self._matrix = torch.zeros(slots, columns, device=device)
+
+    def row(self, slot: int) -> Tensor:
+        return self._matrix[slot]
+
+    def gather(self, owners: Sequence[int]) -> Tensor | None:
+        return self._matrix[: len(owners)]
+
+
+class SharedRows(RowTransport):
+    """Ranks of one host: a matrix in shared memory that all map; nothing travels.
+
+    Args:
+        matrix: [slots, D], the same memory in every rank.
+        barrier: returns when all ranks have written.
+    """
+
+    def __init__(self, matrix: Tensor, rank: int, barrier: Callable[[], None]) -> None:
+        self._matrix, self._rank, self._barrier = matrix, rank, barrier
+
+    def row(self, slot: int) -> Tensor:
+        return self._matrix[slot]
+
+    def gather(self, owners: Sequence[int]) -> Tensor | None:
+        self._barrier()
+        return self._matrix[: len(owners)] if self._rank == 0 else None
+
+
+class PointToPointRows(RowTransport):
+    """Ranks of several hosts, or GPUs under NCCL: batched sends into a matrix prepared on rank 0."""
+
+    def __init__(
+        self,
+        slots: int,
+        columns: int,
+        rank: int,
+        device: torch.device,
+        barrier: Callable[[], None],
+        group: dist.ProcessGroup | None = None,
+    ) -> None:
+        self._matrix = torch.zeros(slots if rank == 0 else 0, columns, device=device)
+        self._columns, self._rank, self._device, self._barrier = columns, rank, device, barrier
+        self._group = group
+        self._own: dict[int, Tensor] = {}
+
+    def row(self, slot: int) -> Tensor:
+        if self._rank == 0:
+            return self._matrix[slot]
+        if slot not in self._own:
+            self._own[slot] = torch.zeros(self._columns, device=self._device)
+        return self._own[slot]
+
+    def gather(self, owners: Sequence[int]) -> Tensor | None:
+        self._barrier()  # names a missing rank, which the sends below would not
+        if self._rank == 0:
+            operations = [
+                dist.P2POp(dist.irecv, self._matrix[slot], owner, self._group)
+                for slot, owner in enumerate(owners)
+                if owner != 0
+            ]
+        else:
+            operations = [
+                dist.P2POp(dist.isend, self.row(slot), 0, self._group)
+                for slot, owner in enumerate(owners)
+                if owner == self._rank
+            ]
+        for work in dist.batch_isend_irecv(operations) if operations else []:
+            work.wait()
+        return self._matrix[: len(owners)] if self._rank == 0 else None
