@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
@@ -39,7 +41,7 @@ class ProcessGroup(Communicator):
         if device.type == "cuda":
             torch.cuda.set_device(device)
         dist.init_process_group("gloo", timeout=self._timeout)
-        self._control = dist.group.WORLD
+        self._control: dist.ProcessGroup | None = None  # the default group, which is gloo
         super().__init__(place, device, torch.device("cpu"))
         hosts = self._gather_text(f"{socket.gethostname()}/{_boot_id()}")
         self._one_host = len(set(hosts)) == 1
@@ -81,10 +83,8 @@ class ProcessGroup(Communicator):
         return matrix if bool(mapped.all()) else None
 
     def barrier(self, phase: str) -> None:
-        try:
+        with _naming(phase):
             dist.monitored_barrier(self._control, timeout=self._timeout, wait_all_ranks=True)
-        except RuntimeError as error:
-            raise RankError(f"phase '{phase}': {str(error).splitlines()[0]}") from error
 
     def broadcast(self, tensor: Tensor) -> None:
         if tensor.numel() == 0:
@@ -93,14 +93,16 @@ class ProcessGroup(Communicator):
             dist.broadcast(tensor, 0, group=self._nccl)
             return
         carrier = tensor.cpu()
-        dist.broadcast(carrier, 0, group=self._control)
+        with _naming("broadcast"):
+            dist.broadcast(carrier, 0, group=self._control)
         if carrier is not tensor:
             tensor.copy_(carrier)
 
     def all_gather(self, tensor: Tensor) -> Tensor:
         assert tensor.device.type == "cpu"
         gathered = [torch.empty_like(tensor) for _ in range(self.size)]
-        dist.all_gather(gathered, tensor, group=self._control)
+        with _naming("exchange"):
+            dist.all_gather(gathered, tensor, group=self._control)
         return torch.stack(gathered)
 
     def _broadcast_text(self, text: str) -> str:
@@ -114,6 +116,15 @@ class ProcessGroup(Communicator):
     def close(self) -> None:
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+@contextmanager
+def _naming(phase: str) -> Iterator[None]:
+    """Turn a transport's failure into one that names the phase (and the rank, where the transport does)."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise RankError(f"phase '{phase}': {str(error).splitlines()[0]}") from error
 
 
 def _text_to_bytes(text: str) -> Tensor:

@@ -81,18 +81,12 @@ class PointToPointRows(RowTransport):
 
     def gather(self, owners: Sequence[int]) -> Tensor | None:
         self._barrier()  # names a missing rank, which the sends below would not
+        remote = [(slot, owner) for slot, owner in enumerate(owners) if owner != 0]
         if self._rank == 0:
-            operations = [
-                dist.P2POp(dist.irecv, self._matrix[slot], owner, self._group)
-                for slot, owner in enumerate(owners)
-                if owner != 0
-            ]
+            operations = [dist.P2POp(dist.irecv, self._matrix[slot], owner, self._group) for slot, owner in remote]
         else:
-            operations = [
-                dist.P2POp(dist.isend, self.row(slot), 0, self._group)
-                for slot, owner in enumerate(owners)
-                if owner == self._rank
-            ]
+            own = [slot for slot, owner in remote if owner == self._rank]
+            operations = [dist.P2POp(dist.isend, self.row(slot), 0, self._group) for slot in own]
         for work in dist.batch_isend_irecv(operations) if operations else []:
             work.wait()
         return self._matrix[: len(owners)] if self._rank == 0 else None
