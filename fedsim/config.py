@@ -1,4 +1,4 @@
-"""The configuration of a run: YAML plus dotted overrides, checked before anything starts.
+"""The configuration of a run: every key with its default, checked before anything starts.
 
 Sections that name a component (``data``, ``attack``, ...) keep the component's own settings apart, in
 ``own``: which of them are valid only the component knows, and it is not this module's business.
@@ -6,12 +6,9 @@ Sections that name a component (``data``, ``attack``, ...) keep the component's 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, model_validator
 
 from fedsim.errors import ConfigError
@@ -59,9 +56,7 @@ class OptimizerSection(Section):
 
 class ClientsSection(Schema):
     count: int = Field(8, ge=1, description="K, number of clients")
-    fraction: float = Field(
-        1.0, gt=0, le=1, description="share of the clients that takes part in a round, drawn anew"
-    )
+    fraction: float = Field(1.0, gt=0, le=1, description="share of the clients in a round, drawn anew")
     local_epochs: int = Field(1, ge=1, description="passes over the client's data in a round")
     local_steps: int | None = Field(None, ge=1, description="optimiser steps in a round, instead of local_epochs")
     batch_size: int = Field(32, ge=1, description="samples in a batch; batches of one sample are skipped")
@@ -137,7 +132,10 @@ class RunConfig(Schema):
     rounds: int = Field(20, ge=1, description="rounds to run")
     output_dir: str = Field("runs", description="folder of all run directories")
     run_name: str | None = Field(
-        None, min_length=1, pattern=r"^[^/\0]+$", description="made from data, attack, aggregator and seed if null"
+        None,
+        min_length=1,
+        pattern=r"^\w[\w.+=-]*$",
+        description="made from data, attack, aggregator and seed if null",
     )
     data: DataSection = Field(default_factory=lambda: DataSection())
     model: ModelSection = Field(default_factory=lambda: ModelSection())
@@ -170,124 +168,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Schema):
         return {key: _plain(getattr(value, key)) for key in type(value).model_fields}
     return [_plain(item) for item in value] if isinstance(value, list) else value
-
-
-# Reading ------------------------------------------------------------------------------------------
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML without code, without duplicate keys, and with 1e-3 as the number it looks like."""
-
-
-def _mapping_without_duplicates(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
-    for position, (key, (key_node, _)) in enumerate(zip(keys, node.value, strict=True)):
-        if key in keys[:position]:
-            raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is there twice", key_node.start_mark)
-    return dict(yaml.SafeLoader.construct_mapping(loader, node, deep=True))
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_duplicates)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
-
-
-def parse_yaml(text: str, source: str) -> Any:
-    """The value of a YAML text; ConfigError with the place of a syntax error, a tag or a duplicate key."""
-    try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f"{source}, line {mark.line + 1}, column {mark.column + 1}" if mark else source
-        raise ConfigError("", f"{place}: {error.problem}", "mend the YAML") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError("", f"{source}: {str(error).splitlines()[0]}", "mend the YAML") from None
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; ConfigError if it is missing, unreadable or no mapping."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError("--config", f"cannot read {path}: {error}", "give a readable YAML file") from None
-    values = parse_yaml(text, str(path))
-    if values is None:
-        return {}
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise ConfigError("--config", f"{path} does not hold a mapping of keys", "write 'key: value' lines")
-    return values
-
-
-NAMED_SECTIONS: dict[str, frozenset[str]] = {
-    "data": frozenset({"root", "partition"}),
-    "data.partition": frozenset(),
-    "model": frozenset(),
-    "clients.optimizer": frozenset(),
-    "attack": frozenset({"num_byzantine", "clients", "allow_byzantine_majority"}),
-    "aggregator": frozenset({"pre"}),
-    "server.optimizer": frozenset(),
-}
-"""Sections that name a component, with the keys that stay when another component is named."""
-
-
-def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """``values`` with ``dotted.key=value`` applied, and notes about settings that a new name has replaced.
-
-    Naming another component drops the settings that belonged to the one before; overrides of settings
-    apply to the new one, wherever they stand on the command line.
-
-    >>> apply_overrides({"aggregator": {"name": "fedseca", "momentum": 0.5}}, ["aggregator.name=cwmed"])
-    ({'aggregator': {'name': 'cwmed'}}, ["aggregator.name=cwmed: the settings of 'fedseca' (momentum) are dropped"])
-    """
-    result, notes = dict(values), []
-    pairs = [_split_override(override) for override in overrides]
-    for key, value in sorted(pairs, key=lambda pair: not pair[0].endswith(".name")):
-        section = key.removesuffix(".name")
-        if key.endswith(".name") and section in NAMED_SECTIONS:
-            notes += _drop_settings_of_other(result, section, value)
-        _assign(result, key, value)
-    return result, notes
-
-
-def _split_override(override: str) -> tuple[str, Any]:
-    key, equals, text = override.partition("=")
-    if not equals or not re.fullmatch(r"[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*)*", key):
-        raise ConfigError("", f"'{override}' is neither an option nor dotted.key=value", "for example rounds=5")
-    return key, parse_yaml(text, f"{key}=")
-
-
-def _drop_settings_of_other(values: dict[str, Any], section: str, name: Any) -> list[str]:
-    *parents, last = section.split(".")
-    holder: Any = values
-    for part in parents:
-        holder = holder.get(part) if isinstance(holder, dict) else None
-    before = holder.get(last) if isinstance(holder, dict) else None
-    if not isinstance(before, dict) or before.get("name", name) == name:
-        return []
-    kept = {key: value for key, value in before.items() if key in NAMED_SECTIONS[section] or key == "name"}
-    dropped = [key for key in before if key not in kept]
-    _assign(values, section, kept)
-    if not dropped:
-        return []
-    return [f"{section}.name={name}: the settings of '{before['name']}' ({', '.join(dropped)}) are dropped"]
-
-
-def _assign(values: dict[str, Any], key: str, value: Any) -> None:
-    """Set a dotted key, copying the mappings on the way so that the caller's stay as they were."""
-    *parents, last = key.split(".")
-    holder = values
-    for depth, part in enumerate(parents):
-        inner = holder.get(part) or {}
-        if not isinstance(inner, dict):
-            path = ".".join(parents[: depth + 1])
-            raise ConfigError(key, f"{path} is {inner!r} and has no keys", f"give {path} itself")
-        holder[part] = dict(inner)
-        holder = holder[part]
-    holder[last] = value
-
-
-# Checking -----------------------------------------------------------------------------------------
 
 
 def parse_config(values: Mapping[str, Any]) -> RunConfig:
@@ -326,19 +206,3 @@ def _check_byzantine(config: RunConfig) -> None:
             f"{byzantine} Byzantine of {count} clients are half or more",
             f"at most {(count - 1) // 2}, or set attack.allow_byzantine_majority: true",
         )
-
-
-def differing_keys(first: Mapping[str, Any], second: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Dotted keys whose values differ.
-
-    >>> differing_keys({"seed": 0, "data": {"name": "a"}}, {"seed": 0, "data": {"name": "b"}})
-    ['data.name']
-    """
-    keys = []
-    for key in sorted({*first, *second}):
-        one, other = first.get(key), second.get(key)
-        if isinstance(one, Mapping) and isinstance(other, Mapping):
-            keys += differing_keys(one, other, f"{prefix}{key}.")
-        elif one != other:
-            keys.append(f"{prefix}{key}")
-    return keys

@@ -49,7 +49,9 @@ class ProcessGroup(Communicator):
         self._nccl: dist.ProcessGroup | None = None
         if device.type == "cuda" and len(set(own_gpus)) == self.size:
             # NCCL refuses two ranks on one GPU; then rows go over the CPU.
-            self._nccl = dist.new_group(backend="nccl", timeout=self._timeout)
+            group = dist.new_group(backend="nccl", timeout=self._timeout)
+            assert isinstance(group, dist.ProcessGroup)
+            self._nccl = group
             self.row_device = device
 
     @property
