@@ -59,7 +59,7 @@ class ClientsSection(Schema):
     fraction: float = Field(1.0, gt=0, le=1, description="share of the clients in a round, drawn anew")
     local_epochs: int = Field(1, ge=1, description="passes over the client's data in a round")
     local_steps: int | None = Field(None, ge=1, description="optimiser steps in a round, instead of local_epochs")
-    batch_size: int = Field(32, ge=1, description="samples in a batch; batches of one sample are skipped")
+    batch_size: int = Field(32, ge=2, description="samples in a batch; a batch of one sample is skipped")
     send: Literal["delta", "gradient"] = Field(
         "delta", description="delta: w_global - w_client; gradient: of one batch, needs local_steps: 1"
     )

@@ -53,5 +53,5 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """
     valid = sorted(choices)
     near = get_close_matches(word, valid, n=1)
-    listed = f"valid: {', '.join(valid)}" if valid else "it takes no settings"
+    listed = f"valid: {', '.join(valid)}" if valid else "there is none"
     return f"did you mean '{near[0]}'? {listed}" if near else listed

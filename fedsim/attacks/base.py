@@ -60,6 +60,9 @@ class Attack(Component):
     trains: ClassVar[bool] = False
     """Whether the Byzantine clients do their local work; if not, their own rows are zero."""
 
+    probes: ClassVar[bool] = False
+    """Whether it wants ``view.aggregator``, a copy of the server's aggregator."""
+
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.diagnostics: dict[str, float] = {}

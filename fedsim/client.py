@@ -1,0 +1,118 @@
+"""A client's local work: from the global parameters to one row."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from fedsim.data.base import Samples
+from fedsim.layout import ModelRows
+from fedsim.optimizers import MakeOptimizer
+from fedsim.seeds import derive_generator, derive_seed, seeded
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalWork:
+    """What every client does in a round.
+
+    Attributes:
+        epochs: passes over the client's samples, unless ``steps`` says how many optimiser steps.
+        send: ``delta`` (w_global - w_client) or ``gradient`` (of one batch).
+        wire_dtype: what every row is rounded to.
+    """
+
+    epochs: int
+    steps: int | None
+    batch_size: int
+    send: Literal["delta", "gradient"]
+    make_optimizer: MakeOptimizer
+    wire_dtype: torch.dtype = torch.float32
+
+
+def batches(count: int, work: LocalWork, generator: torch.Generator) -> Iterator[Tensor]:
+    """Positions of the samples of each batch, drawn anew for every pass; batches of one sample are left out.
+
+    Batch normalisation cannot be trained on a single sample, so the rule holds for all runs.
+    """
+    if count < 2:
+        return
+    taken, passes = 0, 0
+    while work.steps is not None or passes < work.epochs:
+        for batch in torch.randperm(count, generator=generator).split(work.batch_size):
+            if taken == work.steps:
+                return
+            if len(batch) > 1:
+                taken += 1
+                yield batch
+        passes += 1
+
+
+class Trainer:
+    """Does the local work of any client, one after another, on this rank's model.
+
+    Args:
+        rows: the model and its layout.
+        samples: the training samples of all clients.
+        shares: indices of each client's samples.
+        poisoned_labels: the labels that Byzantine clients train on, in the order of their shares.
+        forward: the function to train if it is not the model itself (a compiled one).
+    """
+
+    def __init__(
+        self,
+        rows: ModelRows,
+        samples: Samples,
+        shares: Sequence[Tensor],
+        work: LocalWork,
+        seed: int,
+        device: torch.device,
+        poisoned_labels: Mapping[int, Tensor],
+        *,
+        compiled: bool = False,
+    ) -> None:
+        self._rows, self._samples, self._shares, self._work = rows, samples, shares, work
+        self._seed, self._device, self._poisoned = seed, device, poisoned_labels
+        self._forward: nn.Module = torch.compile(rows.model) if compiled else rows.model  # type: ignore[assignment]
+
+    def update(self, client: int, round: int, state: Tensor, out: Tensor) -> float:
+        """Write the update of ``client`` for ``round`` into ``out``.
+
+        Args:
+            state: global parameters and buffers [D + D_b].
+            out: row [D + D_b] to write; zero if the client has no batch.
+
+        Returns:
+            The client's mean training loss, NaN without a batch.
+        """
+        parameters = self._rows.layout.size
+        self._rows.load(state[:parameters], state[parameters:])
+        with seeded(derive_seed(self._seed, "local work", round, client), self._device):
+            losses = self._train(client, derive_generator(self._seed, "batches", round, client))
+        if not losses:
+            out.zero_()
+            return float("nan")
+        self._rows.write_delta(state[:parameters], state[parameters:], out[:parameters], out[parameters:])
+        if self._work.send == "gradient":
+            self._rows.write_gradient(out[:parameters])
+        out.copy_(out.to(self._work.wire_dtype))
+        return float(torch.stack(losses).double().mean())
+
+    def _train(self, client: int, generator: torch.Generator) -> list[Tensor]:
+        """Do the local steps; the losses of the batches."""
+        share = self._shares[client]
+        labels = self._poisoned.get(client, self._samples.labels[share])
+        self._rows.model.train()
+        trained = [p for p in self._rows.model.parameters() if p.requires_grad]
+        optimizer = self._work.make_optimizer(trained)
+        losses = []
+        for batch in batches(len(share), self._work, generator):
+            inputs = self._samples.batch(share[batch], generator).to(self._device)
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(self._forward(inputs), labels[batch].to(self._device))
+            loss.backward()  # type: ignore[no-untyped-call]
+            if self._work.send == "delta":
+                optimizer.step()
+            losses.append(loss.detach())
+        return losses
