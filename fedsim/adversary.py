@@ -43,10 +43,11 @@ class Adversary:
     ) -> None:
         if not attack.trains:
             matrix[byzantine] = 0  # whatever an earlier round has left there
-        honest = [row for row in range(len(matrix)) if row not in byzantine]
         updates = UpdateMatrix(matrix)
+        finite = updates.finite_rows()
+        honest = [row for row in range(len(matrix)) if row not in byzantine and finite[row]]
         view = AttackView(
-            honest=updates.select([row for row in honest if updates.finite_rows()[row]]),
+            honest=updates.select(honest),
             own=updates.select(byzantine),
             aggregator=copy.deepcopy(aggregator) if attack.probes else None,
             context=context.keep([*honest, *byzantine]),

@@ -57,7 +57,7 @@ class Trainer:
         samples: the training samples of all clients.
         shares: indices of each client's samples.
         poisoned_labels: the labels that Byzantine clients train on, in the order of their shares.
-        forward: the function to train if it is not the model itself (a compiled one).
+        compiled: train through ``torch.compile``.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Trainer:
             inputs = self._samples.batch(share[batch], generator).to(self._device)
             optimizer.zero_grad()
             loss = nn.functional.cross_entropy(self._forward(inputs), labels[batch].to(self._device))
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             if self._work.send == "delta":
                 optimizer.step()
             losses.append(loss.detach())

@@ -17,8 +17,9 @@ NOT_USABLE = {"optimizer", "lbfgs", "sparseadam"}
 
 def available_optimizers() -> dict[str, type[torch.optim.Optimizer]]:
     """Optimiser classes by their name in lower case."""
-    classes = {name.lower(): value for name, value in vars(torch.optim).items() if inspect.isclass(value)}
-    return {name: value for name, value in classes.items() if name not in NOT_USABLE}
+    classes = (value for value in vars(torch.optim).values() if inspect.isclass(value))
+    optimizers = {kind.__name__.lower(): kind for kind in classes if issubclass(kind, torch.optim.Optimizer)}
+    return {name: kind for name, kind in optimizers.items() if name not in NOT_USABLE}
 
 
 def optimizer_maker(name: str, settings: Mapping[str, Any], key: str) -> MakeOptimizer:
@@ -50,7 +51,7 @@ def optimizer_maker(name: str, settings: Mapping[str, Any], key: str) -> MakeOpt
             )
 
     def make(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-        return kind(parameters, **settings)  # type: ignore[call-arg]
+        return kind(parameters, **settings)
 
     try:
         make([torch.zeros(2, 2, requires_grad=True)])

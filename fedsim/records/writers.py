@@ -1,0 +1,127 @@
+"""Writers of round records. Ranks other than 0 get :class:`SilentWriter`, so the loop needs no cases."""
+
+from __future__ import annotations
+
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from fedsim.records.run_directory import write_text
+
+Record = Mapping[str, Any]
+"""What is known after a round: ``round`` (from 1), numbers, lists, and mappings by phase or client id."""
+
+
+class RecordWriter(ABC):
+    """Takes one record per round."""
+
+    @abstractmethod
+    def write(self, record: Record) -> None:
+        """Store the record of a round."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Flush; no record follows."""
+
+
+class SilentWriter(RecordWriter):
+    """Writes nothing."""
+
+    def write(self, record: Record) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class ManyWriters(RecordWriter):
+    """Hands every record to several writers."""
+
+    def __init__(self, writers: Collection[RecordWriter]) -> None:
+        self._writers = writers
+
+    def write(self, record: Record) -> None:
+        for writer in self._writers:
+            writer.write(record)
+
+    def close(self) -> None:
+        for writer in self._writers:
+            writer.close()
+
+
+class JsonLines(RecordWriter):
+    """``metrics.jsonl``: a line per round; NaN and infinity become null.
+
+    Args:
+        after_round: lines of later rounds are removed first, so that a resumed run has no round twice.
+    """
+
+    def __init__(self, path: Path, after_round: int) -> None:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        write_text(path, "".join(f"{line}\n" for line in lines if _round_of(line) <= after_round))
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, record: Record) -> None:
+        self._file.write(json.dumps(_strict(record), allow_nan=False) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _round_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["round"])
+    except (ValueError, KeyError, TypeError):  # a line cut off by a crash
+        return math.inf
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _strict(item) for key, item in value.items()}
+    return [_strict(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+class TensorBoard(RecordWriter):
+    """TensorBoard events: quality, server, times, and per-client series that tell honest from Byzantine.
+
+    Args:
+        byzantine: ids of the Byzantine clients.
+        after_round: events of later rounds are hidden (purged).
+        texts: named texts to show, for example the configuration.
+    """
+
+    QUALITY = ("accuracy", "balanced_accuracy", "loss", "train_loss")
+
+    def __init__(self, folder: Path, byzantine: Collection[int], after_round: int, texts: Mapping[str, str]) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # slow to import, and only rank 0 writes
+
+        self._events = SummaryWriter(str(folder), purge_step=after_round + 1 if after_round else None)
+        self._byzantine = frozenset(byzantine)
+        for name, text in texts.items():
+            self._events.add_text(name, "\n".join(f"    {line}" for line in text.splitlines()))
+
+    def write(self, record: Record) -> None:
+        round = record["round"]
+        for key in self.QUALITY:
+            self._add(f"quality/{key}", record.get(key), round)
+        for key, value in record.get("server", {}).items():
+            self._add(f"server/{key}", value, round)
+        for phase, seconds in record["times"].items():
+            self._add(f"seconds/{phase}", seconds, round)
+        for name, values in record.get("clients", {}).items():
+            for client, value in values.items():
+                side = "byzantine" if int(client) in self._byzantine else "honest"
+                self._add(f"{name}/{side}/client_{client}", value, round)
+
+    def _add(self, tag: str, value: Any, round: int) -> None:
+        if value is not None:
+            self._events.add_scalar(tag, value, round)
+
+    def close(self) -> None:
+        self._events.close()
