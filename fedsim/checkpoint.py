@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -54,13 +54,27 @@ def unpack(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
     return tuple(items) if kind == "tuple" else items
 
 
+class CheckpointKeeper(Protocol):
+    """Stores the state of a run."""
+
+    def save(self, round: int, state: Mapping[str, Any]) -> None:
+        """Store the state after ``round`` rounds."""
+
+
+class NoCheckpoints:
+    """Every rank but 0: stores nothing."""
+
+    def save(self, round: int, state: Mapping[str, Any]) -> None:
+        pass
+
+
 class Checkpoints:
     """The checkpoints of one run, the newest ``keep`` of them."""
 
     def __init__(self, folder: Path, keep: int) -> None:
         self._folder, self._keep = folder, keep
 
-    def save(self, round: int, state: Mapping[str, Any]) -> Path:
+    def save(self, round: int, state: Mapping[str, Any]) -> None:
         """Store the state after ``round`` rounds; older checkpoints beyond ``keep`` go."""
         self._folder.mkdir(parents=True, exist_ok=True)
         tree, tensors = pack(state)
@@ -72,7 +86,6 @@ class Checkpoints:
         os.replace(part, path)
         for _, old in self._stored()[: -self._keep]:
             old.unlink()
-        return path
 
     def load_newest(self) -> tuple[int, dict[str, Any]] | None:
         """Round and state of the newest checkpoint; None if there is none.

@@ -23,8 +23,8 @@ class RecordWriter(ABC):
         """Store the record of a round."""
 
     @abstractmethod
-    def close(self) -> None:
-        """Flush; no record follows."""
+    def close(self, status: str) -> None:
+        """Flush; no record follows. The status is ``completed`` or ``failed``."""
 
 
 class SilentWriter(RecordWriter):
@@ -33,7 +33,7 @@ class SilentWriter(RecordWriter):
     def write(self, record: Record) -> None:
         pass
 
-    def close(self) -> None:
+    def close(self, status: str) -> None:
         pass
 
 
@@ -47,9 +47,9 @@ class ManyWriters(RecordWriter):
         for writer in self._writers:
             writer.write(record)
 
-    def close(self) -> None:
+    def close(self, status: str) -> None:
         for writer in self._writers:
-            writer.close()
+            writer.close(status)
 
 
 class JsonLines(RecordWriter):
@@ -68,7 +68,7 @@ class JsonLines(RecordWriter):
         self._file.write(json.dumps(_strict(record), allow_nan=False) + "\n")
         self._file.flush()
 
-    def close(self) -> None:
+    def close(self, status: str) -> None:
         self._file.close()
 
 
@@ -123,5 +123,5 @@ class TensorBoard(RecordWriter):
         if value is not None:
             self._events.add_scalar(tag, value, round)
 
-    def close(self) -> None:
+    def close(self, status: str) -> None:
         self._events.close()

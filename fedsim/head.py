@@ -1,0 +1,132 @@
+"""The head of a round: adversary and server on rank 0, an empty seat on the other ranks."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fedsim.adversary import Adversary
+from fedsim.column_order import sum_rows
+from fedsim.layout import RowLayout
+from fedsim.phases import Phases
+from fedsim.round_context import RoundContext
+from fedsim.seeds import derive_generator
+from fedsim.server import Decision, Server
+from fedsim.update_matrix import UpdateMatrix
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The step [D + D_b] and what is to be recorded about how it came about."""
+
+    step: Tensor
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Head(ABC):
+    """Turns gathered rows into the step."""
+
+    @abstractmethod
+    def decide(self, rows: Tensor | None, state: Tensor, round: int, clients: Sequence[int]) -> Outcome:
+        """The outcome of a round; off rank 0 the step is still to be filled by the broadcast."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that later rounds depend on."""
+
+    @abstractmethod
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from what :meth:`state_dict` gave."""
+
+
+class EmptySeat(Head):
+    """Every rank but 0."""
+
+    def decide(self, rows: Tensor | None, state: Tensor, round: int, clients: Sequence[int]) -> Outcome:
+        return Outcome(torch.empty_like(state))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        pass
+
+
+class ServerHead(Head):
+    """Rank 0: attack, then aggregation, then a look at both."""
+
+    def __init__(self, adversary: Adversary, server: Server, layout: RowLayout, seed: int, phases: Phases) -> None:
+        self._adversary, self._server, self._layout, self._seed = adversary, server, layout, seed
+        self._phases = phases
+
+    def decide(self, rows: Tensor | None, state: Tensor, round: int, clients: Sequence[int]) -> Outcome:
+        assert rows is not None
+        rows = rows.to(state.device)
+        context = RoundContext(
+            round=round,
+            client_ids=tuple(clients),
+            layout=self._layout,
+            last_step=self._server.last_step,
+            generator=derive_generator(self._seed, "aggregator", round),
+        )
+        with self._phases("attack"):
+            cut = self._layout.size
+            self._adversary.replace_rows(rows[:, :cut], rows[:, cut:], context, self._server.aggregator)
+        with self._phases("aggregate"):
+            decision = self._server.decide(rows, state, context)
+        with self._phases("diagnose"):
+            record = self._record(UpdateMatrix(rows[:, :cut]), context, decision)
+        return Outcome(decision.step, record)
+
+    def _record(self, updates: UpdateMatrix, context: RoundContext, decision: Decision) -> dict[str, Any]:
+        diagnostics = self._server.aggregator.diagnostics
+        by_client = {"update_norm": dict(zip(context.client_ids, updates.row_norms().tolist(), strict=True))}
+        for name, values in diagnostics.per_client.items():
+            if len(values) == len(decision.client_ids):
+                by_client[name] = dict(zip(decision.client_ids, values.tolist(), strict=True))
+        return {
+            "server": {
+                **self._distance_to_honest(updates, context, decision),
+                **diagnostics.scalars,
+                "step_norm": float(decision.step[: self._layout.size].double().norm()),
+                "nonfinite_clients": len(decision.nonfinite_clients),
+                "nonfinite_aggregate": decision.nonfinite_aggregate,
+            },
+            "clients": by_client,
+            "attack": self._adversary.attack.diagnostics,
+            "nonfinite_clients": decision.nonfinite_clients,
+        }
+
+    def _distance_to_honest(
+        self, updates: UpdateMatrix, context: RoundContext, decision: Decision
+    ) -> dict[str, float | None]:
+        """||aggregate - honest mean|| and its ratio to the spread of the honest updates.
+
+        The spread is the root mean square distance of the honest updates to their mean.
+        """
+        finite = updates.finite_rows()
+        honest = [
+            row
+            for row, client in enumerate(context.client_ids)
+            if client not in self._adversary.clients and finite[row]
+        ]
+        if not honest:
+            return {"aggregation_error": None, "aggregation_error_ratio": None}
+        rows = updates.select(honest)
+        error = float((decision.aggregate.double() - rows.mean().double()).norm())
+
+        def squared_deviations(block: Tensor) -> Tensor:
+            return (block.double() - sum_rows(block) / len(block)).square_().sum(1)
+
+        spread = float(rows.sum_over_blocks(squared_deviations).mean().sqrt())
+        return {"aggregation_error": error, "aggregation_error_ratio": error / spread if spread > 0 else None}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"server": self._server.state_dict(), "adversary": self._adversary.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._server.load_state_dict(state["server"])
+        self._adversary.load_state_dict(state["adversary"])

@@ -1,0 +1,71 @@
+"""What a user sees while a run goes on: one bar on a terminal, one line per round elsewhere."""
+
+import logging
+import sys
+from time import perf_counter
+
+from tqdm import tqdm
+
+from fedsim.records.writers import Record, RecordWriter
+
+log = logging.getLogger(__name__)
+
+
+def say(text: str) -> None:
+    """Write to standard output, where the results go (progress and logs go to standard error)."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+class ProgressBar(RecordWriter):
+    """Round, accuracy, loss and time left, in one line of a terminal.
+
+    Args:
+        rounds: of the whole run.
+        done: rounds that a resumed run has behind it.
+    """
+
+    def __init__(self, rounds: int, done: int) -> None:
+        self._quality = "accuracy - loss -"
+        self._bar = tqdm(
+            total=rounds,
+            initial=done,
+            desc="starting",
+            bar_format="{desc} {bar} {n_fmt}/{total_fmt} rounds [{elapsed}<{remaining}]",
+            dynamic_ncols=True,
+        )
+
+    def write(self, record: Record) -> None:
+        self._quality = quality(record) or self._quality
+        self._bar.set_description_str(f"round {record['round']} {self._quality}", refresh=False)
+        self._bar.update()
+
+    def close(self, status: str) -> None:
+        self._bar.close()
+
+
+class ProgressLines(RecordWriter):
+    """The same as a line per round, for output that goes to a file."""
+
+    def __init__(self, rounds: int, done: int) -> None:
+        self._rounds, self._done, self._started = rounds, done, perf_counter()
+
+    def write(self, record: Record) -> None:
+        round = record["round"]
+        left = (perf_counter() - self._started) / (round - self._done) * (self._rounds - round)
+        log.info("round %d/%d %s, %s left", round, self._rounds, quality(record), tqdm.format_interval(left))
+
+    def close(self, status: str) -> None:
+        pass
+
+
+def progress(rounds: int, done: int) -> RecordWriter:
+    """The bar on a terminal, lines elsewhere."""
+    return ProgressBar(rounds, done) if sys.stderr.isatty() else ProgressLines(rounds, done)
+
+
+def quality(record: Record) -> str:
+    """Accuracy and loss in words, empty for a round without evaluation."""
+    if record["accuracy"] is None:
+        return ""
+    return f"accuracy {record['accuracy']:.3f} loss {record['loss']:.3f}"

@@ -1,0 +1,52 @@
+"""Logs: rank 0 speaks to the terminal and to its file, the other ranks to their files only."""
+
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+
+from tqdm import tqdm
+
+
+class _AboveTheBar(logging.Handler):
+    """Writes lines so that they do not cut through the progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def start_logs(rank: int, directory: Path) -> None:
+    """Send this rank's log, warnings and whatever libraries print to ``logs/rank_<rank>.log``.
+
+    Rank 0 keeps the terminal. The others lose theirs down to the file descriptor, because C++
+    libraries write there; :func:`last_words` still reaches it.
+    """
+    path = directory / "logs" / f"rank_{rank}.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    to_file = logging.FileHandler(path, encoding="utf-8")
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(to_file)
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    warnings.formatwarning = lambda message, category, filename, lineno, line=None: f"{message} ({filename}:{lineno})"
+    if rank == 0:
+        console = _AboveTheBar()
+        console.setFormatter(logging.Formatter("fedsim: %(message)s"))
+        root.addHandler(console)
+    else:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for descriptor in (1, 2):
+            os.dup2(to_file.stream.fileno(), descriptor)
+
+
+def keep_terminal() -> int:
+    """A descriptor of the terminal that survives :func:`start_logs`."""
+    return os.dup(2)
+
+
+def last_words(terminal: int, text: str) -> None:
+    """One line to the terminal from any rank, for the moment before it dies."""
+    os.write(terminal, f"fedsim: {text}\n".encode())

@@ -1,0 +1,82 @@
+"""The end of a run: summary.json, and what happened in words."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from fedsim.records.run_directory import write_json
+from fedsim.records.writers import Record, RecordWriter
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a run is about, for its summary."""
+
+    data: str
+    attack: str
+    aggregator: str
+    num_byzantine: int
+    num_clients: int
+    num_classes: int
+
+
+class SummaryFile(RecordWriter):
+    """``summary.json``, made from ``metrics.jsonl`` when the run ends; it stands after that writer."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory, self._started = directory, perf_counter()
+
+    def write(self, record: Record) -> None:
+        pass
+
+    def close(self, status: str) -> None:
+        summary = summarise(self._directory / "metrics.jsonl", status)
+        write_json(self._directory / "summary.json", {**summary, "seconds": perf_counter() - self._started})
+
+
+def summarise(metrics: Path, status: str) -> dict[str, Any]:
+    """Final and best accuracy, number of rounds and status of a run."""
+    records = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    evaluated = [record for record in records if record["accuracy"] is not None]
+    best = max(evaluated, key=lambda record: record["accuracy"], default={})
+    return {
+        "status": status,
+        "rounds": records[-1]["round"] if records else 0,
+        "final_accuracy": evaluated[-1]["accuracy"] if evaluated else None,
+        "best_accuracy": best.get("accuracy"),
+        "best_round": best.get("round"),
+        "final_loss": evaluated[-1]["loss"] if evaluated else None,
+    }
+
+
+def tell(summary: Mapping[str, Any], facts: RunFacts, directory: Path) -> str:
+    """The end of a run, in words and numbers, and where to look.
+
+    >>> facts = RunFacts("mnist5k", "fang", "fedavg", 3, 8, 10)
+    >>> summary = dict(rounds=2, seconds=3, final_accuracy=0.1, best_accuracy=0.2, best_round=1, final_loss=None)
+    >>> tell(summary, facts, Path("runs/x")).splitlines()[1].strip()
+    'final test accuracy 0.100, best 0.200 in round 1: training collapsed to guessing'
+    """
+    final, best = summary["final_accuracy"], summary["best_accuracy"]
+    against = f"'{facts.attack}' by {facts.num_byzantine} of {facts.num_clients} clients"
+    lines = [
+        f"{facts.aggregator} on {facts.data} against {against}: "
+        f"{summary['rounds']} rounds in {summary['seconds']:.0f} s",
+        f"final test accuracy {final:.3f}, best {best:.3f} in round {summary['best_round']}: "
+        f"{_verdict(final, best, 1 / facts.num_classes)}",
+        f"run directory: {directory}",
+        f"look at it:    tensorboard --logdir {directory.parent}",
+    ]
+    return "\n  ".join(lines)
+
+
+def _verdict(final: float, best: float, chance: float) -> str:
+    if final < 1.5 * chance or math.isnan(final):
+        return "training collapsed to guessing"
+    if final < best - 0.1:
+        return "training fell back from its best"
+    return "training held"

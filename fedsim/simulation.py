@@ -1,0 +1,135 @@
+"""The run: rounds of local work, gather, attack, aggregation, broadcast, evaluation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fedsim.checkpoint import CheckpointKeeper
+from fedsim.client import Trainer
+from fedsim.comm import Communicator, RowTransport
+from fedsim.errors import RankError
+from fedsim.evaluation import Evaluator
+from fedsim.head import Head
+from fedsim.layout import ModelRows
+from fedsim.participation import participants
+from fedsim.phases import Phases
+from fedsim.records.writers import RecordWriter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How long a run is and how often it does what; who takes part."""
+
+    seed: int
+    rounds: int
+    num_clients: int
+    participants_per_round: int
+    idle: frozenset[int]
+    homes: tuple[int, ...]
+    evaluate_every: int
+    checkpoint_every: int
+    check_every: int
+
+    def due(self, every: int, done: int) -> bool:
+        """Whether something that happens every ``every`` rounds is due after ``done`` rounds, or at the end."""
+        return done % every == 0 or done == self.rounds
+
+
+class Simulation:
+    """One rank's part of a run.
+
+    Args:
+        rows: this rank's model.
+        state: global parameters and buffers [D + D_b]; every rank holds the same bits.
+        head: attack and aggregation on rank 0, an empty seat elsewhere.
+        done: rounds that a resumed run has behind it.
+    """
+
+    def __init__(
+        self,
+        *,
+        schedule: Schedule,
+        comm: Communicator,
+        rows: ModelRows,
+        state: Tensor,
+        trainer: Trainer,
+        transport: RowTransport,
+        head: Head,
+        evaluator: Evaluator,
+        writer: RecordWriter,
+        checkpoints: CheckpointKeeper,
+        phases: Phases,
+        done: int = 0,
+    ) -> None:
+        self._schedule, self._comm, self._rows, self.state = schedule, comm, rows, state
+        self._trainer, self._transport, self._head = trainer, transport, head
+        self._evaluator, self._writer, self._checkpoints = evaluator, writer, checkpoints
+        self.phases, self.done = phases, done
+
+    def run(self) -> None:
+        """Run the remaining rounds; each leaves a record, some a checkpoint."""
+        while self.done < self._schedule.rounds:
+            record = self.run_round(self.done)
+            self.done += 1
+            self._writer.write({"round": self.done, **record})
+            if self._schedule.due(self._schedule.check_every, self.done):
+                self._check_drift()
+            if self._schedule.due(self._schedule.checkpoint_every, self.done):
+                self._checkpoints.save(self.done, {"state": self.state, "head": self._head.state_dict()})
+        self._comm.barrier("end")
+
+    def run_round(self, round: int) -> dict[str, Any]:
+        """One round; what is to be recorded about it."""
+        schedule = self._schedule
+        clients = participants(schedule.seed, round, schedule.num_clients, schedule.participants_per_round)
+        with self.phases("local_work"):
+            losses = self._train(round, clients)
+        with self.phases("gather"):
+            rows = self._transport.gather([schedule.homes[client] for client in clients])
+            losses = self._comm.all_gather(losses).nansum(0)
+        outcome = self._head.decide(rows, self.state, round, clients)
+        with self.phases("broadcast"):
+            self._comm.broadcast(outcome.step)
+            self.state -= outcome.step
+        with self.phases("evaluate"):
+            quality = self._evaluate(round + 1)
+        trained = [client for client in clients if client not in schedule.idle]
+        train_losses = {client: float(losses[client]) for client in trained}
+        record = {**quality, "train_loss": sum(train_losses.values()) / max(1, len(trained)), **outcome.record}
+        record["clients"] = {**record.get("clients", {}), "train_loss": train_losses}
+        record["times"] = self.phases.finish_round()
+        return record
+
+    def _train(self, round: int, clients: Sequence[int]) -> Tensor:
+        """The local work of the clients that live here; training losses [K], NaN for the others."""
+        losses = torch.full((self._schedule.num_clients,), torch.nan, dtype=torch.float64)
+        for slot, client in enumerate(clients):
+            if self._schedule.homes[client] == self._comm.rank and client not in self._schedule.idle:
+                losses[client] = self._trainer.update(client, round, self.state, self._transport.row(slot))
+        return losses
+
+    def _evaluate(self, done: int) -> dict[str, Any]:
+        names = ("accuracy", "balanced_accuracy", "loss", "per_class_recall")
+        if not self._schedule.due(self._schedule.evaluate_every, done):
+            return dict.fromkeys(names)
+        parameters = self._rows.layout.size
+        self._rows.load(self.state[:parameters], self.state[parameters:])
+        evaluation = self._evaluator.evaluate(self._rows.model)
+        return {name: getattr(evaluation, name) for name in names}
+
+    def _check_drift(self) -> None:
+        """RankError if a rank does not hold the same parameters as rank 0, to the last bit."""
+        with self.phases("drift check"):
+            checksum = self.state.view(torch.int32).sum(dtype=torch.int64).cpu()
+            checksums = self._comm.all_gather(checksum)
+            drifted = (checksums != checksums[0]).nonzero().flatten().tolist()
+        if drifted:
+            raise RankError(f"after round {self.done} ranks {drifted} hold other parameters than rank 0")
+
+    def close(self, status: str) -> None:
+        """Close the records and the transport; safe after success and after failure."""
+        self._writer.close(status)
+        self._comm.close()
