@@ -129,7 +129,11 @@ class Simulation:
         if drifted:
             raise RankError(f"after round {self.done} ranks {drifted} hold other parameters than rank 0")
 
-    def close(self, status: str) -> None:
-        """Close the records and the transport; safe after success and after failure."""
+    def close_records(self, status: str) -> None:
+        """Close the records, with the status ``completed`` or ``failed``."""
         self._writer.close(status)
+
+    def close(self, status: str) -> None:
+        """Close the records and the transport."""
+        self.close_records(status)
         self._comm.close()

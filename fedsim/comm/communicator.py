@@ -59,6 +59,10 @@ class Communicator(ABC):
         """CPU tensors of one shape from all ranks, stacked by rank [W, ...]."""
 
     @abstractmethod
+    def share_text(self, text: str) -> str:
+        """The text that rank 0 gave, on every rank."""
+
+    @abstractmethod
     def close(self) -> None:
         """Give the transport back; safe to call twice."""
 
@@ -94,6 +98,9 @@ class SingleProcess(Communicator):
 
     def all_gather(self, tensor: Tensor) -> Tensor:
         return tensor[None].clone()
+
+    def share_text(self, text: str) -> str:
+        return text
 
     def close(self) -> None:
         pass

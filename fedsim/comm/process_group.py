@@ -21,7 +21,7 @@ from fedsim.errors import RankError
 
 log = logging.getLogger(__name__)
 
-TEXT_BYTES = 512
+TEXT_BYTES = 4096
 
 
 def open_communicator(place: RankPlace, device: torch.device, timeout: float) -> Communicator:
@@ -75,7 +75,7 @@ class ProcessGroup(Communicator):
 
     def _open_shared(self, slots: int, columns: int) -> Tensor | None:
         """The matrix that all ranks map, or None if one of them cannot; the file's name is gone on return."""
-        path = self._broadcast_text(create_reserved_file(slots * columns) if self.rank == 0 else "")
+        path = self.share_text(create_reserved_file(slots * columns) if self.rank == 0 else "")
         try:
             matrix = map_file(path, slots, columns) if path else None
             mapped = self.all_gather(torch.tensor(matrix is not None))
@@ -107,7 +107,7 @@ class ProcessGroup(Communicator):
             dist.all_gather(gathered, tensor, group=self._control)
         return torch.stack(gathered)
 
-    def _broadcast_text(self, text: str) -> str:
+    def share_text(self, text: str) -> str:
         carrier = _text_to_bytes(text)
         self.broadcast(carrier)
         return _bytes_to_text(carrier)

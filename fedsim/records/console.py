@@ -11,10 +11,11 @@ from fedsim.records.writers import Record, RecordWriter
 log = logging.getLogger(__name__)
 
 
-def say(text: str) -> None:
-    """Write to standard output, where the results go (progress and logs go to standard error)."""
+def say(text: str) -> int:
+    """Write to standard output, where results go (progress and logs go to standard error); exit status 0."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+    return 0
 
 
 class ProgressBar(RecordWriter):

@@ -24,7 +24,8 @@ def start_logs(rank: int, directory: Path) -> None:
     """
     path = directory / "logs" / f"rank_{rank}.log"
     path.parent.mkdir(parents=True, exist_ok=True)
-    to_file = logging.FileHandler(path, encoding="utf-8")
+    file = path.open("a", encoding="utf-8")
+    to_file = logging.StreamHandler(file)
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(to_file)
@@ -39,7 +40,7 @@ def start_logs(rank: int, directory: Path) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         for descriptor in (1, 2):
-            os.dup2(to_file.stream.fileno(), descriptor)
+            os.dup2(file.fileno(), descriptor)
 
 
 def keep_terminal() -> int:

@@ -38,11 +38,17 @@ class SummaryFile(RecordWriter):
         write_json(self._directory / "summary.json", {**summary, "seconds": perf_counter() - self._started})
 
 
+def read_summary(directory: Path) -> dict[str, Any]:
+    """The summary that a run has left in its directory."""
+    summary: dict[str, Any] = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
+    return summary
+
+
 def summarise(metrics: Path, status: str) -> dict[str, Any]:
     """Final and best accuracy, number of rounds and status of a run."""
     records = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     evaluated = [record for record in records if record["accuracy"] is not None]
-    best = max(evaluated, key=lambda record: record["accuracy"], default={})
+    best: dict[str, Any] = max(evaluated, key=lambda record: record["accuracy"], default={})
     return {
         "status": status,
         "rounds": records[-1]["round"] if records else 0,

@@ -1,0 +1,138 @@
+"""The composition root, first half: configuration -> checked components. Nothing is opened or loaded yet."""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fedsim.aggregators import Aggregator, aggregators
+from fedsim.aggregators.pre import PreAggregator, pre_aggregators
+from fedsim.attacks import Attack, attacks
+from fedsim.config import RunConfig, Section
+from fedsim.data import DataSource, Partitioner, partitioners, sources
+from fedsim.errors import ConfigError, FedsimWarning
+from fedsim.models import ModelBuilder, models
+from fedsim.optimizers import MakeOptimizer, optimizer_maker
+from fedsim.registry import Component, Registry
+
+C = TypeVar("C", bound=Component)
+
+REGISTRIES: Mapping[str, Registry[Any]] = {
+    "aggregators": aggregators,
+    "pre-aggregators": pre_aggregators,
+    "attacks": attacks,
+    "data sets": sources,
+    "partitioners": partitioners,
+    "models": models,
+}
+
+BUFFER_RULES: Mapping[str, str | None] = {"cwmed": "cwmed", "mean": "fedavg", "in_row": None}
+
+
+@dataclass(frozen=True)
+class Components:
+    """Everything that a configuration names, built and checked."""
+
+    config: RunConfig
+    source: DataSource
+    partitioner: Partitioner
+    model: ModelBuilder
+    attack: Attack
+    aggregator: Aggregator
+    pre: list[PreAggregator]
+    buffer_aggregator: Aggregator | None
+    client_optimizer: MakeOptimizer
+    server_optimizer: MakeOptimizer
+
+    @property
+    def data_root(self) -> Path | None:
+        return None if self.config.data.root is None else Path(self.config.data.root)
+
+    def resolved(self) -> dict[str, Any]:
+        """The configuration with every default filled in, the components' own included."""
+        flat = self.config.flat()
+        for section, component in (
+            (flat["data"], self.source),
+            (flat["data"]["partition"], self.partitioner),
+            (flat["model"], self.model),
+            (flat["attack"], self.attack),
+            (flat["aggregator"], self.aggregator),
+        ):
+            section.update(component.settings.model_dump())
+        return flat
+
+    def run_name(self) -> str:
+        """The configured name, or one made from data, attack, aggregator and seed."""
+        config = self.config
+        made = f"{config.data.name}-{config.attack.name}-{config.aggregator.name}-seed{config.seed}"
+        return config.run_name or made
+
+
+def build_components(config: RunConfig) -> Components:
+    """Build every component of a configuration.
+
+    Raises:
+        ConfigError: the first problem, by dotted key; nothing has been started then.
+    """
+    clients, rule = config.clients, BUFFER_RULES[config.server.buffers]
+    components = Components(
+        config=config,
+        source=_build(sources, config.data, "data"),
+        partitioner=_build(partitioners, config.data.partition, "data.partition"),
+        model=_build(models, config.model, "model"),
+        attack=_build(attacks, config.attack, "attack"),
+        aggregator=_build(aggregators, config.aggregator, "aggregator", num_byzantine=len(config.byzantine_clients)),
+        pre=[
+            _build(
+                pre_aggregators, section, f"aggregator.pre.{position}", num_byzantine=len(config.byzantine_clients)
+            )
+            for position, section in enumerate(config.aggregator.pre)
+        ],
+        buffer_aggregator=aggregators.build(rule) if rule else None,
+        client_optimizer=optimizer_maker(clients.optimizer.name, clients.optimizer.own, "clients.optimizer"),
+        server_optimizer=optimizer_maker(
+            config.server.optimizer.name, config.server.optimizer.own, "server.optimizer"
+        ),
+    )
+    with _under("aggregator"):
+        components.aggregator.check(config.participants_per_round)
+    with _under("attack"):
+        components.attack.check(clients.count, len(config.byzantine_clients))
+    with _under("data"):
+        components.source.check(components.data_root)
+    return components
+
+
+def warn_of_settings_without_effect(config: RunConfig, given: Mapping[str, Any]) -> None:
+    """FedsimWarning for each setting that the user gave and that does nothing."""
+    if config.clients.send == "gradient" and "optimizer" in given.get("clients", {}):
+        warnings.warn(
+            "clients.optimizer has no effect with clients.send: gradient (no local step is taken)",
+            FedsimWarning,
+            stacklevel=2,
+        )
+    if config.attack.name == "none" and config.byzantine_clients:
+        warnings.warn(
+            f"attack.name is none: the Byzantine clients {list(config.byzantine_clients)} behave",
+            FedsimWarning,
+            stacklevel=2,
+        )
+
+
+def _build(registry: Registry[C], section: Section, prefix: str, num_byzantine: int | None = None) -> C:
+    settings = dict(section.own)
+    if num_byzantine is not None and settings.get("num_byzantine") == "oracle":
+        settings["num_byzantine"] = num_byzantine
+    with _under(prefix):
+        return registry.build(section.name, **settings)
+
+
+@contextmanager
+def _under(prefix: str) -> Iterator[None]:
+    """Put the keys of ConfigErrors from the block under a section."""
+    try:
+        yield
+    except ConfigError as error:
+        raise error.under(prefix) from None

@@ -1,0 +1,260 @@
+"""The composition root, second half: checked components -> a simulation on this rank, ready to run."""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from fedsim.adversary import Adversary
+from fedsim.checkpoint import CheckpointKeeper, Checkpoints, NoCheckpoints
+from fedsim.client import LocalWork, Trainer
+from fedsim.comm import Communicator, RankPlace, open_communicator
+from fedsim.composition import Components
+from fedsim.config_source import differing_keys, read_yaml
+from fedsim.data import Splits
+from fedsim.errors import ConfigError
+from fedsim.evaluation import Evaluator
+from fedsim.head import EmptySeat, Head, ServerHead
+from fedsim.layout import ModelRows
+from fedsim.participation import homes
+from fedsim.phases import Phases
+from fedsim.records.console import progress
+from fedsim.records.logs import start_logs
+from fedsim.records.run_directory import environment, new_run_directory, newest_run_directory, write_json, write_yaml
+from fedsim.records.summary import RunFacts, SummaryFile
+from fedsim.records.writers import JsonLines, ManyWriters, RecordWriter, SilentWriter, TensorBoard
+from fedsim.seeds import derive_generator, derive_seed, seeded
+from fedsim.server import Server
+from fedsim.simulation import Schedule, Simulation
+
+log = logging.getLogger(__name__)
+
+MAY_CHANGE = (
+    "rounds",
+    "output_dir",
+    "run_name",
+    "evaluation",
+    "checkpoint",
+    "runtime.timeout",
+    "runtime.check_every",
+)
+"""Keys that a resumed run may set anew: they decide how long and what is recorded, not what comes out."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is ready on this rank."""
+
+    simulation: Simulation
+    directory: Path
+    facts: RunFacts
+
+
+def prepare_process(components: Components) -> None:
+    """What must hold in every rank before its first tensor: threads and determinism, never inherited."""
+    runtime = components.config.runtime
+    torch.set_num_threads(runtime.threads)
+    if runtime.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # every buffer here is written before it is read
+        torch.backends.cudnn.benchmark = False
+
+
+def open_run(components: Components, place: RankPlace, *, resume: bool) -> Run:
+    """Open the transport, the run directory and the data, and build this rank's part.
+
+    Raises:
+        ConfigError: what can be found out only now (the run directory, the data, the model).
+    """
+    config = components.config
+    device = place.device(config.runtime.device)
+    directory = _run_directory(components, resume) if place.rank == 0 else None
+    comm = open_communicator(place, device, config.runtime.timeout)
+    try:
+        directory = Path(comm.share_text(str(directory or "")))
+        start_logs(place.rank, directory)
+        if place.rank == 0:
+            log.info("run directory %s", directory)
+        return _build(components, comm, directory, resume=resume)
+    except BaseException:
+        comm.close()
+        raise
+
+
+def _build(components: Components, comm: Communicator, directory: Path, *, resume: bool) -> Run:
+    config = components.config
+    with comm.first_on_each_host("load data"):
+        splits = components.source.load(components.data_root)
+    shares = components.partitioner.partition(
+        splits.train.labels, config.clients.count, derive_generator(config.seed, "partition")
+    )
+    with seeded(derive_seed(config.seed, "model")):
+        model = components.model.build(splits.input_shape, splits.num_classes)
+    rows = ModelRows(model.to(comm.device))
+    state = torch.cat(rows.read())
+    phases = Phases()
+    head = _head(components, comm, rows, phases)
+    loaded = Checkpoints(directory / "checkpoints", config.checkpoint.keep).load_newest() if resume else None
+    done = _restore(comm, state, head, loaded)
+    if comm.rank == 0:
+        _say_how_it_starts(components, comm, rows, done)
+    idle = frozenset(() if components.attack.trains else config.byzantine_clients)
+    facts = RunFacts(
+        data=config.data.name,
+        attack=config.attack.name,
+        aggregator=config.aggregator.name,
+        num_byzantine=len(config.byzantine_clients),
+        num_clients=config.clients.count,
+        num_classes=splits.num_classes,
+    )
+    simulation = Simulation(
+        schedule=Schedule(
+            seed=config.seed,
+            rounds=config.rounds,
+            num_clients=config.clients.count,
+            participants_per_round=config.participants_per_round,
+            idle=idle,
+            homes=homes(config.clients.count, idle, comm.size),
+            evaluate_every=config.evaluation.every,
+            checkpoint_every=config.checkpoint.every,
+            check_every=config.runtime.check_every,
+        ),
+        comm=comm,
+        rows=rows,
+        state=state,
+        trainer=_trainer(components, comm, rows, splits, shares),
+        transport=comm.open_rows(config.participants_per_round, len(state)),
+        head=head,
+        evaluator=Evaluator(splits.test, splits.num_classes, config.evaluation.batch_size, comm),
+        writer=_writer(components, comm, directory, facts, done),
+        checkpoints=_keeper(components, comm, directory),
+        phases=phases,
+        done=done,
+    )
+    return Run(simulation, directory, facts)
+
+
+def _trainer(components: Components, comm: Communicator, rows: ModelRows, splits: Splits, shares: Any) -> Trainer:
+    config, clients = components.config, components.config.clients
+    poisoned = {
+        client: components.attack.poison_labels(
+            splits.train.labels[shares[client]], splits.num_classes, derive_generator(config.seed, "poison", client)
+        )
+        for client in config.byzantine_clients
+    }
+    work = LocalWork(
+        epochs=clients.local_epochs,
+        steps=clients.local_steps,
+        batch_size=clients.batch_size,
+        send=clients.send,
+        make_optimizer=components.client_optimizer,
+        wire_dtype=getattr(torch, config.runtime.wire_dtype),
+    )
+    compiled = config.runtime.compile
+    return Trainer(rows, splits.train, shares, work, config.seed, comm.device, poisoned, compiled=compiled)
+
+
+def _head(components: Components, comm: Communicator, rows: ModelRows, phases: Phases) -> Head:
+    if comm.rank != 0:
+        return EmptySeat()
+    config = components.config
+    variances = torch.cat(
+        [
+            torch.full((view.numel(),), name.endswith("running_var"))
+            for name, view in rows.buffer_layout.views(torch.empty(rows.buffer_layout.size)).items()
+        ]
+        or [torch.empty(0, dtype=torch.bool)]
+    )
+    server = Server(
+        components.aggregator,
+        components.pre,
+        components.buffer_aggregator,
+        components.server_optimizer,
+        config.runtime.nonfinite,
+        rows.layout.size,
+        variances.to(comm.device),
+    )
+    return ServerHead(
+        Adversary(config.byzantine_clients, components.attack), server, rows.layout, config.seed, phases
+    )
+
+
+def _writer(components: Components, comm: Communicator, directory: Path, facts: RunFacts, done: int) -> RecordWriter:
+    if comm.rank != 0:
+        return SilentWriter()
+    config, resolved = components.config, components.resolved()
+    facts_of_host = environment(comm.description, comm.size, str(comm.device))
+    write_yaml(directory / "config.yaml", resolved)
+    write_json(directory / "environment.json", facts_of_host)
+    texts = {"config": yaml.safe_dump(resolved, sort_keys=False), "environment": yaml.safe_dump(facts_of_host)}
+    return ManyWriters(
+        [
+            JsonLines(directory / "metrics.jsonl", done),
+            TensorBoard(directory / "tensorboard", config.byzantine_clients, done, texts),
+            progress(config.rounds, done),
+            SummaryFile(directory),
+        ]
+    )
+
+
+def _keeper(components: Components, comm: Communicator, directory: Path) -> CheckpointKeeper:
+    if comm.rank != 0:
+        return NoCheckpoints()
+    return Checkpoints(directory / "checkpoints", components.config.checkpoint.keep)
+
+
+def _run_directory(components: Components, resume: bool) -> Path:
+    """A new directory, or the newest one of this name, if it holds the same configuration."""
+    output_dir, name = Path(components.config.output_dir), components.run_name()
+    directory = newest_run_directory(output_dir, name) if resume else None
+    if directory is None or not (directory / "config.yaml").exists():
+        return new_run_directory(output_dir, name)
+    stored = read_yaml(directory / "config.yaml")
+    changed = [
+        key
+        for key in differing_keys(stored, components.resolved())
+        if not any(key == free or key.startswith(f"{free}.") for free in MAY_CHANGE)
+    ]
+    if changed:
+        raise ConfigError(
+            "--resume", f"{directory} was run with other values of {', '.join(changed)}", "start a new run instead"
+        )
+    return directory
+
+
+def _restore(comm: Communicator, state: Tensor, head: Head, loaded: tuple[int, dict[str, Any]] | None) -> int:
+    """Bring the checkpoint of rank 0 to all ranks; the number of rounds done."""
+    done = torch.zeros(1, dtype=torch.int64)
+    if comm.rank == 0 and loaded is not None:
+        done[0] = loaded[0]
+        state.copy_(loaded[1]["state"])
+        head.load_state_dict(loaded[1]["head"])
+    comm.broadcast(done)
+    comm.broadcast(state)
+    return int(done)
+
+
+def _say_how_it_starts(components: Components, comm: Communicator, rows: ModelRows, done: int) -> None:
+    config = components.config
+    log.info(
+        "%d clients (%d Byzantine) on %d rank%s, rows of %d parameters and %d buffer values, %s",
+        config.clients.count,
+        len(config.byzantine_clients),
+        comm.size,
+        "s" * (comm.size > 1),
+        rows.layout.size,
+        rows.buffer_layout.size,
+        comm.description,
+    )
+    if comm.size > config.clients.count:
+        log.info("%d spare ranks evaluate and wait", comm.size - config.clients.count)
+    if done >= config.rounds:
+        log.info("the run is finished: %d rounds are done", done)
+    elif done:
+        log.info("resumed after round %d", done)

@@ -1,0 +1,54 @@
+"""Run a simulation: ``torchrun --nproc_per_node=8 fedsim/main.py [--config FILE] [dotted.key=value ...]``."""
+
+import sys
+from pathlib import Path
+
+# A script's own folder comes first on sys.path; its parent belongs there, so that `fedsim` is this one.
+HERE = Path(__file__).resolve().parent
+sys.path[:] = [str(HERE.parent), *(entry for entry in sys.path if Path(entry or ".").resolve() != HERE)]
+
+from fedsim.cli import CommandLine, help_text, list_text, load_plugin, parse_command_line
+from fedsim.comm import RankPlace
+from fedsim.composition import Components, build_components, warn_of_settings_without_effect
+from fedsim.config import parse_config
+from fedsim.config_source import apply_overrides, read_yaml
+from fedsim.failure import leave_after, one_message_per_run
+from fedsim.launch_run import open_run, prepare_process
+from fedsim.records.console import say
+from fedsim.records.summary import read_summary, tell
+
+
+def configure(command: CommandLine, *, speaks: bool) -> Components:
+    """The checked components; notes and warnings are for the rank that speaks."""
+    for plugin in command.plugins:
+        load_plugin(plugin)
+    values, notes = apply_overrides(read_yaml(command.config), command.overrides)
+    config = parse_config(values)
+    with one_message_per_run(notes, speaks=speaks):
+        warn_of_settings_without_effect(config, values)
+        return build_components(config)
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status: 0 done, 1 failed, 2 a mistake in the configuration."""
+    place = RankPlace.from_environment()
+    speaks = place.rank == 0
+    simulation = None
+    try:
+        command = parse_command_line(arguments)
+        components = configure(command, speaks=speaks) if not (command.help or command.list) else None
+        if components is None or command.check:
+            text = help_text() if command.help else list_text() if command.list else "the configuration is valid"
+            return say(text) if speaks else 0
+        prepare_process(components)
+        run = open_run(components, place, resume=command.resume)
+        simulation = run.simulation
+        simulation.run()
+    except BaseException as error:
+        return leave_after(error, place, simulation)
+    simulation.close("completed")
+    return say(tell(read_summary(run.directory), run.facts, run.directory)) if speaks else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
