@@ -27,9 +27,9 @@ class CommandLine:
     overrides: list[str]
     resume: bool
     check: bool
-    help: bool
-    list: bool
     plugins: list[Path]
+    show_help: bool
+    show_list: bool
 
 
 class _Parser(argparse.ArgumentParser):
@@ -45,17 +45,15 @@ def parse_command_line(arguments: Sequence[str]) -> CommandLine:
         overrides=parsed.overrides,
         resume=parsed.resume,
         check=parsed.check,
-        help=parsed.help,
-        list=parsed.list,
         plugins=parsed.plugin,
+        show_help=parsed.help,
+        show_list=parsed.list,
     )
 
 
 def _parser() -> _Parser:
     parser = _Parser(prog="fedsim", usage=USAGE, add_help=False, allow_abbrev=False)
-    parser.add_argument(
-        "--config", type=Path, default=QUICKSTART, help="YAML file (default: configs/quickstart.yaml)"
-    )
+    parser.add_argument("--config", type=Path, default=QUICKSTART, help="YAML file (default: quickstart)")
     parser.add_argument("--resume", action="store_true", help="continue the newest run of this name")
     parser.add_argument("--check", action="store_true", help="check the configuration and stop")
     parser.add_argument("--list", action="store_true", help="list aggregators, attacks, data sets, models, ...")
@@ -65,7 +63,7 @@ def _parser() -> _Parser:
         action="append",
         default=[],
         metavar="FILE",
-        help="Python file with your own components",
+        help="Python file with components of yours",
     )
     parser.add_argument("--help", "-h", action="store_true", help="show this page")
     parser.add_argument("overrides", nargs="*", metavar="dotted.key=value", help="settings that replace the file's")

@@ -76,14 +76,14 @@ def build_components(config: RunConfig) -> Components:
     Raises:
         ConfigError: the first problem, by dotted key; nothing has been started then.
     """
-    clients, rule = config.clients, BUFFER_RULES[config.server.buffers]
+    clients, rule, byzantine = config.clients, BUFFER_RULES[config.server.buffers], len(config.byzantine_clients)
     components = Components(
         config=config,
         source=_build(sources, config.data, "data"),
         partitioner=_build(partitioners, config.data.partition, "data.partition"),
         model=_build(models, config.model, "model"),
         attack=_build(attacks, config.attack, "attack"),
-        aggregator=_build(aggregators, config.aggregator, "aggregator", num_byzantine=len(config.byzantine_clients)),
+        aggregator=_build(aggregators, config.aggregator, "aggregator", num_byzantine=byzantine),
         pre=[
             _build(
                 pre_aggregators, section, f"aggregator.pre.{position}", num_byzantine=len(config.byzantine_clients)
@@ -99,7 +99,7 @@ def build_components(config: RunConfig) -> Components:
     with _under("aggregator"):
         components.aggregator.check(config.participants_per_round)
     with _under("attack"):
-        components.attack.check(clients.count, len(config.byzantine_clients))
+        components.attack.check(clients.count, byzantine)
     with _under("data"):
         components.source.check(components.data_root)
     return components

@@ -24,7 +24,7 @@ class Evaluation:
     @property
     def accuracy(self) -> float:
         """Share of samples that are classified correctly."""
-        return float(self.confusion.diagonal().sum() / self.confusion.sum())
+        return int(self.confusion.diagonal().sum()) / int(self.confusion.sum())
 
     @property
     def per_class_recall(self) -> list[float]:
@@ -34,7 +34,7 @@ class Evaluation:
     @property
     def balanced_accuracy(self) -> float:
         """Mean recall over the classes that have samples."""
-        return float(torch.tensor(self.per_class_recall).double().nanmean())
+        return float(torch.tensor(self.per_class_recall, dtype=torch.float64).nanmean())
 
 
 class Evaluator:

@@ -10,6 +10,7 @@ from time import sleep
 
 from fedsim.comm import RankPlace
 from fedsim.errors import ConfigError, FedsimError, FedsimWarning, RankError
+from fedsim.records.logs import last_words
 from fedsim.simulation import Simulation
 
 log = logging.getLogger(__name__)
@@ -17,27 +18,23 @@ log = logging.getLogger(__name__)
 PATIENCE = 30.0
 """Seconds for which a rank with a configuration error waits for rank 0 to say it first."""
 
+STANDARD_ERROR = 2
 FAILED, MISTAKE = 1, 2
-
-
-def _tell(text: str) -> None:
-    sys.stderr.write(f"fedsim: {text}\n")
-    sys.stderr.flush()
 
 
 @contextmanager
 def one_message_per_run(notes: Sequence[str], *, speaks: bool) -> Iterator[None]:
     """Show notes and fedsim's warnings from the block as single lines, on the rank that speaks."""
     for note in notes if speaks else ():
-        _tell(note)
+        last_words(STANDARD_ERROR, note)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FedsimWarning)
         yield
     for warning in caught if speaks else ():
-        _tell(f"warning: {warning.message}")
+        last_words(STANDARD_ERROR, f"warning: {warning.message}")
 
 
-def leave_after(error: BaseException, place: RankPlace, simulation: Simulation | None) -> int:
+def leave_after(error: BaseException, place: RankPlace, simulation: Simulation | None, terminal: int) -> int:
     """Say what happened and return the exit status.
 
     A mistake in the configuration is found by every rank: rank 0 tells it, and torchrun then ends the
@@ -46,7 +43,7 @@ def leave_after(error: BaseException, place: RankPlace, simulation: Simulation |
     if isinstance(error, ConfigError):
         if place.rank != 0:
             sleep(PATIENCE)
-        _tell(f"configuration error: {error}")
+        last_words(terminal, f"configuration error: {error}")
         return MISTAKE
     if isinstance(error, KeyboardInterrupt | SystemExit):
         _close(simulation)
@@ -55,7 +52,7 @@ def leave_after(error: BaseException, place: RankPlace, simulation: Simulation |
     what = str(error) if isinstance(error, FedsimError) else f"{type(error).__name__}: {error}"
     log.error("rank %d failed%s: %s", place.rank, phase, what, exc_info=error)
     if not (isinstance(error, RankError) and place.rank != 0):
-        _tell(f"rank {place.rank} failed{phase}: {what}")
+        last_words(terminal, f"rank {place.rank} failed{phase}: {what}")
     _close(simulation)
     # No clean-up of the transport here: peers may be gone, and waiting for them would hide the message.
     sys.stdout.flush()

@@ -15,7 +15,10 @@ from fedsim.config_source import apply_overrides, read_yaml
 from fedsim.failure import leave_after, one_message_per_run
 from fedsim.launch_run import open_run, prepare_process
 from fedsim.records.console import say
+from fedsim.records.logs import keep_terminal
 from fedsim.records.summary import read_summary, tell
+
+VALID = "the configuration is valid"
 
 
 def configure(command: CommandLine, *, speaks: bool) -> Components:
@@ -31,21 +34,21 @@ def configure(command: CommandLine, *, speaks: bool) -> Components:
 
 def main(arguments: list[str]) -> int:
     """Exit status: 0 done, 1 failed, 2 a mistake in the configuration."""
-    place = RankPlace.from_environment()
+    place, terminal = RankPlace.from_environment(), keep_terminal()
     speaks = place.rank == 0
     simulation = None
     try:
         command = parse_command_line(arguments)
-        components = configure(command, speaks=speaks) if not (command.help or command.list) else None
+        components = configure(command, speaks=speaks) if not (command.show_help or command.show_list) else None
         if components is None or command.check:
-            text = help_text() if command.help else list_text() if command.list else "the configuration is valid"
+            text = help_text() if command.show_help else list_text() if command.show_list else VALID
             return say(text) if speaks else 0
         prepare_process(components)
         run = open_run(components, place, resume=command.resume)
         simulation = run.simulation
         simulation.run()
     except BaseException as error:
-        return leave_after(error, place, simulation)
+        return leave_after(error, place, simulation, terminal)
     simulation.close("completed")
     return say(tell(read_summary(run.directory), run.facts, run.directory)) if speaks else 0
 
