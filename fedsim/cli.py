@@ -110,6 +110,8 @@ def _keys(schema: type[BaseModel], prefix: str) -> Iterator[tuple[str, Any, str]
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             yield from _keys(kind, f"{prefix}{name}.")
+            own = getattr(field.get_default(call_default_factory=True), "own", {})
+            yield from ((f"{prefix}{name}.{key}", value, f"of {prefix}{name}.name") for key, value in own.items())
         else:
             yield f"{prefix}{name}", field.get_default(call_default_factory=True), field.description or ""
 

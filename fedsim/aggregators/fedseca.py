@@ -31,7 +31,7 @@ def clip_factors(norms: Tensor) -> Tensor:
     return torch.where(norms > 0, norms.median() / norms, 1.0).clamp(max=1.0)
 
 
-@aggregators.register("fedseca", paper="Benjamin et al. 2025, FedSECA (shared/paper), Eq. 4-11")
+@aggregators.register("fedseca", paper="the FedSECA paper, Eq. 4-11")
 class FedSECA(Aggregator):
     """Signs elected by concordance ratio; mean of the clipped, clamped, sparse values that agree with them.
 

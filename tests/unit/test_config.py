@@ -1,0 +1,147 @@
+"""Mistakes in a configuration: one message that names the key, the value and the nearest valid choice."""
+
+from pathlib import Path
+
+import pytest
+
+from fedsim.cli import QUICKSTART, help_text, list_text, parse_command_line
+from fedsim.composition import build_components
+from fedsim.config import RunConfig, parse_config
+from fedsim.config_source import apply_overrides, differing_keys, read_yaml
+from fedsim.errors import ConfigError
+
+
+def configured(*overrides: str) -> RunConfig:
+    values, _ = apply_overrides(read_yaml(QUICKSTART), overrides)
+    return parse_config(values)
+
+
+def message(*overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        build_components(configured(*overrides))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("attak.name=alie", ["attak", "alie", "'attack'"]),
+        ("rounds=-1", ["rounds", "-1"]),
+        ("rounds=2.5", ["rounds", "2.5", "integer"]),
+        ("rounds=true", ["rounds", "True", "integer"]),
+        ("runtime.nonfinite=dorp", ["runtime.nonfinite", "dorp", "'drop'"]),
+        ("runtime.timeout=.nan", ["runtime.timeout", "nan"]),
+        ("clients.batchsize=3", ["clients.batchsize", "'batch_size'"]),
+        ("clients=3", ["clients", "3"]),
+        ("aggregator.sparsity=1.5", ["aggregator.sparsity", "1.5", "less than 1"]),
+        ("aggregator.sparsiti=0.5", ["aggregator.sparsiti", "'sparsity'"]),
+        ("aggregator.name=fedsecca", ["aggregator.name", "fedsecca", "'fedseca'"]),
+        ("aggregator.pre=[{name: nnn}]", ["aggregator.pre.0.name", "nnn"]),
+        ("attack.name=fnag", ["attack.name", "'fang'"]),
+        ("attack.z=1", ["attack.z", "strength"]),
+        ("attack.num_byzantine=4", ["attack.num_byzantine", "4", "8", "allow_byzantine_majority"]),
+        ("attack.num_byzantine=9", ["attack.num_byzantine", "9"]),
+        ("attack.clients=[1, 1, 2]", ["attack.clients", "[1, 1, 2]"]),
+        ("data.name=mnist", ["data.name", "'mnist5k'"]),
+        ("data.partition.alpha=0", ["data.partition.alpha", "greater than 0"]),
+        ("model.name=cnn", ["model.name", "small_cnn"]),
+        ("clients.optimizer.name=sdg", ["clients.optimizer.name", "'sgd'"]),
+        ("clients.optimizer.lrr=1", ["clients.optimizer.lrr", "'lr'"]),
+        ("clients.optimizer.lr=-1", ["clients.optimizer", "-1"]),
+        ("clients.send=gradient", ["clients.send", "local_steps"]),
+        ("run_name=../x", ["run_name", "../x"]),
+        ("seed", ["seed", "dotted.key=value"]),
+        ("rounds=!!python/object/apply:os.getcwd []", ["rounds=", "python/object"]),
+        ("attack={name: fang", ["attack=", "line 1"]),
+    ],
+)
+def test_a_mistake_is_named_with_key_and_remedy(override: str, says: list[str]) -> None:
+    text = message(override)
+    assert all(word in text for word in says), text
+    assert "\n" not in text
+
+
+def test_a_trimmed_mean_that_trims_everything_is_refused() -> None:
+    assert "aggregator.num_byzantine: 4" in message("aggregator.name=cwtm", "aggregator.num_byzantine=4")
+
+
+def test_quickstart_spells_out_the_defaults_except_attack_and_momentum() -> None:
+    assert set(differing_keys(RunConfig().flat(), configured().flat())) == {
+        "attack.name",
+        "attack.num_byzantine",
+        "aggregator.momentum",
+        "data.partition.alpha",
+    }
+
+
+def test_naming_another_component_drops_the_settings_of_the_one_before() -> None:
+    config = configured("aggregator.name=fedavg", "attack.name=alie", "attack.z=2.0", "clients.optimizer.name=adamw")
+    assert config.aggregator.own == {}
+    assert config.attack.own == {"z": 2.0}
+    assert config.attack.num_byzantine == 3
+    assert config.clients.optimizer.own == {}
+
+
+def test_overrides_leave_the_given_values_alone() -> None:
+    values = read_yaml(QUICKSTART)
+    apply_overrides(values, ["clients.optimizer.lr=9.0", "data.partition.name=iid"])
+    assert values == read_yaml(QUICKSTART)
+
+
+def test_numbers_in_scientific_notation_are_numbers() -> None:
+    assert configured("clients.optimizer.lr=1e-3").clients.optimizer.own["lr"] == 1e-3
+
+
+def test_byzantine_clients_are_the_last_or_those_named() -> None:
+    assert configured().byzantine_clients == (5, 6, 7)
+    assert configured("attack.num_byzantine=null", "attack.clients=[4, 1]").byzantine_clients == (1, 4)
+    assert configured("attack.num_byzantine=4", "attack.allow_byzantine_majority=true").byzantine_clients == (
+        4,
+        5,
+        6,
+        7,
+    )
+
+
+def test_oracle_becomes_the_true_number() -> None:
+    components = build_components(
+        configured("aggregator.name=cwtm", "aggregator.num_byzantine=oracle", "attack.num_byzantine=2")
+    )
+    assert components.aggregator.settings.num_byzantine == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("seed: 0\nseed: 1\n", "twice"),
+        ("seed: [\n", "line 2"),
+        ("- 1\n", "mapping"),
+        ("seed: !!python/object/apply:os.system ['touch hacked']\n", "python/object"),
+        ("seed: \x01\n", "special characters"),
+    ],
+)
+def test_a_bad_file_is_named(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        read_yaml(path)
+    assert says in str(caught.value)
+    assert "bad.yaml" in str(caught.value)
+    assert not (tmp_path / "hacked").exists()
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
+        read_yaml(tmp_path / "nowhere.yaml")
+
+
+def test_an_unknown_option_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--resum"):
+        parse_command_line(["--resum"])
+
+
+def test_help_and_list_show_every_key_and_component() -> None:
+    keys = help_text()
+    assert all(key in keys for key in ("clients.optimizer.lr = 0.02", "runtime.nonfinite", "data.partition.name"))
+    listed = list_text()
+    assert all(name in listed for name in ("fedseca", "sparsity = 0.9", "label_flip", "mnist5k", "dirichlet", "timm"))

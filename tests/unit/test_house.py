@@ -1,0 +1,48 @@
+"""Rules of the house that a linter or a type checker can see."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SHADOWING = """
+bisect calendar code collections copy csv datasets distributed enum evaluate heapq inspect json logging math metrics
+numbers operator optim platform profile queue random resource secrets select signal statistics string struct
+tensorboard test token trace transforms types typing utils
+"""
+
+
+@pytest.mark.parametrize("command", [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]])
+def test_linter_and_type_checker_are_silent(command: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_module_beside_main_shadows_another() -> None:
+    names = {path.stem for path in (ROOT / "fedsim").iterdir()}
+    assert not names & ({*SHADOWING.split()} | set(sys.stdlib_module_names))
+
+
+def test_nobody_imports_main_and_the_floors_are_kept() -> None:
+    mathematics = ["update_matrix", "column_order", "row_quantile", "round_context", "nonfinite"]
+    below = [ROOT / "fedsim" / f"{name}.py" for name in mathematics]
+    below += [
+        path
+        for folder in ("aggregators", "attacks", "data", "models")
+        for path in (ROOT / "fedsim" / folder).glob("*.py")
+    ]
+    for path in below:
+        text = path.read_text()
+        for upper in ("fedsim.comm", "fedsim.config", "fedsim.records", "fedsim.simulation", "fedsim.server"):
+            assert upper not in text, f"{path} imports {upper}"
+    for path in (ROOT / "fedsim").rglob("*.py"):
+        assert "fedsim.main import" not in path.read_text(), path
+
+
+def test_only_comm_talks_to_torch_distributed() -> None:
+    for path in (ROOT / "fedsim").rglob("*.py"):
+        if "comm" not in path.parts:
+            assert "import torch.distributed" not in path.read_text(), path
