@@ -13,12 +13,14 @@ from typing import Any
 from fedsim.aggregators.base import Aggregator, Diagnostics, TolerantAggregator, aggregators
 from fedsim.registry import Description, import_every_module
 from fedsim.round_context import RoundContext
+from fedsim.settings import Schema
 from fedsim.update_matrix import UpdateMatrix
 
 __all__ = [
     "Aggregator",
     "Diagnostics",
     "RoundContext",
+    "Schema",
     "TolerantAggregator",
     "UpdateMatrix",
     "aggregators",

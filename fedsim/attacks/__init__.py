@@ -12,8 +12,9 @@ from typing import Any
 
 from fedsim.attacks.base import Attack, AttackView, attacks
 from fedsim.registry import Description, import_every_module
+from fedsim.settings import Schema
 
-__all__ = ["Attack", "AttackView", "attacks", "available_attacks", "build_attack"]
+__all__ = ["Attack", "AttackView", "Schema", "attacks", "available_attacks", "build_attack"]
 
 import_every_module(__name__)
 

@@ -108,23 +108,20 @@ def test_votes_are_counted_in_integers_so_that_a_tie_is_a_tie() -> None:
 
 def test_concordance_by_hand() -> None:
     rows = torch.tensor([[1.0, 1, 1, 1], [1, 1, 1, -1], [-1, -1, 1, 1], [-1, -1, -1, -1]])
-    # Clients 0 and 1 agree (2 of 4), 0 and 2 are even, 1 and 2 disagree; client 3 opposes all but 1 and 2 (1: -2, 2: 0).
-    assert UpdateMatrix(rows).sign_agreement().tolist() == [
-        [4, 2, 0, -4],
-        [2, 4, -2, -2],
-        [0, -2, 4, 0],
-        [-4, -2, 0, 4],
-    ]
-    aggregator = build_aggregator("fedseca", sparsity=0.0)
+    agreement = UpdateMatrix(rows).sign_agreement()
+    assert agreement[0].tolist() == [4, 2, 0, -4]
+    assert agreement[1].tolist() == [2, 4, -2, -2]
+    assert agreement[2].tolist() == [0, -2, 4, 0]
+    assert agreement[3].tolist() == [-4, -2, 0, 4]
+    assert concordance_votes(agreement).tolist() == [1, 0, 0, 0]
+    aggregator = build_aggregator("fedseca")
     aggregator(rows)
     assert aggregator.diagnostics.per_client["concordance_ratio"].tolist() == [0.25, 0.0, 0.0, 0.0]
-    assert concordance_votes(UpdateMatrix(rows).sign_agreement()).tolist() == [1, 0, 0, 0]
 
 
-def test_concordance_of_a_lonely_client_is_never_negative() -> None:
+def test_concordance_of_a_lonely_client_is_zero_and_not_negative() -> None:
     rows = torch.cat([torch.ones(4, 9), -torch.ones(1, 9)])
     assert concordance_votes(UpdateMatrix(rows).sign_agreement()).tolist() == [3, 3, 3, 3, 0]
-    assert concordance_ratios(rows) == [3 / 5] * 4 + [0] or float(concordance_ratios(rows)[4]) == 0
 
 
 def test_clip_factors_by_hand() -> None:
@@ -150,17 +147,22 @@ def test_the_quantile_is_compared_in_float64() -> None:
             assert step.tolist() == [0.0, float(high)], (sparsity, variant)
 
 
-def test_the_released_code_votes_after_sparsification_and_clamps_unclipped_rows() -> None:
-    rows = torch.tensor([[5.0, 0.1, 4.0], [5.0, 0.1, -0.1], [5.0, 0.1, -0.1]])
-    # Column 2: the raw signs elect minus, but only client 0 keeps its value there.
-    assert build_aggregator("fedseca", sparsity=0.5)(rows)[2] == 0
-    released = build_aggregator("fedseca", sparsity=0.6, variant="released_code")(rows)
-    torch.testing.assert_close(released[2].double(), fedseca_step(rows, 0.6, released_code=True)[2])
-    assert released[2] > 0
-    large = torch.tensor([[1.0, 0.0], [8.0, 0.0], [8.0, 0.0]])
-    assert build_aggregator("fedseca", sparsity=0.0, variant="released_code")(large)[0] == pytest.approx(17 / 3)
-    assert build_aggregator("fedseca", sparsity=0.0)(torch.tensor([[1.0], [8.0], [4.0], [16.0]]))[0] == 0  # D = 1
-    assert build_aggregator("fedseca", sparsity=0.0)(large)[0] == pytest.approx(17 / 3)
+def test_the_released_code_votes_with_the_signs_that_remain() -> None:
+    rows = torch.tensor([[5.0, 0.2, 4.0], [5.0, 0.2, -0.1], [5.0, 0.2, -0.1]])
+    # Column 2: the raw signs elect minus, but only client 0 keeps its value there (thresholds 3.24 and 0.18).
+    assert build_aggregator("fedseca", sparsity=0.4)(rows)[2] == 0
+    assert build_aggregator("fedseca", sparsity=0.4, variant="released_code")(rows)[2] == torch.tensor(0.1)
+
+
+def test_the_released_code_clamps_rows_that_were_not_clipped() -> None:
+    rows = torch.tensor([[2.0, 0.0], [0.0, 4.0], [8.0, 6.0], [6.0, 8.0]])  # norms 2, 4, 10, 10; tau = 4
+    paper = build_aggregator("fedseca", sparsity=0.0)(rows)
+    released = build_aggregator("fedseca", sparsity=0.0, variant="released_code")(rows)
+    # Magnitudes of column 0: clipped 2, 0, 3.2, 2.4, lower median 2; as sent 2, 0, 8, 6, lower median 2.
+    # Of column 1: clipped 0, 4, 2.4, 3.2, lower median 2.4; as sent 0, 4, 6, 8, lower median 4. A strict
+    # threshold drops the smallest magnitude of each row, an inclusive one keeps it.
+    torch.testing.assert_close(paper, torch.tensor([2.0, 2.4]))
+    torch.testing.assert_close(released, torch.tensor([2.0, 4.0]))
 
 
 def test_diagnostics_count_survivors_agreement_and_undecided_coordinates() -> None:
@@ -168,8 +170,8 @@ def test_diagnostics_count_survivors_agreement_and_undecided_coordinates() -> No
     aggregator = build_aggregator("fedseca", sparsity=0.4)
     aggregator(rows)
     report = aggregator.diagnostics
-    # Position 0.4 * 3 = 1.2: thresholds .1+.2*.9, .1+.2*1.9, .1+.2*.9, so columns 0 and 1 survive in every row.
-    assert report.per_client["concordance_ratio"].tolist() == pytest.approx([2 / 3, 2 / 3, 0.0])
+    # Position 0.4 * 3 = 1.2: thresholds 0.28, 0.28, 0.28, so columns 0 and 1 survive in every row.
+    assert report.per_client["concordance_ratio"].tolist() == pytest.approx([1 / 3, 1 / 3, 0.0])
     assert report.per_client["agreed_share"].tolist() == [1.0, 1.0, 0.0]
     assert report.scalars["undecided_share"] == 0.25
     assert torch.equal(report.trust, report.per_client["concordance_ratio"])

@@ -177,6 +177,28 @@ def test_a_single_bad_value_is_found_wherever_it_lies(column: int, bad: float, f
     assert form(rows).select([2, 1]).finite_rows() == [True, False]
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "statistic",
+    [
+        UpdateMatrix.row_norms,
+        UpdateMatrix.squared_distances,
+        UpdateMatrix.centred_gram,
+        UpdateMatrix.sign_agreement,
+        UpdateMatrix.finite_rows,
+        UpdateMatrix.mean,
+        lambda updates: updates.absolute_quantiles(0.5),
+        lambda updates: updates.weighted_sum(torch.tensor([1.0, 2.0, 3.0])),
+        lambda updates: updates.map_columns(lower_median),
+    ],
+)
+def test_no_statistic_changes_the_rows(statistic: Callable[[UpdateMatrix], object], dtype: torch.dtype) -> None:
+    rows = random_rows(3, 50).to(dtype)
+    before = rows.clone()
+    statistic(UpdateMatrix(rows))
+    assert torch.equal(rows, before)
+
+
 def test_statistics_handed_out_may_be_changed_by_their_owner() -> None:
     updates = UpdateMatrix(random_rows(3, 20))
     expected = updates.squared_distances()

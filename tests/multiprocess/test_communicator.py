@@ -1,0 +1,55 @@
+"""The communicator over real gloo ranks."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from conftest import MAIN, torchrun
+
+RANKS = Path(__file__).with_name("ranks.py")
+
+
+def test_every_transport_brings_to_rank_0_what_three_ranks_wrote() -> None:
+    """One launch for all scenarios, because starting ranks is most of the time."""
+    done = torchrun(3, "shared", "point_to_point", "no_room", "one_rank_cannot_map", "exchange", script=RANKS)
+    assert done.status == 0, done.err
+
+
+def test_a_barrier_names_the_missing_rank_and_the_phase() -> None:
+    done = torchrun(3, "missing", script=RANKS)
+    said = [line for line in done.err.splitlines() if line.startswith("rank 0 says")]
+    assert len(said) == 1
+    assert "phase 'gather'" in said[0]
+    assert re.search(r"[Rr]anks? 1\b", said[0]), said[0]
+
+
+def test_a_killed_rank_ends_the_run_within_seconds(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=3", str(MAIN)]
+    run = subprocess.Popen(
+        [
+            *command,
+            "rounds=500",
+            f"output_dir={tmp_path}",
+            "run_name=killed",
+            "clients.count=3",
+            "attack={name: none}",
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    metrics = tmp_path / "killed" / "metrics.jsonl"
+    for _ in range(600):
+        if metrics.exists() and metrics.stat().st_size > 0:
+            break
+        time.sleep(0.1)
+    victims = subprocess.run(["pgrep", "-P", str(run.pid)], capture_output=True, text=True, check=True).stdout.split()
+    os.kill(int(victims[2]), signal.SIGKILL)
+    started = time.monotonic()
+    _, err = run.communicate(timeout=60)
+    assert time.monotonic() - started < 40
+    assert run.returncode != 0
+    assert "failed" in err

@@ -1,0 +1,139 @@
+"""Sources, partitioners, cache, checkpoints and records on disk."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fedsim.checkpoint import Checkpoints, pack, unpack
+from fedsim.data import partitioners, sources
+from fedsim.data.cache import cached_array
+from fedsim.errors import CheckpointError, ConfigError
+from fedsim.models import models
+from fedsim.records.run_directory import new_run_directory, newest_run_directory
+from fedsim.records.writers import JsonLines
+
+LABELS = torch.arange(997) % 10
+
+
+@pytest.mark.parametrize("name", list(partitioners.describe()))
+@pytest.mark.parametrize("clients", [1, 7, 300])
+def test_every_partition_is_exact_seeded_and_leaves_nobody_empty(name: str, clients: int) -> None:
+    partitioner = partitioners.build(name)
+    shares = partitioner.partition(LABELS, clients, torch.Generator().manual_seed(3))
+    assert sorted(torch.cat(list(shares)).tolist()) == list(range(997))
+    assert all(len(share) > 0 for share in shares)
+    again = partitioner.partition(LABELS, clients, torch.Generator().manual_seed(3))
+    assert all(torch.equal(a, b) for a, b in zip(shares, again, strict=True))
+    with pytest.raises(ConfigError, match=r"clients\.count"):
+        partitioner.partition(LABELS[:5], 6, torch.Generator())
+
+
+def test_a_small_alpha_skews_the_labels() -> None:
+    def mean_largest_share(alpha: float) -> float:
+        shares = partitioners.build("dirichlet", alpha=alpha).partition(LABELS, 5, torch.Generator().manual_seed(0))
+        return float(np.mean([torch.bincount(LABELS[share]).max() / len(share) for share in shares]))
+
+    assert mean_largest_share(100.0) < 0.15 < 0.4 < mean_largest_share(0.1)
+
+
+def test_the_embedded_digits_are_stratified_and_split_for_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEDSIM_CACHE", str(tmp_path))
+    splits = sources.build("mnist5k").load(None)
+    assert torch.bincount(splits.train.labels).tolist() == [400] * 10
+    assert torch.bincount(splits.test.labels).tolist() == [100] * 10
+    images = splits.train.batch(torch.tensor([0, 399, 400]))
+    assert images.shape == (3, 1, 28, 28)
+    assert 0.05 < images.mean() < 0.5
+    assert images.max() == 1.0
+    train, test = (
+        {splits.inputs[i].numpy().tobytes() for i in range(len(splits))} for splits in (splits.train, splits.test)
+    )
+    assert len(train & test) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["mnist5k-v1.npy"]
+
+
+def test_the_cache_holds_whole_files_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEDSIM_CACHE", str(tmp_path / "cache"))
+    made = []
+
+    def make() -> np.ndarray:
+        made.append(1)
+        return np.arange(5, dtype=np.uint8)
+
+    for _ in range(2):
+        assert cached_array("x", make).tolist() == [0, 1, 2, 3, 4]
+    assert len(made) == 1
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("FEDSIM_CACHE", str(blocked))
+    assert cached_array("x", make).tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("name", list(models.describe()))
+def test_every_model_classifies(name: str) -> None:
+    model = models.build(name).build((1, 32, 32), 5)
+    assert model(torch.zeros(2, 1, 32, 32)).shape == (2, 5)
+
+
+def test_an_unknown_timm_architecture_suggests_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="resnet18"):
+        models.build("timm", architecture="resnet_18").build((3, 32, 32), 5)
+
+
+def test_a_state_survives_the_round_trip() -> None:
+    state = {"a": torch.arange(3), 5: [1, 2.5, None, (True, "x")], "empty": {}, "zero": torch.empty(0)}
+    tree, tensors = pack(state)
+    back = unpack(json.loads(json.dumps(tree)), tensors)
+    assert torch.equal(back.pop("a"), state.pop("a"))
+    assert back.pop("zero").shape == (0,)
+    state.pop("zero")
+    assert back == state
+    with pytest.raises(CheckpointError, match="set"):
+        pack({"a": {1, 2}})
+
+
+def test_the_newest_checkpoints_stay_and_a_damaged_one_is_named(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "checkpoints", keep=2)
+    assert checkpoints.load_newest() is None
+    for round in (1, 2, 10):
+        checkpoints.save(round, {"w": torch.full((2,), float(round))})
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
+        "round_000002.safetensors",
+        "round_000010.safetensors",
+    ]
+    round, state = checkpoints.load_newest()
+    assert round == 10
+    assert state["w"].tolist() == [10.0, 10.0]
+    path = tmp_path / "checkpoints" / "round_000010.safetensors"
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(CheckpointError, match="round_000010"):
+        checkpoints.load_newest()
+
+
+def test_run_directories_are_numbered(tmp_path: Path) -> None:
+    names = [new_run_directory(tmp_path, "a").name for _ in range(11)]
+    assert names[:2] + names[-1:] == ["a", "a-2", "a-11"]
+    new_run_directory(tmp_path, "a-b")
+    assert newest_run_directory(tmp_path, "a") == tmp_path / "a-11"
+    assert newest_run_directory(tmp_path, "b") is None
+
+
+def test_an_output_folder_that_cannot_be_made_is_a_config_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="output_dir"):
+        new_run_directory(tmp_path / "file", "a")
+
+
+def test_metrics_are_cut_to_the_checkpoint_and_strict_json(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"round": 1}\n{"round": 2}\n{"round": 3}\n{"rou')
+    writer = JsonLines(path, after_round=2)
+    writer.write({"round": 3, "loss": float("nan"), "clients": {4: [float("inf"), 1.0]}})
+    writer.close("completed")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines == [{"round": 1}, {"round": 2}, {"round": 3, "loss": None, "clients": {"4": [None, 1.0]}}]

@@ -1,0 +1,247 @@
+"""Client, participation, evaluation, server: the roles of a round, one by one."""
+
+from itertools import islice
+
+import pytest
+import torch
+from torch import nn
+
+from fedsim.adversary import Adversary
+from fedsim.aggregators import build_aggregator
+from fedsim.attacks import build_attack
+from fedsim.client import LocalWork, Trainer, batches
+from fedsim.comm import SingleProcess
+from fedsim.data import TensorSamples
+from fedsim.errors import NonFiniteError
+from fedsim.evaluation import Evaluator
+from fedsim.layout import ModelRows
+from fedsim.optimizers import optimizer_maker
+from fedsim.participation import homes, participants
+from fedsim.round_context import RoundContext
+from fedsim.seeds import derive_generator, derive_seed, seeded
+from fedsim.server import Server
+
+SGD = optimizer_maker("sgd", {"lr": 0.1}, "x")
+
+
+def work(**changes: object) -> LocalWork:
+    return LocalWork(
+        **{"epochs": 1, "steps": None, "batch_size": 4, "send": "delta", "make_optimizer": SGD, **changes}
+    )
+
+
+def digits(count: int = 10) -> TensorSamples:
+    generator = torch.Generator().manual_seed(0)
+    return TensorSamples(torch.randn(count, 3, generator=generator), torch.arange(count) % 2)
+
+
+def test_an_epoch_sees_every_sample_once_and_no_batch_of_one() -> None:
+    drawn = list(batches(9, work(), derive_generator(0, "t")))
+    assert [len(batch) for batch in drawn] == [4, 4]  # the ninth sample would be a batch of its own
+    assert len(set(torch.cat(drawn).tolist())) == 8
+    assert list(batches(1, work(steps=3), derive_generator(0, "t"))) == []
+
+
+def test_local_steps_go_over_the_data_again_in_a_new_order() -> None:
+    drawn = list(batches(8, work(steps=5), derive_generator(0, "t")))
+    assert len(drawn) == 5
+    assert not torch.equal(torch.cat(drawn[:2]), torch.cat(drawn[2:4]))
+
+
+@pytest.mark.parametrize("send", ["delta", "gradient"])
+def test_the_row_of_one_step_is_the_gradient_by_hand(send: str) -> None:
+    model = nn.Linear(3, 2)
+    rows, samples = ModelRows(model), digits(4)
+    state = torch.cat(rows.read())
+    out = torch.full_like(state, torch.nan)
+    trainer = Trainer(rows, samples, [torch.arange(4)], work(send=send, steps=1), 0, torch.device("cpu"), {})
+    trainer.update(0, 0, state, out)
+    rows.load(state, state[:0])
+    model.zero_grad()
+    nn.functional.cross_entropy(model(samples.inputs), samples.labels).backward()
+    gradient = torch.cat([model.weight.grad.flatten(), model.bias.grad])
+    assert torch.allclose(out, gradient * (0.1 if send == "delta" else 1.0), atol=1e-6)
+
+
+def test_local_training_equals_a_plain_loop_and_leaves_global_randomness_alone() -> None:
+    model = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.Linear(8, 2))
+    rows, samples = ModelRows(model), digits()
+    state = torch.cat(rows.read())
+    out = torch.empty_like(state)
+    before = torch.get_rng_state()
+    Trainer(rows, samples, [torch.arange(10)], work(epochs=2), 5, torch.device("cpu"), {}).update(0, 3, state, out)
+    assert torch.equal(torch.get_rng_state(), before)
+
+    rows.load(state, state[:0])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    order = derive_generator(5, "batches", 3, 0)
+    with seeded(derive_seed(5, "local work", 3, 0)):
+        for batch in batches(10, work(epochs=2), order):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(samples.inputs[batch]), samples.labels[batch]).backward()
+            optimizer.step()
+    assert torch.equal(out, state - torch.cat(rows.read()))
+
+
+def test_a_client_without_a_batch_sends_zero() -> None:
+    rows = ModelRows(nn.Linear(3, 2))
+    state = torch.cat(rows.read())
+    out = torch.full_like(state, 7.0)
+    Trainer(rows, digits(), [torch.arange(1)], work(), 0, torch.device("cpu"), {}).update(0, 0, state, out)
+    assert not out.any()
+
+
+def test_a_wire_dtype_rounds_the_row() -> None:
+    rows = ModelRows(nn.Linear(3, 2))
+    state = torch.cat(rows.read())
+    out = torch.empty_like(state)
+    half = work(wire_dtype=torch.bfloat16)
+    Trainer(rows, digits(), [torch.arange(10)], half, 0, torch.device("cpu"), {}).update(0, 0, state, out)
+    assert torch.equal(out, out.bfloat16().float())
+    assert out.any()
+
+
+def test_poisoned_labels_leave_the_batches_as_they_were() -> None:
+    seen: list[torch.Tensor] = []
+
+    class Spy(nn.Linear):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            seen.append(inputs)
+            return super().forward(inputs)
+
+    rows = ModelRows(Spy(3, 2))
+    state = torch.cat(rows.read())
+    outs = []
+    for poisoned in ({}, {0: 1 - digits().labels}):
+        out = torch.empty_like(state)
+        Trainer(rows, digits(), [torch.arange(10)], work(), 0, torch.device("cpu"), poisoned).update(0, 0, state, out)
+        outs.append(out)
+    assert all(torch.equal(a, b) for a, b in zip(seen[: len(seen) // 2], seen[len(seen) // 2 :], strict=True))
+    assert not torch.equal(*outs)
+
+
+def test_frozen_parameters_and_their_buffers_do_not_travel_and_tied_ones_travel_once() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 3), nn.Linear(3, 3), nn.BatchNorm1d(3, affine=False))
+    model[2].weight = model[1].weight
+    model[0].requires_grad_(False)
+    rows = ModelRows(model)
+    assert list(rows.layout.shapes) == ["1.weight", "1.bias", "2.bias"]
+    assert list(rows.buffer_layout.shapes) == ["3.running_mean", "3.running_var"]
+
+
+def test_reading_and_loading_a_model_are_inverse() -> None:
+    first, second = (ModelRows(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))) for _ in range(2))
+    row, buffers = first.read()
+    second.load(row, buffers + 1)
+    assert torch.equal(second.read()[0], row)
+    assert torch.equal(second.read()[1], buffers + 1)
+
+
+def test_participants_are_drawn_anew_and_sorted() -> None:
+    drawn = [participants(0, round, count=10, taking_part=4) for round in range(30)]
+    assert all(len(set(ids)) == 4 and list(ids) == sorted(ids) for ids in drawn)
+    assert len(set(drawn)) > 15
+    assert set().union(*drawn) == set(range(10))
+
+
+def test_homes_give_every_rank_about_as_many_training_clients() -> None:
+    for ranks in (1, 2, 3, 5):
+        home = homes(11, idle=[0, 3, 9], ranks=ranks)
+        load = [sum(home[client] == rank for client in range(11) if client not in (0, 3, 9)) for rank in range(ranks)]
+        assert max(load) - min(load) <= 1
+
+
+def test_evaluation_by_hand() -> None:
+    model = nn.Linear(3, 2)
+    samples = digits(11)
+    evaluation = Evaluator(samples, 2, batch_size=4, comm=SingleProcess()).evaluate(model)
+    logits = model(samples.inputs).double()
+    right = logits.argmax(1) == samples.labels
+    assert evaluation.accuracy == pytest.approx(right.double().mean().item())
+    assert evaluation.loss == pytest.approx(nn.functional.cross_entropy(logits, samples.labels).item())
+    recalls = [right[samples.labels == label].double().mean().item() for label in (0, 1)]
+    assert evaluation.per_class_recall == pytest.approx(recalls)
+    assert evaluation.balanced_accuracy == pytest.approx(sum(recalls) / 2)
+
+
+def server(policy: str = "drop", aggregator: str = "fedavg", parameters: int = 2, **options: object) -> Server:
+    return Server(
+        build_aggregator(aggregator, **options),
+        [],
+        build_aggregator("cwmed"),
+        optimizer_maker("sgd", {"lr": 0.5}, "x"),
+        policy,
+        parameters,
+        torch.tensor([False, True]),
+    )
+
+
+def test_the_server_steps_parameters_by_its_optimiser_and_buffers_by_one() -> None:
+    rows = torch.tensor([[1.0, 2.0, 3.0, 4.0], [3.0, 2.0, 5.0, 6.0], [5.0, 2.0, 4.0, 90.0]])
+    decision = server().decide(rows, torch.tensor([0.0, 0.0, 1.0, 5.0]), RoundContext.of(3))
+    assert decision.step.tolist() == [1.5, 1.0, 4.0, 5.0]  # the variance 5 may fall to 0, not below
+
+
+@pytest.mark.parametrize(("policy", "expected"), [("drop", 1.0), ("zero", 0.75)])
+def test_a_client_that_sends_nan_is_named_once_and_treated_by_the_policy(
+    policy: str, expected: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = torch.tensor([[1.0, 1, 0, 0], [2.0, 2, 0, 0], [torch.nan, 0, 0, 0], [3.0, 3, 0, 0]])
+    context = RoundContext(client_ids=(4, 5, 6, 7))
+    decision = server(policy).decide(rows, torch.zeros(4), context)
+    assert decision.nonfinite_clients == [6]
+    assert decision.step[:2].tolist() == [expected, expected]
+    assert len(caplog.records) == 1
+    assert "[6]" in caplog.text
+
+
+def test_infinite_buffers_count_too_and_the_policy_error_stops() -> None:
+    rows = torch.tensor([[1.0, 1, 0, torch.inf], [2.0, 2, 0, 0]])
+    assert server().decide(rows, torch.zeros(4), RoundContext.of(2)).nonfinite_clients == [0]
+    with pytest.raises(NonFiniteError, match=r"\[0\]"):
+        server("error").decide(rows, torch.zeros(4), RoundContext.of(2))
+
+
+def test_no_finite_row_is_a_zero_step_and_leaves_the_state() -> None:
+    with_momentum = server(aggregator="fedseca", momentum=0.5, sparsity=0.0)
+    good = torch.tensor([[1.0, 2.0, 0.0, 0.0], [1.5, 2.0, 0.0, 0.0]])
+    with_momentum.decide(good, torch.zeros(4), RoundContext.of(2))
+    before = with_momentum.aggregator.state_dict()["smoothed"].clone()
+    decision = with_momentum.decide(good * torch.nan, torch.zeros(4), RoundContext.of(2))
+    assert not decision.step.any()
+    assert torch.equal(with_momentum.aggregator.state_dict()["smoothed"], before)
+
+
+def test_an_aggregate_that_overflows_is_no_step() -> None:
+    class Overflowing(type(build_aggregator("fedavg"))):
+        def aggregate(self, updates: object, context: object) -> torch.Tensor:
+            return torch.tensor([torch.inf, 1.0])
+
+    subject = server()
+    subject.aggregator = Overflowing()
+    decision = subject.decide(torch.ones(3, 4), torch.zeros(4), RoundContext.of(3))
+    assert decision.nonfinite_aggregate == 1
+    assert not decision.step.any()
+
+
+def test_the_adversary_replaces_exactly_the_byzantine_rows_and_buffers() -> None:
+    adversary = Adversary([7, 5], build_attack("ipm", epsilon=2.0))
+    rows, buffers = torch.tensor([[1.0], [9.0], [3.0], [9.0]]), torch.tensor([[4.0], [0.0], [6.0], [0.0]])
+    context = RoundContext(client_ids=(1, 5, 6, 7))
+    adversary.replace_rows(rows, buffers, context, build_aggregator("fedavg"))
+    assert rows.flatten().tolist() == [1.0, -4.0, 3.0, -4.0]
+    assert buffers.flatten().tolist() == [4.0, -10.0, 6.0, -10.0]
+
+
+def test_rounds_with_only_byzantine_clients_have_zero_rows() -> None:
+    rows = torch.full((2, 3), 9.0)
+    Adversary([0, 1], build_attack("fang")).replace_rows(
+        rows, torch.empty(2, 0), RoundContext.of(2), build_aggregator("fedavg")
+    )
+    assert not rows.any()
+
+
+def test_the_first_draws_are_the_same_for_the_same_purpose_only() -> None:
+    first = [derive_seed(0, purpose, *ids) for purpose in ("a", "b") for ids in ((), (0,), (1,), (0, 1), (1, 0))]
+    assert len(set(first)) == len(first)
+    assert list(islice(first, 1)) == [derive_seed(0, "a")]
