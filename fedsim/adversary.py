@@ -4,6 +4,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fedsim.aggregators import Aggregator
@@ -18,9 +19,11 @@ class Adversary:
     Args:
         clients: their ids.
         attack: crafts their rows.
+        wire_dtype: what every row is rounded to, theirs included.
     """
 
-    def __init__(self, clients: Sequence[int], attack: Attack) -> None:
+    def __init__(self, clients: Sequence[int], attack: Attack, wire_dtype: torch.dtype = torch.float32) -> None:
+        self._wire_dtype = wire_dtype
         self.clients = frozenset(clients)
         self.attack = attack
         # Buffers are attacked by the same rule, with a state of their own.
@@ -52,7 +55,7 @@ class Adversary:
             aggregator=copy.deepcopy(aggregator) if attack.probes else None,
             context=context.keep([*honest, *byzantine]),
         )
-        matrix[byzantine] = attack(view)
+        matrix[byzantine] = attack(view).to(self._wire_dtype).to(matrix.dtype)
 
     def state_dict(self) -> dict[str, Any]:
         return {"attack": self.attack.state_dict(), "buffer_attack": self._buffer_attack.state_dict()}

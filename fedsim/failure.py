@@ -52,7 +52,7 @@ def leave_after(error: BaseException, place: RankPlace, simulation: Simulation |
     what = str(error) if isinstance(error, FedsimError) else f"{type(error).__name__}: {error}"
     log.error("rank %d failed%s: %s", place.rank, phase, what, exc_info=error)
     if not (isinstance(error, RankError) and place.rank != 0):
-        last_words(terminal, f"rank {place.rank} failed{phase}: {what}")
+        last_words(terminal, f"rank {place.rank} failed{phase}: {what} (traceback in logs/rank_{place.rank}.log)")
     _close(simulation)
     # No clean-up of the transport here: peers may be gone, and waiting for them would hide the message.
     sys.stdout.flush()

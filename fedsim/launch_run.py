@@ -182,7 +182,11 @@ def _head(components: Components, comm: Communicator, rows: ModelRows, phases: P
         variances.to(comm.device),
     )
     return ServerHead(
-        Adversary(config.byzantine_clients, components.attack), server, rows.layout, config.seed, phases
+        Adversary(config.byzantine_clients, components.attack, getattr(torch, config.runtime.wire_dtype)),
+        server,
+        rows.layout,
+        config.seed,
+        phases,
     )
 
 

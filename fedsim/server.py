@@ -62,6 +62,7 @@ class Server:
         self._weights = torch.zeros(parameters, device=variances.device)
         self._optimizer = make_optimizer([self._weights])
         self.last_step: Tensor | None = None
+        self._named: set[int] = set()
 
     def decide(self, rows: Tensor, state: Tensor, context: RoundContext) -> Decision:
         """The step for these rows.
@@ -72,8 +73,7 @@ class Server:
         """
         row_part, buffer_part = self._split(rows)
         keep, offenders = usable_rows([UpdateMatrix(rows)], context.client_ids, self._policy)
-        if offenders:
-            log.warning("round %d: clients %s sent NaN or infinity (%s)", context.round + 1, offenders, self._policy)
+        self._warn_once(offenders, context)
         context = context.keep(keep)
         updates, buffers = self._finite(row_part, keep), self._finite(buffer_part, keep)
 
@@ -86,6 +86,16 @@ class Server:
         step = self._step(aggregate, state) if keep and not bad else torch.zeros_like(state)
         self.last_step = step[: self._parameters].clone()
         return Decision(step, aggregate[: self._parameters], context.client_ids, offenders, bad)
+
+    def _warn_once(self, offenders: list[int], context: RoundContext) -> None:
+        """Name a client the first time that it sends NaN or infinity; the records count every time."""
+        new = sorted(set(offenders) - self._named)
+        if new:
+            text = (
+                "round %d: clients %s sent NaN or infinity (runtime.nonfinite: %s); further times are only recorded"
+            )
+            log.warning(text, context.round + 1, new, self._policy)
+            self._named.update(new)
 
     def _split(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """What the aggregator sees, and the buffers that it does not see."""

@@ -10,10 +10,11 @@ from tqdm import tqdm
 
 
 class _AboveTheBar(logging.Handler):
-    """Writes lines so that they do not cut through the progress bar."""
+    """Writes lines so that they do not cut through the progress bar; tracebacks are for the files."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
+        if record.exc_info is None:
+            tqdm.write(self.format(record), file=sys.stderr)
 
 
 def start_logs(rank: int, directory: Path) -> None:
