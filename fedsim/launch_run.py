@@ -181,13 +181,8 @@ def _head(components: Components, comm: Communicator, rows: ModelRows, phases: P
         rows.layout.size,
         variances.to(comm.device),
     )
-    return ServerHead(
-        Adversary(config.byzantine_clients, components.attack, getattr(torch, config.runtime.wire_dtype)),
-        server,
-        rows.layout,
-        config.seed,
-        phases,
-    )
+    adversary = Adversary(config.byzantine_clients, components.attack, getattr(torch, config.runtime.wire_dtype))
+    return ServerHead(adversary, server, rows.layout, config.seed, phases)
 
 
 def _writer(components: Components, comm: Communicator, directory: Path, facts: RunFacts, done: int) -> RecordWriter:

@@ -91,9 +91,7 @@ class Server:
         """Name a client the first time that it sends NaN or infinity; the records count every time."""
         new = sorted(set(offenders) - self._named)
         if new:
-            text = (
-                "round %d: clients %s sent NaN or infinity (runtime.nonfinite: %s); further times are only recorded"
-            )
+            text = "round %d: clients %s sent NaN or infinity (runtime.nonfinite: %s); later ones are only recorded"
             log.warning(text, context.round + 1, new, self._policy)
             self._named.update(new)
 

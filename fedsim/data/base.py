@@ -1,14 +1,16 @@
 """What data are: labelled samples that can be read by index, a source of them, a way to share them out."""
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
+from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.registry import Component, Registry
 
 
@@ -60,8 +62,17 @@ class Splits:
 class DataSource(Component):
     """Where samples come from; a subclass implements :meth:`load`."""
 
+    reads_root: ClassVar[bool] = False
+    """Whether the data lie in a folder that the user names by ``data.root``."""
+
     def check(self, root: Path | None) -> None:
         """Raise ConfigError if the data are not where they should be; called before any rank starts work."""
+        if self.reads_root and root is None:
+            raise ConfigError("root", "missing", f"name the folder that holds {self.name}")
+        if self.reads_root and root is not None and not root.is_dir():
+            raise ConfigError("root", f"there is no folder {root}", f"name the folder that holds {self.name}")
+        if root is not None and not self.reads_root:
+            warnings.warn(f"data.root has no effect: {self.name} needs no folder", FedsimWarning, stacklevel=2)
 
     @abstractmethod
     def load(self, root: Path | None) -> Splits:

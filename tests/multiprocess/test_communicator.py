@@ -53,3 +53,22 @@ def test_a_killed_rank_ends_the_run_within_seconds(tmp_path: Path) -> None:
     assert time.monotonic() - started < 40
     assert run.returncode != 0
     assert "failed" in err
+
+
+def test_a_rank_that_drifts_is_named(tmp_path: Path) -> None:
+    plugin = tmp_path / "drift.py"
+    plugin.write_text(
+        "import os\n"
+        "from fedsim.simulation import Simulation\n"
+        "evaluate = Simulation._evaluate\n"
+        "def drifting(self, done):\n"
+        "    if os.environ['RANK'] == '1' and done == 2:\n"
+        "        self.state[5] += 1e-6\n"
+        "    return evaluate(self, done)\n"
+        "Simulation._evaluate = drifting\n"
+    )
+    options = ["data={name: synthetic}", "model={name: mlp}", "rounds=9", "runtime.check_every=3"]
+    done = torchrun(3, "--plugin", str(plugin), *options, f"output_dir={tmp_path}", "run_name=drift")
+    assert done.status != 0
+    assert done.err.count("after round 3 ranks [1] hold other parameters than rank 0") == 1, done.err
+    assert 'main.py", line' not in done.err

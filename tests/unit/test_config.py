@@ -8,7 +8,8 @@ from fedsim.cli import QUICKSTART, help_text, list_text, parse_command_line
 from fedsim.composition import build_components
 from fedsim.config import RunConfig, parse_config
 from fedsim.config_source import apply_overrides, differing_keys, read_yaml
-from fedsim.errors import ConfigError
+from fedsim.data import DataSource, Splits
+from fedsim.errors import ConfigError, FedsimWarning
 
 
 def configured(*overrides: str) -> RunConfig:
@@ -145,3 +146,18 @@ def test_help_and_list_show_every_key_and_component() -> None:
     assert all(key in keys for key in ("clients.optimizer.lr = 0.02", "runtime.nonfinite", "data.partition.name"))
     listed = list_text()
     assert all(name in listed for name in ("fedseca", "sparsity = 0.9", "label_flip", "mnist5k", "dirichlet", "timm"))
+
+
+def test_a_missing_data_folder_is_named_and_one_without_effect_warns(tmp_path: Path) -> None:
+    class Photos(DataSource):
+        name, reads_root = "photos", True
+
+        def load(self, root: Path | None) -> Splits:
+            raise AssertionError
+
+    Photos().check(tmp_path)
+    for root in (None, tmp_path / "nowhere"):
+        with pytest.raises(ConfigError, match=r"root: .*photos"):
+            Photos().check(root)
+    with pytest.warns(FedsimWarning, match=r"data\.root has no effect"):
+        build_components(configured(f"data.root={tmp_path}"))
