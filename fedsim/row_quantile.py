@@ -1,21 +1,36 @@
 """Exact quantiles of |row|, by selection: bracket from a sample, count, finish on the few candidates."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Sequence
 from math import floor, sqrt
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from fedsim.update_matrix import UpdateMatrix
 
 SAMPLE = 1 << 14
 """About how many values of a row the bracket is taken from."""
 
 
-def absolute_quantiles(updates: UpdateMatrix, share: float) -> Tensor:
+class BlockedRows(Protocol):
+    """What selection needs of an update matrix [K, D], which satisfies it."""
+
+    @property
+    def num_rows(self) -> int: ...
+
+    @property
+    def num_columns(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def select(self, rows: Sequence[int]) -> "BlockedRows": ...
+
+    def sum_over_blocks(self, statistic: Callable[[Tensor], Tensor]) -> Tensor: ...
+
+    def collect_over_blocks(self, pick: Callable[[Tensor], Sequence[Tensor]]) -> list[Tensor]: ...
+
+
+def absolute_quantiles(updates: BlockedRows, share: float) -> Tensor:
     """The ``share``-quantile of |g_k| for each row k, float64 [K].
 
     Linear interpolation at position share * (D - 1), as ``numpy.quantile`` does; no limit on D.
@@ -38,7 +53,7 @@ def absolute_quantiles(updates: UpdateMatrix, share: float) -> Tensor:
     return torch.tensor(quantiles, dtype=torch.float64, device=updates.device)
 
 
-def _bracket(updates: UpdateMatrix, share: float) -> tuple[Tensor, Tensor]:
+def _bracket(updates: BlockedRows, share: float) -> tuple[Tensor, Tensor]:
     """Two values [K] each that should enclose the quantile: those of a regular sample, with a margin."""
     stride = 1
     while updates.num_columns > 2 * stride * SAMPLE and stride < SAMPLE:
@@ -53,7 +68,7 @@ def _bracket(updates: UpdateMatrix, share: float) -> tuple[Tensor, Tensor]:
     return (sample[:, first] if first >= 0 else nothing, sample[:, last] if last < size else everything)
 
 
-def _count_and_collect(updates: UpdateMatrix, lower: Tensor, upper: Tensor) -> tuple[Tensor, list[Tensor]]:
+def _count_and_collect(updates: BlockedRows, lower: Tensor, upper: Tensor) -> tuple[Tensor, list[Tensor]]:
     """Per row how many magnitudes are < lower and <= lower [K, 2], and those strictly inside the bracket."""
     lower, upper = lower[:, None], upper[:, None]
 
