@@ -1,6 +1,7 @@
 """What a user sees while a run goes on: one bar on a terminal, one line per round elsewhere."""
 
 import logging
+import os
 import sys
 from time import perf_counter
 
@@ -61,8 +62,12 @@ class ProgressLines(RecordWriter):
 
 
 def progress(rounds: int, done: int) -> RecordWriter:
-    """The bar on a terminal, lines elsewhere."""
-    return ProgressBar(rounds, done) if sys.stderr.isatty() else ProgressLines(rounds, done)
+    """The bar on a terminal that has a size, lines elsewhere."""
+    try:
+        on_terminal = sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).lines > 0
+    except OSError:
+        on_terminal = False
+    return ProgressBar(rounds, done) if on_terminal else ProgressLines(rounds, done)
 
 
 def quality(record: Record) -> str:

@@ -1,0 +1,43 @@
+"""The README's examples, as a newcomer would copy them."""
+
+import re
+from pathlib import Path
+
+import torch
+from conftest import ROOT
+
+from fedsim.main import main
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def code(marker: str) -> str:
+    return next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if marker in block)
+
+
+def test_the_attack_in_one_file_runs(tmp_path: Path) -> None:
+    plugin = tmp_path / "shout.py"
+    plugin.write_text(code("Shout"))
+    options = ["attack.name=shout", "attack.volume=50", "data={name: synthetic}", "model={name: mlp}", "rounds=1"]
+    assert main(["--plugin", str(plugin), *options, f"output_dir={tmp_path}"]) == 0
+
+
+def test_the_notebook_example_runs() -> None:
+    names: dict[str, torch.Tensor] = {}
+    exec(code("honest = torch.randn"), names)
+    assert names["step"].shape == (1000,)
+    assert names["step"].isfinite().all()
+
+
+def test_ci_runs_the_readme_test_line() -> None:
+    line = next(line for line in README.splitlines() if line.endswith(".venv/bin/pytest"))
+    assert line in (ROOT / ".ci" / "run").read_text().replace("--quiet ", "")
+
+
+def test_the_table_names_what_is_registered() -> None:
+    from fedsim.composition import REGISTRIES
+
+    table = README[README.index("## What is there") : README.index("## Your own")]
+    for kind, registry in REGISTRIES.items():
+        for name in registry.describe():
+            assert f"`{name}`" in table or name in {"shout", "opposite", "first"}, (kind, name)
