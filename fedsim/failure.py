@@ -46,20 +46,20 @@ def leave_after(error: BaseException, place: RankPlace, simulation: Simulation |
         last_words(terminal, f"configuration error: {error}")
         return MISTAKE
     if isinstance(error, KeyboardInterrupt | SystemExit):
-        _close(simulation)
+        _close(simulation, "interrupted")
         return 130 if isinstance(error, KeyboardInterrupt) else FAILED
     phase = f" in phase '{simulation.phases.current}'" if simulation is not None else ""
     what = str(error) if isinstance(error, FedsimError) else f"{type(error).__name__}: {error}"
     log.error("rank %d failed%s: %s", place.rank, phase, what, exc_info=error)
     if not (isinstance(error, RankError) and place.rank != 0):
         last_words(terminal, f"rank {place.rank} failed{phase}: {what} (traceback in logs/rank_{place.rank}.log)")
-    _close(simulation)
+    _close(simulation, "failed")
     # No clean-up of the transport here: peers may be gone, and waiting for them would hide the message.
     sys.stdout.flush()
     os._exit(FAILED)
 
 
-def _close(simulation: Simulation | None) -> None:
+def _close(simulation: Simulation | None, status: str) -> None:
     if simulation is not None:
         with suppress(Exception):
-            simulation.close_records("failed")
+            simulation.close_records(status)

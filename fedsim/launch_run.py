@@ -105,6 +105,8 @@ def _build(components: Components, comm: Communicator, directory: Path, *, resum
     done = _restore(comm, state, head, loaded)
     if comm.rank == 0:
         _say_how_it_starts(components, comm, rows, done)
+        if resume and loaded is None:
+            log.info("there is no checkpoint to resume from: starting with round 1")
     idle = frozenset(() if components.attack.trains else config.byzantine_clients)
     facts = RunFacts(
         data=config.data.name,

@@ -130,7 +130,7 @@ class Simulation:
             raise RankError(f"after round {self.done} ranks {drifted} hold other parameters than rank 0")
 
     def close_records(self, status: str) -> None:
-        """Close the records, with the status ``completed`` or ``failed``."""
+        """Close the records, with the status ``completed``, ``failed`` or ``interrupted``."""
         self._writer.close(status)
 
     def close(self, status: str) -> None:

@@ -147,7 +147,7 @@ class UpdateMatrix:
 
     @cached_property
     def _squared_norms(self) -> Tensor:
-        return self.sum_over_blocks(lambda block: block.double().square_().sum(1))
+        return self.sum_over_blocks(lambda block: block.double().square().sum(1))
 
     def squared_distances(self) -> Tensor:
         """Pairwise squared distances [K, K], float64: symmetric, zero diagonal, never negative.
@@ -179,7 +179,7 @@ class UpdateMatrix:
         """Gram matrix [K, K], float64, of the rows minus their coordinate-wise lower median."""
 
         def gram(block: Tensor) -> Tensor:
-            centred = block.double().sub_(lower_median(block))
+            centred = block.double() - lower_median(block)
             return centred @ centred.T
 
         return self.sum_over_blocks(gram)
@@ -227,10 +227,11 @@ class ColumnShards(UpdateMatrix):
 
     @classmethod
     def cut(cls, rows: Tensor, shards: int) -> "ColumnShards":
-        """Cut ``rows`` [K, D] into at most ``shards`` shards of about equal width."""
+        """Cut ``rows`` [K, D] into shards of about equally many blocks; fewer if there are fewer blocks."""
         blocks = -(-rows.shape[1] // BLOCK)
-        width = BLOCK * -(-blocks // shards)
-        return cls([UpdateMatrix(piece) for piece in rows.split(width, dim=1)])
+        shards = min(shards, blocks)
+        bounds = [BLOCK * (blocks * shard // shards) for shard in range(1, shards)]
+        return cls([UpdateMatrix(piece) for piece in rows.tensor_split(bounds, dim=1)])
 
     @property
     def num_rows(self) -> int:

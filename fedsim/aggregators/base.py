@@ -4,7 +4,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -75,14 +75,13 @@ class Aggregator(Component):
 
 aggregators = Registry[Aggregator]("aggregator")
 
-NumByzantine = int | Literal["oracle"] | None
+NumByzantine = Annotated[int, Field(ge=0)] | Literal["oracle"] | None
 
 
 def num_byzantine_field() -> Any:
     """The setting ``num_byzantine`` that the methods with an f share."""
     return Field(
         None,
-        ge=0,
         description="f, how many Byzantine clients to defend against; left out: the most the method allows; "
         "oracle: the true number",
     )

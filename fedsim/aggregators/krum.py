@@ -11,6 +11,9 @@ from fedsim.round_context import RoundContext
 from fedsim.settings import Schema
 from fedsim.update_matrix import UpdateMatrix
 
+TIE = 1e-12
+"""Scores closer than this, relatively, differ by the rounding of a float64 sum only."""
+
 
 def krum_scores(squared_distances: Tensor, f: int) -> Tensor:
     """Score [n] of each row: the sum of its n-f-2 (at least one) smallest distances to other rows.
@@ -46,8 +49,8 @@ class Krum(TolerantAggregator):
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
         scores = krum_scores(updates.squared_distances(), self.f(updates.num_rows, context.dropped))
-        best = float(scores.min())
-        tied = [row for row, score in enumerate(scores.tolist()) if score == best]
+        limit = float(scores.min()) * (1 + TIE)
+        tied = [row for row, score in enumerate(scores.tolist()) if score <= limit]
         chosen = min(tied, key=lambda row: context.client_ids[row])
         weights = torch.zeros(updates.num_rows)
         weights[chosen] = 1

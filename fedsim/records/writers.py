@@ -24,7 +24,7 @@ class RecordWriter(ABC):
 
     @abstractmethod
     def close(self, status: str) -> None:
-        """Flush; no record follows. The status is ``completed`` or ``failed``."""
+        """Flush; no record follows. The status is ``completed``, ``failed`` or ``interrupted``."""
 
 
 class SilentWriter(RecordWriter):
