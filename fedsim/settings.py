@@ -35,33 +35,55 @@ def parse_settings(schema: type[S], values: Mapping[str, Any], prefix: str = "")
     except ValidationError as error:
         # An unknown key is the likeliest cause of what else is wrong, so it is told first.
         details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
-        raise _explain(schema, details[0]).under(prefix) from None
+        raise _explain(schema, details).under(prefix) from None
 
 
-def _explain(schema: type[BaseModel], detail: ErrorDetails) -> ConfigError:
-    location = [part for part in detail["loc"] if not _is_union_branch(part)]
-    key = ".".join(str(part) for part in location)
-    if detail["type"] == "extra_forbidden":
+def _explain(schema: type[BaseModel], details: list[ErrorDetails]) -> ConfigError:
+    """The first problem; the several that a value of alternative types has (``int`` or ``'auto'``) are one."""
+    first = details[0]
+    location = _keys_and_positions(schema, first)
+    key = ".".join(map(str, location))
+    if first["type"] == "extra_forbidden":
         return ConfigError(
             key,
-            f"unknown key (value {detail['input']!r})",
+            f"unknown key (value {first['input']!r})",
             did_you_mean(str(location[-1]), _keys_at(schema, location[:-1])),
         )
-    if detail["type"] == "missing":
+    if first["type"] == "missing":
         return ConfigError(key, "missing", "give a value")
-    message = detail["msg"].removeprefix("Value error, ")
-    return ConfigError(key, f"{detail['input']!r} is not allowed", message[0].lower() + message[1:])
+    same = [detail for detail in details if _keys_and_positions(schema, detail) == location]
+    wanted = " or ".join(dict.fromkeys(_what_it_should(detail) for detail in same))
+    return ConfigError(key, f"{first['input']!r} is not allowed", f"it should {wanted}")
 
 
-def _is_union_branch(part: int | str) -> bool:
-    """Pydantic puts the tried type of a union (``int``, ``literal['auto']``) into the location."""
-    return isinstance(part, str) and (part in {"int", "float", "str", "bool"} or "[" in part)
+def _what_it_should(detail: ErrorDetails) -> str:
+    if detail["type"] == "model_type":
+        return "be a section of keys"
+    return detail["msg"].removeprefix("Input should ").removeprefix("String should ")
+
+
+def _keys_and_positions(schema: type[BaseModel], detail: ErrorDetails) -> list[int | str]:
+    """Where the problem is, without the names of alternative types that pydantic puts in between."""
+    location: list[int | str] = []
+    inside: type[BaseModel] | None = schema
+    for position, part in enumerate(detail["loc"]):
+        unknown_key = detail["type"] == "extra_forbidden" and position == len(detail["loc"]) - 1
+        if isinstance(part, int) or unknown_key or (inside is not None and part in inside.model_fields):
+            location.append(part)
+        if isinstance(part, str) and inside is not None:
+            inside = _section(inside, part)
+    return location
 
 
 def _keys_at(schema: type[BaseModel], location: list[int | str]) -> list[str]:
+    inside: type[BaseModel] | None = schema
     for part in location:
-        field = schema.model_fields.get(str(part))
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
-            return []
-        schema = field.annotation
-    return list(schema.model_fields)
+        inside = _section(inside, str(part)) if inside is not None else None
+    return list(inside.model_fields) if inside is not None else []
+
+
+def _section(schema: type[BaseModel], key: str) -> type[BaseModel] | None:
+    """The schema of the section ``key``, None if it is a plain value."""
+    field = schema.model_fields.get(key)
+    kind = field.annotation if field is not None else None
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
