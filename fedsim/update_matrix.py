@@ -135,6 +135,9 @@ class UpdateMatrix:
 
     def finite_rows(self) -> list[bool]:
         """Which rows hold neither NaN nor infinity."""
+        # A finite sum of squares, which other statistics need anyway, tells it; only float64 rows can overflow it.
+        if bool(self._squared_norms.isfinite().all()):
+            return [True] * self.num_rows
         return [count == 0 for count in self._nonfinite_counts.tolist()]
 
     @cached_property
