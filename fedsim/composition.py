@@ -1,8 +1,7 @@
 """The composition root, first half: configuration -> checked components. Nothing is opened or loaded yet."""
 
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +11,7 @@ from fedsim.aggregators.pre import PreAggregator, pre_aggregators
 from fedsim.attacks import Attack, attacks
 from fedsim.config import RunConfig, Section
 from fedsim.data import DataSource, Partitioner, partitioners, sources
-from fedsim.errors import ConfigError, FedsimWarning
+from fedsim.errors import FedsimWarning, keys_under
 from fedsim.models import ModelBuilder, models
 from fedsim.optimizers import MakeOptimizer, optimizer_maker
 from fedsim.registry import Component, Registry
@@ -96,11 +95,11 @@ def build_components(config: RunConfig) -> Components:
             config.server.optimizer.name, config.server.optimizer.own, "server.optimizer"
         ),
     )
-    with _under("aggregator"):
+    with keys_under("aggregator"):
         components.aggregator.check(config.participants_per_round)
-    with _under("attack"):
+    with keys_under("attack"):
         components.attack.check(clients.count, byzantine)
-    with _under("data"):
+    with keys_under("data"):
         components.source.check(components.data_root)
     return components
 
@@ -125,14 +124,5 @@ def _build(registry: Registry[C], section: Section, prefix: str, num_byzantine: 
     settings = dict(section.own)
     if num_byzantine is not None and settings.get("num_byzantine") == "oracle":
         settings["num_byzantine"] = num_byzantine
-    with _under(prefix):
+    with keys_under(prefix):
         return registry.build(section.name, **settings)
-
-
-@contextmanager
-def _under(prefix: str) -> Iterator[None]:
-    """Put the keys of ConfigErrors from the block under a section."""
-    try:
-        yield
-    except ConfigError as error:
-        raise error.under(prefix) from None

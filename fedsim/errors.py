@@ -1,6 +1,7 @@
 """What can go wrong, said in words a user can act on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -31,6 +32,15 @@ class ConfigError(FedsimError, ValueError):
     def under(self, prefix: str) -> "ConfigError":
         """The same error, its key seen from the section ``prefix``."""
         return ConfigError(".".join(filter(None, [prefix, self.key])), self.problem, self.remedy)
+
+
+@contextmanager
+def keys_under(prefix: str) -> Iterator[None]:
+    """Put the keys of ConfigErrors from the block under a section."""
+    try:
+        yield
+    except ConfigError as error:
+        raise error.under(prefix) from None
 
 
 class RankError(FedsimError):

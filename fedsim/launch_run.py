@@ -17,7 +17,7 @@ from fedsim.comm import Communicator, RankPlace, open_communicator
 from fedsim.composition import Components
 from fedsim.config_source import differing_keys, read_yaml
 from fedsim.data import Splits
-from fedsim.errors import ConfigError
+from fedsim.errors import ConfigError, keys_under
 from fedsim.evaluation import Evaluator
 from fedsim.head import EmptySeat, Head, ServerHead
 from fedsim.layout import ModelRows
@@ -95,7 +95,7 @@ def _build(components: Components, comm: Communicator, directory: Path, *, resum
     shares = components.partitioner.partition(
         splits.train.labels, config.clients.count, derive_generator(config.seed, "partition")
     )
-    with seeded(derive_seed(config.seed, "model")):
+    with keys_under("model"), seeded(derive_seed(config.seed, "model")):
         model = components.model.build(splits.input_shape, splits.num_classes)
     rows = ModelRows(model.to(comm.device))
     state = torch.cat(rows.read())

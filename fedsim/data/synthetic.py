@@ -4,7 +4,7 @@ from math import prod
 from pathlib import Path
 
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from fedsim.data.base import DataSource, Splits, TensorSamples, sources
@@ -20,7 +20,9 @@ class Synthetic(DataSource):
         num_train: int = Field(1000, ge=1, description="training samples")
         num_test: int = Field(200, ge=1, description="test samples")
         num_classes: int = Field(10, ge=2, description="classes, in turn")
-        shape: list[int] = Field([1, 28, 28], description="shape of one input: channels, height, width")
+        shape: list[PositiveInt] = Field(
+            [1, 28, 28], min_length=1, description="shape of one input: channels, height, width"
+        )
         spread: float = Field(1.0, gt=0, description="standard deviation around a class's centre")
 
     settings: Settings

@@ -3,7 +3,7 @@
 from itertools import pairwise
 from math import prod
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import nn
 
 from fedsim.models.base import ModelBuilder, models
@@ -15,7 +15,7 @@ class Mlp(ModelBuilder):
     """Fully connected layers with ReLU over the flattened input."""
 
     class Settings(Schema):
-        hidden: list[int] = Field([64], description="units of each hidden layer")
+        hidden: list[PositiveInt] = Field([64], description="units of each hidden layer")
 
     settings: Settings
 

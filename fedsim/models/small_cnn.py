@@ -4,8 +4,12 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from fedsim.errors import ConfigError
 from fedsim.models.base import ModelBuilder, models
 from fedsim.settings import Schema
+
+SMALLEST = 16
+"""Pixels per side that two 5x5 convolutions with pooling reduce to one."""
 
 
 @models.register("small_cnn")
@@ -23,6 +27,9 @@ class SmallCnn(ModelBuilder):
     def build(self, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
         width, channels = self.settings.width, input_shape[0]
         features = nn.Sequential(*self._stage(channels, width), *self._stage(width, 2 * width), nn.Flatten())
+        if len(input_shape) != 3 or min(input_shape[1:]) < SMALLEST:
+            problem = f"small_cnn needs images of at least {SMALLEST}x{SMALLEST} pixels, not {list(input_shape)}"
+            raise ConfigError("name", problem, "use mlp")
         with torch.no_grad():
             flat = features.eval()(torch.zeros(1, *input_shape)).shape[1]
         return nn.Sequential(

@@ -137,3 +137,12 @@ def test_metrics_are_cut_to_the_checkpoint_and_strict_json(tmp_path: Path) -> No
     writer.close("completed")
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert lines == [{"round": 1}, {"round": 2}, {"round": 3, "loss": None, "clients": {"4": [None, 1.0]}}]
+
+
+def test_images_too_small_for_the_cnn_are_refused() -> None:
+    models.build("small_cnn").build((1, 16, 16), 5)
+    for shape in ((1, 15, 16), (400,)):
+        with pytest.raises(ConfigError, match="small_cnn needs"):
+            models.build("small_cnn").build(shape, 5)
+    with pytest.raises(ConfigError, match=r"shape\.1"):
+        sources.build("synthetic", shape=[1, -3])
