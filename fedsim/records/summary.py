@@ -1,7 +1,6 @@
 """The end of a run: summary.json, and what happened in words."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +80,9 @@ def tell(summary: Mapping[str, Any], facts: RunFacts, directory: Path) -> str:
 
 
 def _verdict(final: float, best: float, chance: float) -> str:
-    if final < 1.5 * chance or math.isnan(final):
+    if best < 1.5 * chance:
+        return "training never got better than guessing"
+    if final < 1.5 * chance:
         return "training collapsed to guessing"
     if final < best - 0.1:
         return "training fell back from its best"
