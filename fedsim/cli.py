@@ -85,7 +85,7 @@ def load_plugin(path: Path) -> None:
         spec.loader.exec_module(module)
     except ConfigError as error:
         raise error.under(f"--plugin {path}") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         trace, line = error.__traceback__, getattr(error, "lineno", None)
         while trace is not None:
             line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == str(path) else line

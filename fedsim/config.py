@@ -7,7 +7,7 @@ Sections that name a component (``data``, ``attack``, ...) keep the component's 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -21,14 +21,19 @@ class Section(Schema):
     name: str = Field(description="which one (see --list)")
     own: dict[str, Any] = Field(default_factory=dict, description="the component's own settings", exclude=True)
 
+    defaults_for: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Settings that a component of this name gets where the user gives no other."""
+
     @model_validator(mode="before")
     @classmethod
     def _split(cls, values: Any) -> Any:
         if not isinstance(values, Mapping):
             return values
-        known = {key: value for key, value in values.items() if key in cls.model_fields and key != "own"}
-        given = values.get("own", {})
-        return {**known, "own": {**given, **{k: v for k, v in values.items() if k not in cls.model_fields}}}
+        fields = cls.model_fields.keys() - {"own"}
+        name = values.get("name", cls.model_fields["name"].default)
+        defaults = cls.defaults_for.get(name, {}) if isinstance(name, str) else {}
+        own = {key: value for key, value in values.items() if key not in fields}
+        return {**{key: values[key] for key in values if key in fields}, "own": {**defaults, **own}}
 
     def flat(self) -> dict[str, Any]:
         """The section as it is written in YAML."""
@@ -54,18 +59,23 @@ class OptimizerSection(Section):
     name: str = Field("sgd", description="any optimiser of torch.optim, by its class name in any case")
 
 
+class ClientOptimizerSection(OptimizerSection):
+    defaults_for: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "sgd": {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.0}
+    }
+
+
 class ClientsSection(Schema):
     count: int = Field(8, ge=1, description="K, number of clients")
     fraction: float = Field(1.0, gt=0, le=1, description="share of the clients in a round, drawn anew")
     local_epochs: int = Field(1, ge=1, description="passes over the client's data in a round")
     local_steps: int | None = Field(None, ge=1, description="optimiser steps in a round, instead of local_epochs")
-    batch_size: int = Field(32, ge=2, description="samples in a batch; a batch of one sample is skipped")
+    batch_size: int = Field(32, ge=2, le=2**31, description="samples in a batch; a batch of one sample is skipped")
     send: Literal["delta", "gradient"] = Field(
         "delta", description="delta: w_global - w_client; gradient: of one batch, needs local_steps: 1"
     )
-    optimizer: OptimizerSection = Field(
-        default_factory=lambda: OptimizerSection(own={"lr": 0.02, "momentum": 0.9, "weight_decay": 0.0}),
-        description="of the clients, new in every round",
+    optimizer: ClientOptimizerSection = Field(
+        default_factory=lambda: ClientOptimizerSection(), description="of the clients, new in every round"
     )
 
 
@@ -92,12 +102,12 @@ class AggregatorSection(Section):
 
 
 class ServerOptimizerSection(OptimizerSection):
-    pass
+    defaults_for: ClassVar[Mapping[str, Mapping[str, Any]]] = {"sgd": {"lr": 1.0}}
 
 
 class ServerSection(Schema):
     optimizer: ServerOptimizerSection = Field(
-        default_factory=lambda: ServerOptimizerSection(own={"lr": 1.0}), description="takes the aggregate as gradient"
+        default_factory=lambda: ServerOptimizerSection(), description="takes the aggregate as gradient"
     )
     buffers: Literal["cwmed", "mean", "in_row"] = Field(
         "cwmed", description="how BatchNorm buffers are aggregated; in_row: as further coordinates of the row"
@@ -106,7 +116,7 @@ class ServerSection(Schema):
 
 class EvaluationSection(Schema):
     every: int = Field(1, ge=1, description="rounds between evaluations; the last round is always evaluated")
-    batch_size: int = Field(250, ge=1, description="samples in an evaluation batch")
+    batch_size: int = Field(250, ge=1, le=2**31, description="samples in an evaluation batch")
 
 
 class CheckpointSection(Schema):
@@ -116,13 +126,13 @@ class CheckpointSection(Schema):
 
 class RuntimeSection(Schema):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where clients compute")
-    threads: int = Field(1, ge=1, description="CPU threads of each rank; results depend on it")
+    threads: int = Field(1, ge=1, le=1024, description="CPU threads of each rank; results depend on it")
     deterministic: bool = Field(True, description="deterministic algorithms only")
     compile: bool = Field(False, description="torch.compile the clients' model; results depend on it")
     wire_dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="rows are rounded to it")
     nonfinite: Literal["drop", "zero", "error"] = Field("drop", description="rows with NaN or infinity")
     check_every: int = Field(10, ge=1, description="rounds between checks that all ranks hold the same parameters")
-    timeout: float = Field(600, gt=0, description="seconds that ranks wait for each other")
+    timeout: float = Field(600, gt=0, le=1e6, description="seconds that ranks wait for each other")
 
 
 class RunConfig(Schema):

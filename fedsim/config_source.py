@@ -23,8 +23,17 @@ def _mapping_without_duplicates(loader: _Loader, node: yaml.MappingNode) -> dict
 
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_duplicates)
+# YAML 1.1 reads 010 as eight, 1:30 as ninety and 1e-3 as text; here only plain numbers are numbers.
+_INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_INT, _FLOAT)]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_INT, re.compile(r"^[-+]?(0|[1-9]\d*)$"), list("-+0123456789"))
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+    _FLOAT,
+    re.compile(r"^([-+]?((\d+\.\d*|\.\d+)([eE][-+]?\d+)?|\d+[eE][-+]?\d+)|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"),
+    list("-+.0123456789"),
 )
 
 
@@ -36,7 +45,7 @@ def parse_yaml(text: str, source: str) -> Any:
         mark = error.problem_mark
         place = f"{source}, line {mark.line + 1}, column {mark.column + 1}" if mark else source
         raise ConfigError("", f"{place}: {error.problem}", "mend the YAML") from None
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError("", f"{source}: {str(error).splitlines()[0]}", "mend the YAML") from None
 
 
@@ -76,11 +85,14 @@ def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> tupl
     ({'aggregator': {'name': 'cwmed'}}, ["aggregator.name=cwmed: the settings of 'fedseca' (momentum) are dropped"])
     """
     result, notes = dict(values), []
-    pairs = [_split_override(override) for override in overrides]
-    for key, value in sorted(pairs, key=lambda pair: not pair[0].endswith(".name")):
+    given: set[str] = set()
+    for key, value in map(_split_override, overrides):
         section = key.removesuffix(".name")
         if key.endswith(".name") and section in NAMED_SECTIONS:
-            notes += _drop_settings_of_other(result, section, value)
+            notes += _drop_settings_of_other(result, section, value, given)
+        if EITHER_OR.get(key, key) not in {key, *given} and value is not None:
+            _assign(result, EITHER_OR[key], None)
+        given = {other for other in given if not other.startswith(f"{key}.")} | {key}
         _assign(result, key, value)
     return result, notes
 
@@ -92,7 +104,11 @@ def _split_override(override: str) -> tuple[str, Any]:
     return key, parse_yaml(text, f"{key}=")
 
 
-def _drop_settings_of_other(values: dict[str, Any], section: str, name: Any) -> list[str]:
+EITHER_OR = {"attack.clients": "attack.num_byzantine", "attack.num_byzantine": "attack.clients"}
+"""Naming one on the command line takes the other of the file away."""
+
+
+def _drop_settings_of_other(values: dict[str, Any], section: str, name: Any, given: set[str]) -> list[str]:
     *parents, last = section.split(".")
     holder: Any = values
     for part in parents:
@@ -100,7 +116,8 @@ def _drop_settings_of_other(values: dict[str, Any], section: str, name: Any) -> 
     before = holder.get(last) if isinstance(holder, dict) else None
     if not isinstance(before, dict) or before.get("name", name) == name:
         return []
-    kept = {key: value for key, value in before.items() if key in NAMED_SECTIONS[section] or key == "name"}
+    stay = {"name", *NAMED_SECTIONS[section]} | {key for key in before if f"{section}.{key}" in given}
+    kept = {key: value for key, value in before.items() if key in stay}
     dropped = [key for key in before if key not in kept]
     _assign(values, section, kept)
     if not dropped:

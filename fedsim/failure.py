@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -50,9 +51,14 @@ def leave_after(error: BaseException, place: RankPlace, simulation: Simulation |
         return 130 if isinstance(error, KeyboardInterrupt) else FAILED
     phase = f" in phase '{simulation.phases.current}'" if simulation is not None else ""
     what = str(error) if isinstance(error, FedsimError) else f"{type(error).__name__}: {error}"
-    log.error("rank %d failed%s: %s", place.rank, phase, what, exc_info=error)
+    where = ""
+    if logging.getLogger().handlers:
+        where = f" (traceback in logs/rank_{place.rank}.log)"
+        log.error("rank %d failed%s: %s", place.rank, phase, what, exc_info=error)
+    elif place.rank == 0:
+        traceback.print_exception(error)
     if not (isinstance(error, RankError) and place.rank != 0):
-        last_words(terminal, f"rank {place.rank} failed{phase}: {what} (traceback in logs/rank_{place.rank}.log)")
+        last_words(terminal, f"rank {place.rank} failed{phase}: {what}{where}")
     _close(simulation, "failed")
     # No clean-up of the transport here: peers may be gone, and waiting for them would hide the message.
     sys.stdout.flush()

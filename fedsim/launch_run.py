@@ -215,7 +215,7 @@ def _run_directory(components: Components, resume: bool) -> Path:
     """A new directory, or the newest one of this name, if it holds the same configuration."""
     output_dir, name = Path(components.config.output_dir), components.run_name()
     directory = newest_run_directory(output_dir, name) if resume else None
-    if directory is None or not (directory / "config.yaml").exists():
+    if directory is None:
         return new_run_directory(output_dir, name)
     stored = read_yaml(directory / "config.yaml")
     changed = [

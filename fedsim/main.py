@@ -34,10 +34,10 @@ def configure(command: CommandLine, *, speaks: bool) -> Components:
 
 def main(arguments: list[str]) -> int:
     """Exit status: 0 done, 1 failed, 2 a mistake in the configuration."""
-    place, terminal = RankPlace.from_environment(), keep_terminal()
-    speaks = place.rank == 0
-    simulation = None
+    place, terminal, simulation = RankPlace(0, 1, 0, 1), keep_terminal(), None
     try:
+        place = RankPlace.from_environment()
+        speaks = place.rank == 0
         command = parse_command_line(arguments)
         components = configure(command, speaks=speaks) if not (command.show_help or command.show_list) else None
         if components is None or command.check:

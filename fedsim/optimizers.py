@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from math import isfinite
 from typing import Any
 
 import torch
@@ -50,11 +51,16 @@ def optimizer_maker(name: str, settings: Mapping[str, Any], key: str) -> MakeOpt
                 f"{key}.{argument}", f"unknown key (value {value!r})", did_you_mean(argument, arguments)
             )
 
+        if isinstance(value, float) and not isfinite(value):
+            raise ConfigError(f"{key}.{argument}", f"{value!r} is not a finite number", "give a number")
+
     def make(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
         return kind(parameters, **settings)
 
-    try:
-        make([torch.zeros(2, 2, requires_grad=True)])
-    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+    try:  # one step, because many mistakes show only there
+        trial = torch.zeros(2, requires_grad=True)
+        trial.grad = torch.ones(2)
+        make([trial]).step()
+    except Exception as error:
         raise ConfigError(key, f"{name} refuses {dict(settings)}: {error}", "mend the value") from None
     return make

@@ -74,11 +74,13 @@ class Simulation:
         while self.done < self._schedule.rounds:
             record = self.run_round(self.done)
             self.done += 1
-            self._writer.write({"round": self.done, **record})
+            with self.phases("record"):
+                self._writer.write({"round": self.done, **record})
             if self._schedule.due(self._schedule.check_every, self.done):
                 self._check_drift()
             if self._schedule.due(self._schedule.checkpoint_every, self.done):
-                self._checkpoints.save(self.done, {"state": self.state, "head": self._head.state_dict()})
+                with self.phases("checkpoint"):
+                    self._checkpoints.save(self.done, {"state": self.state, "head": self._head.state_dict()})
         self._comm.barrier("end")
 
     def run_round(self, round: int) -> dict[str, Any]:
@@ -89,7 +91,7 @@ class Simulation:
             losses = self._train(round, clients)
         with self.phases("gather"):
             rows = self._transport.gather([schedule.homes[client] for client in clients])
-            losses = self._comm.all_gather(losses).nansum(0)
+            by_rank = self._comm.all_gather(losses)
         outcome = self._head.decide(rows, self.state, round, clients)
         with self.phases("broadcast"):
             self._comm.broadcast(outcome.step)
@@ -97,8 +99,9 @@ class Simulation:
         with self.phases("evaluate"):
             quality = self._evaluate(round + 1)
         trained = [client for client in clients if client not in schedule.idle]
-        train_losses = {client: float(losses[client]) for client in trained}
-        record = {**quality, "train_loss": sum(train_losses.values()) / max(1, len(trained)), **outcome.record}
+        train_losses = {client: float(by_rank[schedule.homes[client], client]) for client in trained}
+        mean_loss = torch.tensor(list(train_losses.values())).nanmean()  # NaN: diverged, or no batch to train on
+        record = {**quality, "train_loss": float(mean_loss), **outcome.record}
         record["clients"] = {**record.get("clients", {}), "train_loss": train_losses}
         record["times"] = self.phases.finish_round()
         return record

@@ -29,12 +29,12 @@ class RankPlace:
         env = dict(os.environ) if environment is None else environment
         if "WORLD_SIZE" not in env:
             return cls(0, 1, 0, 1)
-        return cls(
-            int(env["RANK"]),
-            int(env["WORLD_SIZE"]),
-            int(env.get("LOCAL_RANK", 0)),
-            int(env.get("LOCAL_WORLD_SIZE", 1)),
-        )
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+        try:
+            return cls(*(int(env[name]) for name in names))
+        except (KeyError, ValueError) as error:
+            problem = f"WORLD_SIZE is set, but {', '.join(names)} are not all numbers ({error})"
+            raise ConfigError("environment", problem, "start through torchrun, or unset WORLD_SIZE") from None
 
     def device(self, wanted: str) -> torch.device:
         """The device of this rank for ``runtime.device``: ``auto``, ``cpu`` or ``cuda``.

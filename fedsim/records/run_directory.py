@@ -31,10 +31,10 @@ def new_run_directory(output_dir: Path, name: str) -> Path:
 
 
 def newest_run_directory(output_dir: Path, name: str) -> Path | None:
-    """The directory of the latest run under this name, None if there was none."""
+    """The directory of the latest run under this name that got under way, None if there was none."""
     pattern = re.compile(re.escape(name) + r"(?:-(\d+))?")
     found = [(pattern.fullmatch(path.name), path) for path in output_dir.glob(f"{name}*") if path.is_dir()]
-    runs = [(int(match[1] or 1), path) for match, path in found if match]
+    runs = [(int(match[1] or 1), path) for match, path in found if match and (path / "config.yaml").exists()]
     return max(runs)[1] if runs else None
 
 

@@ -42,6 +42,13 @@ def message(*overrides: str) -> str:
         ("attack.z=1", ["attack.z", "strength"]),
         ("attack.num_byzantine=4", ["attack.num_byzantine", "4", "8", "allow_byzantine_majority"]),
         ("attack.num_byzantine=9", ["attack.num_byzantine", "9"]),
+        ("attack.own={strength: 3}", ["attack.own"]),
+        ("seed=010", ["seed", "'010'"]),
+        ("seed=1:30", ["seed", "'1:30'"]),
+        ("clients.optimizer.lr=.nan", ["clients.optimizer.lr", "nan"]),
+        ("clients.optimizer={name: adam, betas: [0.9]}", ["clients.optimizer", "adam"]),
+        ("clients.optimizer.name=muon", ["clients.optimizer", "muon"]),
+        ("clients.batch_size=99999999999999999999", ["clients.batch_size"]),
         ("attack.clients=[1, 1, 2]", ["attack.clients", "[1, 1, 2]"]),
         ("data.name=mnist", ["data.name", "'mnist5k'"]),
         ("data.partition.alpha=0", ["data.partition.alpha", "greater than 0"]),
@@ -81,6 +88,26 @@ def test_naming_another_component_drops_the_settings_of_the_one_before() -> None
     assert config.attack.own == {"z": 2.0}
     assert config.attack.num_byzantine == 3
     assert config.clients.optimizer.own == {}
+
+
+def test_the_last_override_wins() -> None:
+    assert configured("model={name: mlp}", "model.name=small_cnn").model.name == "small_cnn"
+    config = configured("attack={name: none}", "attack.name=alie", "attack.num_byzantine=2")
+    assert (config.attack.name, config.attack.num_byzantine) == ("alie", 2)
+    assert configured("attack.z=2.0", "attack.name=alie").attack.own == {"z": 2.0}
+
+
+def test_naming_the_byzantine_clients_replaces_their_number_in_the_file() -> None:
+    assert configured("attack.clients=[0]").byzantine_clients == (0,)
+
+
+def test_a_partial_optimiser_section_keeps_the_documented_defaults() -> None:
+    assert parse_config({"server": {"optimizer": {"momentum": 0.0}}}).server.optimizer.own == {
+        "lr": 1.0,
+        "momentum": 0.0,
+    }
+    optimizer = parse_config({"clients": {"optimizer": {"weight_decay": 0.1}}}).clients.optimizer
+    assert optimizer.own == {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.1}
 
 
 def test_overrides_leave_the_given_values_alone() -> None:

@@ -119,7 +119,10 @@ def test_run_directories_are_numbered(tmp_path: Path) -> None:
     names = [new_run_directory(tmp_path, "a").name for _ in range(11)]
     assert names[:2] + names[-1:] == ["a", "a-2", "a-11"]
     new_run_directory(tmp_path, "a-b")
-    assert newest_run_directory(tmp_path, "a") == tmp_path / "a-11"
+    assert newest_run_directory(tmp_path, "a") is None  # none of them got under way
+    for name in ("a-2", "a-10", "a-b"):
+        (tmp_path / name / "config.yaml").touch()
+    assert newest_run_directory(tmp_path, "a") == tmp_path / "a-10"
     assert newest_run_directory(tmp_path, "b") is None
 
 
