@@ -50,9 +50,11 @@ def test_a_killed_rank_ends_the_run_within_seconds(tmp_path: Path) -> None:
     os.kill(int(victims[2]), signal.SIGKILL)
     started = time.monotonic()
     _, err = run.communicate(timeout=60)
-    assert time.monotonic() - started < 40
+    assert time.monotonic() - started < 20
     assert run.returncode != 0
-    assert "failed" in err
+    assert metrics.stat().st_size > 0  # it was killed at work, not while starting
+    # So far it is torchrun that names the rank; a sentence of ours is for the work on failures.
+    assert "(exitcode: -9) local_rank: 2" in err, err
 
 
 def test_a_rank_that_drifts_is_named(tmp_path: Path) -> None:
