@@ -124,6 +124,14 @@ class CheckpointSection(Schema):
     keep: int = Field(2, ge=1, description="how many checkpoints stay on disk")
 
 
+class TrackingSection(Schema):
+    tensorboard: bool = Field(True, description="write TensorBoard events")
+    clients: int = Field(
+        16, ge=0, description="how many clients get TensorBoard curves of their own; metrics.jsonl has all of them"
+    )
+    images_every: int = Field(5, ge=0, description="rounds between images, the last round has them too; 0: no images")
+
+
 class RuntimeSection(Schema):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where clients compute")
     threads: int = Field(1, ge=1, le=1024, description="CPU threads of each rank; results depend on it")
@@ -155,6 +163,7 @@ class RunConfig(Schema):
     server: ServerSection = Field(default_factory=lambda: ServerSection())
     evaluation: EvaluationSection = Field(default_factory=lambda: EvaluationSection())
     checkpoint: CheckpointSection = Field(default_factory=lambda: CheckpointSection())
+    tracking: TrackingSection = Field(default_factory=lambda: TrackingSection())
     runtime: RuntimeSection = Field(default_factory=lambda: RuntimeSection())
 
     @property

@@ -1,12 +1,16 @@
 """Evaluation, shared out over the ranks; the result does not depend on their number."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fedsim.comm import Communicator
 from fedsim.data.base import Samples
+
+RECORDED_CLASSES = 100
+"""Confusion matrices of more classes are not recorded: they would dwarf everything else."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,21 @@ class Evaluation:
     def balanced_accuracy(self) -> float:
         """Mean recall over the classes that have samples."""
         return float(torch.tensor(self.per_class_recall, dtype=torch.float64).nanmean())
+
+    def record(self) -> dict[str, Any]:
+        """Everything above by name, as plain numbers and lists."""
+        classes = len(self.confusion)
+        return {
+            "accuracy": self.accuracy,
+            "balanced_accuracy": self.balanced_accuracy,
+            "loss": self.loss,
+            "per_class_recall": self.per_class_recall,
+            "confusion": self.confusion.tolist() if classes <= RECORDED_CLASSES else None,
+        }
+
+
+NOT_EVALUATED = dict.fromkeys(("accuracy", "balanced_accuracy", "loss", "per_class_recall", "confusion"))
+"""The record of a round without evaluation."""
 
 
 class Evaluator:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fedsim.adversary import Adversary
-from fedsim.column_order import sum_rows
+from fedsim.diagnosis import cosines_to_honest_mean, detection_auc
 from fedsim.layout import RowLayout
 from fedsim.phases import Phases
 from fedsim.round_context import RoundContext
@@ -83,13 +83,28 @@ class ServerHead(Head):
 
     def _record(self, updates: UpdateMatrix, context: RoundContext, decision: Decision) -> dict[str, Any]:
         diagnostics = self._server.aggregator.diagnostics
-        by_client = {"update_norm": dict(zip(context.client_ids, updates.row_norms().tolist(), strict=True))}
-        for name, values in diagnostics.per_client.items():
-            if len(values) == len(decision.client_ids):
-                by_client[name] = dict(zip(decision.client_ids, values.tolist(), strict=True))
+        of_row = {"update_norm": updates.row_norms()}
+        of_aggregated = dict(diagnostics.per_client)
+        server: dict[str, Any] = {"detection_auc": None, "aggregation_error": None, "aggregation_error_ratio": None}
+        finite = updates.finite_rows()
+        hostile = self._adversary.clients
+        honest = [row for row, client in enumerate(context.client_ids) if client not in hostile and finite[row]]
+        if honest:
+            of_row["cosine_to_honest"], spread = cosines_to_honest_mean(updates, honest)
+            error = float((decision.aggregate.double() - updates.select(honest).mean().double()).norm())
+            server["aggregation_error"] = error
+            server["aggregation_error_ratio"] = error / float(spread) if spread > 0 else None
+        trust = diagnostics.trust
+        if trust is not None and len(trust) == len(decision.client_ids):
+            of_aggregated["trust"] = trust
+            server["detection_auc"] = detection_auc(trust.cpu(), decision.client_ids, hostile)
+        by_client = {name: _by_client(values, context.client_ids) for name, values in of_row.items()}
+        for name, values in of_aggregated.items():
+            if len(values) == len(decision.client_ids):  # a pre-aggregator may have mixed the rows
+                by_client[name] = _by_client(values, decision.client_ids)
         return {
             "server": {
-                **self._distance_to_honest(updates, context, decision),
+                **server,
                 **diagnostics.scalars,
                 "step_norm": float(decision.step[: self._layout.size].double().norm()),
                 "nonfinite_clients": len(decision.nonfinite_clients),
@@ -100,33 +115,13 @@ class ServerHead(Head):
             "nonfinite_clients": decision.nonfinite_clients,
         }
 
-    def _distance_to_honest(
-        self, updates: UpdateMatrix, context: RoundContext, decision: Decision
-    ) -> dict[str, float | None]:
-        """||aggregate - honest mean|| and its ratio to the spread of the honest updates.
-
-        The spread is the root mean square distance of the honest updates to their mean.
-        """
-        finite = updates.finite_rows()
-        honest = [
-            row
-            for row, client in enumerate(context.client_ids)
-            if client not in self._adversary.clients and finite[row]
-        ]
-        if not honest:
-            return {"aggregation_error": None, "aggregation_error_ratio": None}
-        rows = updates.select(honest)
-        error = float((decision.aggregate.double() - rows.mean().double()).norm())
-
-        def squared_deviations(block: Tensor) -> Tensor:
-            return (block.double() - sum_rows(block) / len(block)).square_().sum(1)
-
-        spread = float(rows.sum_over_blocks(squared_deviations).mean().sqrt())
-        return {"aggregation_error": error, "aggregation_error_ratio": error / spread if spread > 0 else None}
-
     def state_dict(self) -> dict[str, Any]:
         return {"server": self._server.state_dict(), "adversary": self._adversary.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._server.load_state_dict(state["server"])
         self._adversary.load_state_dict(state["adversary"])
+
+
+def _by_client(values: Tensor, clients: Sequence[int]) -> dict[int, float]:
+    return dict(zip(clients, values.tolist(), strict=True))

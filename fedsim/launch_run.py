@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ from fedsim.records.console import progress
 from fedsim.records.logs import start_logs
 from fedsim.records.run_directory import environment, new_run_directory, newest_run_directory, write_json, write_yaml
 from fedsim.records.summary import RunFacts, SummaryFile
-from fedsim.records.writers import JsonLines, ManyWriters, RecordWriter, SilentWriter, TensorBoard
+from fedsim.records.tensor_board import Story, TensorBoard, hparams_of
+from fedsim.records.writers import JsonLines, ManyWriters, RecordWriter, SilentWriter
 from fedsim.seeds import derive_generator, derive_seed, seeded
 from fedsim.server import Server
 from fedsim.simulation import Schedule, Simulation
@@ -40,6 +42,7 @@ MAY_CHANGE = (
     "run_name",
     "evaluation",
     "checkpoint",
+    "tracking",
     "runtime.timeout",
     "runtime.check_every",
 )
@@ -135,7 +138,7 @@ def _build(components: Components, comm: Communicator, directory: Path, *, resum
         transport=comm.open_rows(config.participants_per_round, len(state)),
         head=head,
         evaluator=Evaluator(splits.test, splits.num_classes, config.evaluation.batch_size, comm),
-        writer=_writer(components, comm, directory, facts, done),
+        writer=_writer(components, comm, directory, _samples_by_class(splits, shares), done),
         checkpoints=_keeper(components, comm, directory),
         phases=phases,
         done=done,
@@ -187,22 +190,34 @@ def _head(components: Components, comm: Communicator, rows: ModelRows, phases: P
     return ServerHead(adversary, server, rows.layout, config.seed, phases)
 
 
-def _writer(components: Components, comm: Communicator, directory: Path, facts: RunFacts, done: int) -> RecordWriter:
+def _writer(components: Components, comm: Communicator, directory: Path, samples: Tensor, done: int) -> RecordWriter:
+    """The writers of rank 0; ``samples`` [K, C] counts each client's training samples by class."""
     if comm.rank != 0:
         return SilentWriter()
     config, resolved = components.config, components.resolved()
     facts_of_host = environment(comm.description, comm.size, str(comm.device))
     write_yaml(directory / "config.yaml", resolved)
     write_json(directory / "environment.json", facts_of_host)
-    texts = {"config": yaml.safe_dump(resolved, sort_keys=False), "environment": yaml.safe_dump(facts_of_host)}
-    return ManyWriters(
-        [
-            JsonLines(directory / "metrics.jsonl", done),
-            TensorBoard(directory / "tensorboard", config.byzantine_clients, done, texts),
-            progress(config.rounds, done),
-            SummaryFile(directory),
-        ]
-    )
+    metrics = directory / "metrics.jsonl"
+    writers = [JsonLines(metrics, done), progress(config.rounds, done), SummaryFile(directory)]
+    if config.tracking.tensorboard:
+        story = Story(
+            byzantine=config.byzantine_clients,
+            num_clients=config.clients.count,
+            partition=samples.tolist(),
+            curves=config.tracking.clients,
+            images_every=config.tracking.images_every,
+            rounds=config.rounds,
+            texts={"config": yaml.safe_dump(resolved, sort_keys=False), "environment": yaml.safe_dump(facts_of_host)},
+            hparams=dict(hparams_of(resolved)),
+        )
+        writers.append(TensorBoard(directory, metrics, done, story))
+    return ManyWriters(writers)
+
+
+def _samples_by_class(splits: Splits, shares: Sequence[Tensor]) -> Tensor:
+    classes = splits.num_classes
+    return torch.stack([torch.bincount(splits.train.labels[share], minlength=classes) for share in shares])
 
 
 def _keeper(components: Components, comm: Communicator, directory: Path) -> CheckpointKeeper:

@@ -11,7 +11,7 @@ from fedsim.checkpoint import CheckpointKeeper
 from fedsim.client import Trainer
 from fedsim.comm import Communicator, RowTransport
 from fedsim.errors import RankError
-from fedsim.evaluation import Evaluator
+from fedsim.evaluation import NOT_EVALUATED, Evaluator
 from fedsim.head import Head
 from fedsim.layout import ModelRows
 from fedsim.participation import participants
@@ -115,13 +115,11 @@ class Simulation:
         return losses
 
     def _evaluate(self, done: int) -> dict[str, Any]:
-        names = ("accuracy", "balanced_accuracy", "loss", "per_class_recall")
         if not self._schedule.due(self._schedule.evaluate_every, done):
-            return dict.fromkeys(names)
+            return dict(NOT_EVALUATED)
         parameters = self._rows.layout.size
         self._rows.load(self.state[:parameters], self.state[parameters:])
-        evaluation = self._evaluator.evaluate(self._rows.model)
-        return {name: getattr(evaluation, name) for name in names}
+        return self._evaluator.evaluate(self._rows.model).record()
 
     def _check_drift(self) -> None:
         """RankError if a rank does not hold the same parameters as rank 0, to the last bit."""

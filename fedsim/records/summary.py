@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Any
 
 from fedsim.records.run_directory import write_json
-from fedsim.records.writers import Record, RecordWriter
+from fedsim.records.writers import Record, RecordWriter, read_records
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def read_summary(directory: Path) -> dict[str, Any]:
 
 def summarise(metrics: Path, status: str) -> dict[str, Any]:
     """Final and best accuracy, number of rounds and status of a run."""
-    records = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    records = read_records(metrics)
     evaluated = [record for record in records if record["accuracy"] is not None]
     best: dict[str, Any] = max(evaluated, key=lambda record: record["accuracy"], default={})
     return {

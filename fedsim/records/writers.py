@@ -1,7 +1,5 @@
 """Writers of round records. Ranks other than 0 get :class:`SilentWriter`, so the loop needs no cases."""
 
-from __future__ import annotations
-
 import json
 import math
 from abc import ABC, abstractmethod
@@ -72,6 +70,11 @@ class JsonLines(RecordWriter):
         self._file.close()
 
 
+def read_records(metrics: Path) -> list[dict[str, Any]]:
+    """The records in a ``metrics.jsonl``; none if the file does not exist."""
+    return [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()] if metrics.exists() else []
+
+
 def _round_of(line: str) -> float:
     try:
         return float(json.loads(line)["round"])
@@ -85,43 +88,3 @@ def _strict(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _strict(item) for key, item in value.items()}
     return [_strict(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-class TensorBoard(RecordWriter):
-    """TensorBoard events: quality, server, times, and per-client series that tell honest from Byzantine.
-
-    Args:
-        byzantine: ids of the Byzantine clients.
-        after_round: events of later rounds are hidden (purged).
-        texts: named texts to show, for example the configuration.
-    """
-
-    QUALITY = ("accuracy", "balanced_accuracy", "loss", "train_loss")
-
-    def __init__(self, folder: Path, byzantine: Collection[int], after_round: int, texts: Mapping[str, str]) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # slow to import, and only rank 0 writes
-
-        self._events = SummaryWriter(str(folder), purge_step=after_round + 1 if after_round else None)
-        self._byzantine = frozenset(byzantine)
-        for name, text in texts.items():
-            self._events.add_text(name, "\n".join(f"    {line}" for line in text.splitlines()))
-
-    def write(self, record: Record) -> None:
-        round = record["round"]
-        for key in self.QUALITY:
-            self._add(f"quality/{key}", record.get(key), round)
-        for key, value in record.get("server", {}).items():
-            self._add(f"server/{key}", value, round)
-        for phase, seconds in record["times"].items():
-            self._add(f"seconds/{phase}", seconds, round)
-        for name, values in record.get("clients", {}).items():
-            for client, value in values.items():
-                side = "byzantine" if int(client) in self._byzantine else "honest"
-                self._add(f"{name}/{side}/client_{client}", value, round)
-
-    def _add(self, tag: str, value: Any, round: int) -> None:
-        if value is not None:
-            self._events.add_scalar(tag, value, round)
-
-    def close(self, status: str) -> None:
-        self._events.close()

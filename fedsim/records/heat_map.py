@@ -1,0 +1,88 @@
+"""A matrix as a picture: rows and columns with names, cells from white (least) to dark blue (most).
+
+Drawn with Pillow, because a plotting library needs a quarter of a second for each, which a small round does not have.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+WIDTH, HEIGHT, MARGIN, LETTER = 640, 400, 12, 16
+"""Pixels: about the size of the cells together, the space around them, and the height of a letter."""
+
+INK, PALE, WARNING, MISSING = (40, 40, 40), (250, 250, 250), (200, 30, 30), (225, 225, 225)
+
+LEAST, MOST = np.array([247, 251, 255]), np.array([8, 48, 107])
+
+
+def heat_map(
+    values: NDArray[np.floating],
+    *,
+    title: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    marked: Collection[int] = (),
+    highest: float | None = None,
+    text: Callable[[float], str] | None = None,
+) -> NDArray[np.uint8]:
+    """The picture [height, width, 3] of ``values`` [R, C]; NaN is grey.
+
+    Args:
+        rows, columns: their names; where there is no room for all, every n-th is written.
+        marked: rows whose name is red.
+        highest: the value of the darkest cell (default: the largest).
+        text: what is written into a cell, where cells are large enough.
+
+    >>> heat_map(np.eye(2), title="one", rows=["a", "b"], columns=["c", "d"]).shape[2]
+    3
+    """
+    font = ImageFont.load_default(LETTER)
+    height, width = (max(1, min(40, HEIGHT // len(rows))), max(1, min(72, WIDTH // len(columns))))
+    left = 2 * MARGIN + int(max(font.getlength(name) for name in rows))
+    top = 3 * MARGIN + LETTER
+    shades = _shades(values, highest)
+    cells = _colours(shades).repeat(height, axis=0).repeat(width, axis=1)
+    needed = left + max(cells.shape[1], int(font.getlength(title))) + MARGIN
+    picture = Image.new("RGB", (needed, top + cells.shape[0] + 2 * MARGIN + LETTER), "white")
+    picture.paste(Image.fromarray(cells), (left, top))
+    draw = ImageDraw.Draw(picture)
+    draw.text((left, MARGIN), title, INK, font)
+    for row in range(0, len(rows), -(-LETTER // height)):
+        draw.text(
+            (left - MARGIN // 2, top + (row + 0.5) * height),
+            rows[row],
+            WARNING if row in marked else INK,
+            font,
+            anchor="rm",
+        )
+    widest = max(font.getlength(name) for name in columns) + MARGIN // 2
+    for column in range(0, len(columns), int(-(-widest // width))):
+        draw.text(
+            (left + (column + 0.5) * width, top + cells.shape[0] + MARGIN // 2),
+            columns[column],
+            INK,
+            font,
+            anchor="ma",
+        )
+    if text is not None and height >= LETTER:
+        for (row, column), value in np.ndenumerate(values):
+            words = "" if np.isnan(value) else text(float(value))
+            if font.getlength(words) <= width - MARGIN // 2:
+                where = (left + (column + 0.5) * width, top + (row + 0.5) * height)
+                draw.text(where, words, PALE if shades[row, column] > 0.5 else INK, font, anchor="mm")
+    return np.asarray(picture)
+
+
+def _shades(values: NDArray[np.floating], highest: float | None) -> NDArray[np.floating]:
+    """Values as shares of the highest."""
+    if highest is None:
+        highest = float(np.max(values, initial=0.0, where=~np.isnan(values)))
+    return np.clip(values / highest, 0, 1) if highest > 0 else 0 * values
+
+
+def _colours(shades: NDArray[np.floating]) -> NDArray[np.uint8]:
+    known = ~np.isnan(shades)[..., None]
+    mixed = np.where(known, LEAST + np.nan_to_num(shades)[..., None] * (MOST - LEAST), MISSING)
+    return mixed.astype(np.uint8)

@@ -1,0 +1,256 @@
+"""TensorBoard events that tell the story of a run.
+
+A run has two runs inside, ``honest`` and ``byzantine``: TensorBoard gives each a colour, so that any chart
+of clients tells the two sides apart at a glance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedsim.records.heat_map import heat_map
+from fedsim.records.summary import summarise
+from fedsim.records.writers import Record, RecordWriter, read_records
+
+QUALITY = ("accuracy", "balanced_accuracy", "loss", "train_loss")
+
+SINGLE = "zoom_in_on_clients"
+"""Group of the curves of single clients; TensorBoard sorts groups by name, and these should come last."""
+
+COLUMNS = 240
+"""A picture over rounds has at most so many columns; of longer runs it shows evenly spaced rounds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """What TensorBoard is told about a run beside its records.
+
+    Attributes:
+        byzantine: ids of the Byzantine clients.
+        num_clients: K.
+        partition: samples per client and class [K, C].
+        curves: how many clients get curves of their own.
+        images_every: rounds between images (0: none).
+        rounds: of the whole run.
+        texts: named texts to show, for example the configuration.
+        hparams: what distinguishes this run from its neighbours, for the table of hyperparameters.
+    """
+
+    byzantine: Collection[int]
+    num_clients: int
+    partition: Sequence[Sequence[int]]
+    curves: int
+    images_every: int
+    rounds: int
+    texts: Mapping[str, str] = field(default_factory=dict)
+    hparams: Mapping[str, str | float] = field(default_factory=dict)
+
+
+def evenly(items: Sequence[int], count: int) -> list[int]:
+    """``count`` of the items, evenly spaced; all of them if there are no more.
+
+    >>> evenly(range(10), 3)
+    [0, 3, 6]
+    """
+    return [items[position * len(items) // count] for position in range(count)] if count < len(items) else list(items)
+
+
+def followed_clients(num_clients: int, byzantine: Collection[int], curves: int) -> set[int]:
+    """The clients that get curves of their own: both sides in proportion, at least one of each if there is room.
+
+    >>> sorted(followed_clients(100, byzantine=range(80, 100), curves=5))
+    [0, 20, 40, 60, 80]
+    """
+    hostile = sorted(byzantine)
+    honest = [client for client in range(num_clients) if client not in set(hostile)]
+    share = round(curves * len(hostile) / num_clients)
+    share = min(max(share, min(1, len(hostile), curves - 1)), curves)
+    return {*evenly(hostile, max(0, share)), *evenly(honest, curves - max(0, share))}
+
+
+class TensorBoard(RecordWriter):
+    """Writes the events of a run; it stands after ``metrics.jsonl``, from which a resumed run knows its past.
+
+    Args:
+        folder: of the events, a new one or that of the run that is resumed.
+        metrics: the run's ``metrics.jsonl``.
+        after_round: events of later rounds are hidden (purged).
+    """
+
+    def __init__(self, folder: Path, metrics: Path, after_round: int, story: Story) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # slow to import, and only rank 0 writes
+
+        purge = after_round + 1 if after_round else None
+        self._run, self._honest, self._byzantine = (
+            SummaryWriter(str(path), purge_step=purge, flush_secs=5)
+            for path in (folder, folder / "honest", folder / "byzantine")
+        )
+        self._metrics, self._story = metrics, story
+        self._followed = followed_clients(story.num_clients, story.byzantine, story.curves)
+        self._trust = {record["round"]: record["clients"].get("trust") for record in read_records(metrics)}
+        self._laid_out = False
+        for name, text in story.texts.items():
+            self._run.add_text(name, "\n".join(f"    {line}" for line in text.splitlines()))
+        if story.images_every:
+            self._show("data/partition", self._partition(), after_round)
+        self._start_hparams()
+
+    # One round -----------------------------------------------------------------------------------
+
+    def write(self, record: Record) -> None:
+        round = record["round"]
+        groups = {
+            "accuracy": {key: record.get(key) for key in QUALITY},
+            "server": record.get("server", {}),
+            "attack": record.get("attack", {}),
+            "times": record["times"],
+        }
+        for group, values in groups.items():
+            for key, value in values.items():
+                _add(self._run, f"{group}/{key}", value, round)
+        clients = record.get("clients", {})
+        for name, values in clients.items():
+            self._add_sides(name, values, round)
+        if not self._laid_out:
+            self._lay_out(groups, clients)
+        self._trust[round] = {str(client): value for client, value in clients.get("trust", {}).items()} or None
+        if self._story.images_every and (round % self._story.images_every == 0 or round == self._story.rounds):
+            self._picture(record)
+
+    def _add_sides(self, name: str, values: Mapping[int, float], round: int) -> None:
+        """The mean of each side, and the curves of the clients that are followed."""
+        sides: dict[bool, list[float]] = {False: [], True: []}
+        for client, value in values.items():
+            hostile = client in self._story.byzantine
+            sides[hostile].append(value)
+            if client in self._followed:
+                _add(self._byzantine if hostile else self._honest, f"{SINGLE}/{name}/client_{client}", value, round)
+        for hostile, events in ((False, self._honest), (True, self._byzantine)):
+            finite = [value for value in sides[hostile] if math.isfinite(value)]
+            if finite:
+                _add(events, f"clients/{name}", sum(finite) / len(finite), round)
+
+    # Charts --------------------------------------------------------------------------------------
+
+    def _lay_out(self, groups: Mapping[str, Mapping[str, Any]], clients: Mapping[str, Any]) -> None:
+        """Tell the tab "Custom Scalars" which curves belong together."""
+        layout = {
+            "accuracy": {
+                "accuracy": ["Multiline", ["accuracy/accuracy", "accuracy/balanced_accuracy"]],
+                "loss": ["Multiline", ["accuracy/loss", "accuracy/train_loss"]],
+            },
+            "server": {key: ["Multiline", [f"server/{key}$"]] for key in groups["server"]},
+            "clients, honest against Byzantine": {
+                name: ["Multiline", [f"clients/{name}$", *([f"^{SINGLE}/{name}/client_"] if self._followed else [])]]
+                for name in clients
+            },
+            "attack": {key: ["Multiline", [f"attack/{key}$"]] for key in groups["attack"]},
+            "times": {"seconds per phase": ["Multiline", ["times/.*"]]},
+        }
+        self._run.add_custom_scalars({category: charts for category, charts in layout.items() if charts})
+        self._laid_out = True
+
+    # Pictures ------------------------------------------------------------------------------------
+
+    def _picture(self, record: Record) -> None:
+        round = record["round"]
+        if record.get("confusion") is not None:
+            self._show("accuracy/confusion", _confusion(np.array(record["confusion"], dtype=float)), round)
+        if any(self._trust.values()):
+            self._show("clients/trust", self._trust_over_rounds(), round)
+
+    def _show(self, tag: str, picture: Any, round: int) -> None:
+        self._run.add_image(tag, picture, round, dataformats="HWC")
+
+    def _partition(self) -> Any:
+        counts = np.array(self._story.partition, dtype=float)
+        return heat_map(
+            counts,
+            title="training samples of each client (Byzantine: red) by class",
+            rows=self._client_names(),
+            columns=[str(label) for label in range(counts.shape[1])],
+            marked=self._story.byzantine,
+            text=lambda count: f"{count:.0f}",
+        )
+
+    def _trust_over_rounds(self) -> Any:
+        rounds = evenly(sorted(self._trust), COLUMNS)
+        trust = np.full((self._story.num_clients, len(rounds)), np.nan)
+        for column, round in enumerate(rounds):
+            for client, value in (self._trust[round] or {}).items():
+                trust[int(client), column] = np.nan if value is None else value
+        return heat_map(
+            trust,
+            title="trust in each client (Byzantine: red) over rounds",
+            rows=self._client_names(),
+            columns=[str(round) for round in rounds],
+            marked=self._story.byzantine,
+            highest=1.0,
+            text=lambda value: f"{value:.2f}",
+        )
+
+    def _client_names(self) -> list[str]:
+        return [f"client {client}" for client in range(self._story.num_clients)]
+
+    # Hyperparameters and the end -----------------------------------------------------------------
+
+    def _start_hparams(self) -> None:
+        from torch.utils.tensorboard.summary import hparams
+
+        final = dict.fromkeys(("final/accuracy", "final/best_accuracy", "final/loss"), 0.0)
+        experiment, start, self._end = hparams(dict(self._story.hparams), final)
+        for summary in (experiment, start):
+            self._run._get_file_writer().add_summary(summary)
+
+    def close(self, status: str) -> None:
+        summary = summarise(self._metrics, status)
+        final = {"accuracy": "final_accuracy", "best_accuracy": "best_accuracy", "loss": "final_loss"}
+        for name, key in final.items():
+            _add(self._run, f"final/{name}", summary[key], summary["rounds"])
+        if status == "completed":
+            self._run._get_file_writer().add_summary(self._end)
+        for events in (self._run, self._honest, self._byzantine):
+            events.close()
+
+
+def _add(events: Any, tag: str, value: Any, round: int) -> None:
+    if value is not None:
+        events.add_scalar(tag, value, round)
+
+
+def _confusion(counts: Any) -> Any:
+    """Rows are true classes, shaded by the share that is taken for the class of the column."""
+    names = [str(label) for label in range(len(counts))]
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return heat_map(
+        shares,
+        title="share of a class (row) that is taken for another (column)",
+        rows=names,
+        columns=names,
+        highest=1.0,
+        text=lambda share: f"{share:.2f}" if share else "",
+    )
+
+
+def hparams_of(resolved: Mapping[str, Any]) -> Iterator[tuple[str, str | float]]:
+    """What distinguishes runs, under the same names in all of them, so that their table has no holes.
+
+    Args:
+        resolved: the configuration as written to ``config.yaml``.
+    """
+    for section in ("data", "model", "attack", "aggregator"):
+        plain = {key: value for key, value in resolved[section].items() if key not in ("name", "partition", "root")}
+        own = {key: value for key, value in plain.items() if value is not None and value is not False and value != []}
+        yield section, resolved[section]["name"]
+        yield f"{section} settings", ", ".join(f"{key}={value}" for key, value in own.items())
+    partition = resolved["data"]["partition"]
+    yield "partition", " ".join([partition["name"], *(f"{k}={v}" for k, v in partition.items() if k != "name")])
+    yield "clients", resolved["clients"]["count"]
+    yield "client lr", float(resolved["clients"]["optimizer"].get("lr", "nan"))
+    yield "seed", resolved["seed"]
