@@ -98,18 +98,19 @@ def load_plugin(path: Path) -> None:
 def help_text() -> str:
     """The options, then every key with its default and a line of help."""
     lines = [_parser().format_help(), "keys:"]
-    for key, default, text in _keys(RunConfig, ""):
+    for key, default, text in config_keys(RunConfig):
         lines.append(f"  {key} = {_as_yaml(default)}".ljust(42) + f"  {text}")
     return "\n".join([*lines, "", "further keys of a section are those of the component it names: see --list"])
 
 
-def _keys(schema: type[BaseModel], prefix: str) -> Iterator[tuple[str, Any, str]]:
+def config_keys(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+    """Every dotted key of a schema with its default and its line of help."""
     for name, field in schema.model_fields.items():
         if name == "own":
             continue
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from _keys(kind, f"{prefix}{name}.")
+            yield from config_keys(kind, f"{prefix}{name}.")
             own = getattr(field.get_default(call_default_factory=True), "own", {})
             yield from ((f"{prefix}{name}.{key}", value, f"of {prefix}{name}.name") for key, value in own.items())
         else:

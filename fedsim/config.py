@@ -129,7 +129,9 @@ class TrackingSection(Schema):
     clients: int = Field(
         16, ge=0, description="how many clients get TensorBoard curves of their own; metrics.jsonl has all of them"
     )
-    images_every: int = Field(5, ge=0, description="rounds between images, the last round has them too; 0: no images")
+    images_every: int = Field(
+        10, ge=0, description="rounds between images, the last round has them too; 0: no images"
+    )
 
 
 class RuntimeSection(Schema):

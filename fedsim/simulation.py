@@ -64,7 +64,7 @@ class Simulation:
         phases: Phases,
         done: int = 0,
     ) -> None:
-        self._schedule, self._comm, self._rows, self.state = schedule, comm, rows, state
+        self._schedule, self.comm, self._rows, self.state = schedule, comm, rows, state
         self._trainer, self._transport, self._head = trainer, transport, head
         self._evaluator, self._writer, self._checkpoints = evaluator, writer, checkpoints
         self.phases, self.done = phases, done
@@ -81,7 +81,7 @@ class Simulation:
             if self._schedule.due(self._schedule.checkpoint_every, self.done):
                 with self.phases("checkpoint"):
                     self._checkpoints.save(self.done, {"state": self.state, "head": self._head.state_dict()})
-        self._comm.barrier("end")
+        self.comm.barrier("end")
 
     def run_round(self, round: int) -> dict[str, Any]:
         """One round; what is to be recorded about it."""
@@ -91,10 +91,10 @@ class Simulation:
             losses = self._train(round, clients)
         with self.phases("gather"):
             rows = self._transport.gather([schedule.homes[client] for client in clients])
-            by_rank = self._comm.all_gather(losses)
+            by_rank = self.comm.all_gather(losses)
         outcome = self._head.decide(rows, self.state, round, clients)
         with self.phases("broadcast"):
-            self._comm.broadcast(outcome.step)
+            self.comm.broadcast(outcome.step)
             self.state -= outcome.step
         with self.phases("evaluate"):
             quality = self._evaluate(round + 1)
@@ -110,7 +110,7 @@ class Simulation:
         """The local work of the clients that live here; training losses [K], NaN for the others."""
         losses = torch.full((self._schedule.num_clients,), torch.nan, dtype=torch.float64)
         for slot, client in enumerate(clients):
-            if self._schedule.homes[client] == self._comm.rank and client not in self._schedule.idle:
+            if self._schedule.homes[client] == self.comm.rank and client not in self._schedule.idle:
                 losses[client] = self._trainer.update(client, round, self.state, self._transport.row(slot))
         return losses
 
@@ -125,7 +125,7 @@ class Simulation:
         """RankError if a rank does not hold the same parameters as rank 0, to the last bit."""
         with self.phases("drift check"):
             checksum = self.state.view(torch.int32).sum(dtype=torch.int64).cpu()
-            checksums = self._comm.all_gather(checksum)
+            checksums = self.comm.all_gather(checksum)
             drifted = (checksums != checksums[0]).nonzero().flatten().tolist()
         if drifted:
             raise RankError(f"after round {self.done} ranks {drifted} hold other parameters than rank 0")
@@ -137,4 +137,4 @@ class Simulation:
     def close(self, status: str) -> None:
         """Close the records and the transport."""
         self.close_records(status)
-        self._comm.close()
+        self.comm.close()

@@ -1,0 +1,147 @@
+"""``python -m fedsim.benchmark aggregators | attacks | gather | round``; ``--help`` after any of them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from fedsim.aggregators import available_aggregators
+from fedsim.attacks import available_attacks
+from fedsim.benchmark.gather import time_gather
+from fedsim.benchmark.matrix import MatrixCase, time_aggregators, time_attacks
+from fedsim.benchmark.measure import Reading
+from fedsim.benchmark.report import Report
+from fedsim.benchmark.rounds import time_round
+from fedsim.cli import QUICKSTART
+from fedsim.comm import RankPlace, open_communicator
+from fedsim.composition import build_components
+from fedsim.config import parse_config
+from fedsim.config_source import apply_overrides, read_yaml
+from fedsim.errors import ConfigError
+
+RESNET18 = 11_173_962
+"""Parameters of a ResNet-18 with ten classes."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit status: 0 done, 2 a mistake on the command line."""
+    options = _parser().parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    try:
+        report = options.run(options, f"python -m fedsim.benchmark {' '.join(arguments)}")
+    except ConfigError as error:
+        sys.stderr.write(f"fedsim: configuration error: {error}\n")
+        return 2
+    if report is not None:
+        report.publish(options.json, options.png)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m fedsim.benchmark", description=__doc__)
+    kinds = parser.add_subparsers(required=True, metavar="aggregators | attacks | gather | round")
+
+    def add(name: str, run: Callable[..., Report | None], help: str, clients: int) -> argparse.ArgumentParser:
+        kind = kinds.add_parser(name, help=help, description=help)
+        kind.set_defaults(run=run)
+        kind.add_argument("--clients", type=_positive, default=clients, metavar="K", help=f"default {clients}")
+        kind.add_argument("--columns", type=_positive, default=RESNET18, metavar="D", help=f"default {RESNET18}")
+        kind.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+        kind.add_argument("--threads", type=_positive, default=2, help="CPU threads of each process (default 2)")
+        kind.add_argument("--repeats", type=_positive, default=7, help="of which the median counts (default 7)")
+        kind.add_argument("--json", type=Path, metavar="FILE", help="write the readings")
+        kind.add_argument("--png", type=Path, metavar="FILE", help="draw the readings")
+        return kind
+
+    kind = add("aggregators", _aggregators, "every aggregator, in copies of the matrix [K, D]", 10)
+    kind.add_argument("--names", nargs="+", choices=available_aggregators(), default=available_aggregators())
+    kind = add("attacks", _attacks, "every attack, in copies of the honest rows [H, D]", 10)
+    kind.add_argument("--names", nargs="+", choices=available_attacks(), default=available_attacks())
+    kind.add_argument("--byzantine", type=_positive, default=3, metavar="B", help="default 3")
+    kind.add_argument("--aggregator", choices=available_aggregators(), default="cwtm", help="what attacks probe")
+    add("gather", _gather, "the gather of K rows from K ranks, in copies of the matrix [K, D]", 5)
+    kind = add("round", _round, "a round of a run, in plain PyTorch loops of the same local steps", 8)
+    kind.add_argument("--config", type=Path, default=QUICKSTART, help="default: the quickstart")
+    kind.add_argument("overrides", nargs="*", metavar="dotted.key=value", help="settings that replace the file's")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text.replace("_", ""))
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not positive")
+    return number
+
+
+def _case(options: argparse.Namespace, byzantine: int) -> MatrixCase:
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device", "'cuda' is wanted but no GPU is visible", "use cpu")
+    if byzantine >= options.clients:
+        raise ConfigError("--byzantine", f"{byzantine} of {options.clients} clients", "leave an honest one")
+    return MatrixCase(
+        clients=options.clients,
+        byzantine=byzantine,
+        columns=options.columns,
+        device=torch.device(options.device),
+        repeats=options.repeats,
+    )
+
+
+def _matrix(options: argparse.Namespace) -> str:
+    return f"K = {options.clients}, D = {options.columns:,}, float32"
+
+
+def _aggregators(options: argparse.Namespace, command: str) -> Report:
+    readings = _with_progress(time_aggregators(_case(options, 0), options.names), len(options.names))
+    size = 4 * options.clients * options.columns
+    return Report(f"aggregators, {_matrix(options)}", "copies", command, readings, size)
+
+
+def _attacks(options: argparse.Namespace, command: str) -> Report:
+    case = _case(options, options.byzantine)
+    readings = _with_progress(time_attacks(case, options.names, options.aggregator), len(options.names))
+    size = 4 * (options.clients - options.byzantine) * options.columns
+    title = f"attacks by {options.byzantine}, {_matrix(options)}, probing {options.aggregator}"
+    return Report(title, "copies", command, readings, size)
+
+
+def _with_progress(readings: Iterable[Reading], total: int) -> list[Reading]:
+    return list(tqdm(readings, total=total, unit="method", disable=not sys.stderr.isatty()))
+
+
+def _gather(options: argparse.Namespace, command: str) -> Report | None:
+    _needs_ranks(options.clients)
+    place = RankPlace.from_environment()
+    comm = open_communicator(place, place.device(options.device), 600)
+    readings = time_gather(comm, options.columns, options.repeats)
+    how = f"{comm.size} ranks, {comm.description}, D = {options.columns:,}"
+    comm.barrier("end")
+    comm.close()
+    return Report(f"gather, {how}", "copies", command, readings) if place.rank == 0 else None
+
+
+def _round(options: argparse.Namespace, command: str) -> Report | None:
+    values, _ = apply_overrides(read_yaml(options.config), options.overrides)
+    runtime = {**values.get("runtime", {}), "threads": options.threads, "device": options.device}
+    components = build_components(parse_config({**values, "runtime": runtime}))
+    place = RankPlace.from_environment()
+    readings = time_round(components, place, options.repeats)
+    title = f"a round of {components.run_name()} on {place.size} ranks"
+    return Report(title, "loops", command, readings) if place.rank == 0 else None
+
+
+def _needs_ranks(count: int) -> None:
+    """Start this very command under torchrun, unless that is where it runs."""
+    if "WORLD_SIZE" not in os.environ and count > 1:
+        ranks = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}"]
+        os.execv(sys.executable, [sys.executable, *ranks, "-m", "fedsim.benchmark", *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,63 @@
+"""The gather of the clients' rows on rank 0, against copying them there and against ``dist.gather``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+
+import torch
+import torch.distributed as dist
+
+from fedsim.benchmark.measure import Reading
+from fedsim.comm import Communicator
+
+
+def time_gather(comm: Communicator, columns: int, repeats: int) -> list[Reading]:
+    """Readings of fedsim's gather and of ``dist.gather``, both in copies of the matrix on rank 0.
+
+    Every rank holds one row of D values, as a client does after its local work; the clock of rank 0 runs
+    from a barrier until the whole matrix [W, D] is there.
+
+    Raises:
+        RankError: what arrived is not what was sent.
+    """
+    homes = list(range(comm.size))
+    own = torch.full((columns,), float(comm.rank), device=comm.row_device)
+    transport = comm.open_rows(comm.size, columns)
+    matrix = torch.empty(comm.size, columns, device=comm.row_device)
+    target = torch.empty_like(matrix)
+    list_on_rank_0 = list(matrix.unbind(0)) if comm.rank == 0 else None
+
+    def ours() -> None:
+        transport.row(comm.rank).copy_(own)
+        rows = transport.gather(homes)
+        assert rows is None or rows[:, -1].tolist() == homes, "the rows that arrived are not those that were sent"
+
+    def library() -> None:
+        if comm.size > 1:
+            dist.gather(own, list_on_rank_0)
+        else:
+            matrix[0].copy_(own)
+
+    def copy() -> None:
+        if comm.rank == 0:
+            target.copy_(matrix)
+
+    works = {"fedsim": ours, "dist.gather": library, "copy": copy}
+    for work in works.values():
+        work()
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(repeats):
+        for name, work in works.items():
+            times[name].append(_seconds(comm, work))
+    copies = tuple(times["copy"])
+    return [Reading(name, tuple(times[name]), copies) for name in ("fedsim", "dist.gather")]
+
+
+def _seconds(comm: Communicator, work: Callable[[], None]) -> float:
+    comm.barrier("benchmark")
+    start = perf_counter()
+    work()
+    if comm.row_device.type == "cuda":
+        torch.cuda.synchronize(comm.row_device)
+    return perf_counter() - start

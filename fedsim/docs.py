@@ -1,0 +1,149 @@
+"""``python -m fedsim.docs`` writes the pages of ``docs/`` that describe what is there; ``--check`` compares them.
+
+Every page comes from the registries, the configuration's schema and stored benchmark readings, so that none
+can say what the program does not do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from fedsim.cli import config_keys
+from fedsim.composition import REGISTRIES
+from fedsim.config import RunConfig
+from fedsim.records.console import say
+from fedsim.records.run_directory import write_text
+from fedsim.registry import Description
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+NOTE = "<!-- Written by `python -m fedsim.docs`; edits are lost. -->"
+
+PAGES = {
+    "aggregators": ("Aggregators", ("aggregators", "pre-aggregators")),
+    "attacks": ("Attacks", ("attacks",)),
+    "data": ("Data", ("data sets", "partitioners")),
+    "models": ("Models", ("models",)),
+}
+
+
+def pages(benchmarks: Path) -> dict[str, str]:
+    """The text of every generated page by file name.
+
+    Args:
+        benchmarks: folder of the JSON files that ``python -m fedsim.benchmark --json`` wrote.
+    """
+    stored = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(benchmarks.glob("*.json"))}
+    texts = {"config.md": _page("Configuration", _config())}
+    for name, (title, kinds) in PAGES.items():
+        texts[f"{name}.md"] = _page(title, _components(kinds, stored))
+    return {**texts, "benchmarks.md": _page("Benchmarks", _benchmarks(stored))}
+
+
+def _page(title: str, lines: Iterator[str]) -> str:
+    return "\n".join([NOTE, f"# {title}", "", *lines]).rstrip() + "\n"
+
+
+def _config() -> Iterator[str]:
+    yield "Every key of a config file, also as `dotted.key=value` on the command line. A section that names a"
+    yield "component (`data`, `data.partition`, `model`, `attack`, `aggregator`) takes that component's settings too:"
+    yield "see [aggregators](aggregators.md), [attacks](attacks.md), [data](data.md), [models](models.md)."
+    yield ""
+    yield "| key | default | |"
+    yield "|---|---|---|"
+    for key, default, text in config_keys(RunConfig):
+        yield f"| `{key}` | `{json.dumps(default)}` | {_cell(text)} |"
+
+
+def _components(kinds: tuple[str, ...], stored: Mapping[str, Any]) -> Iterator[str]:
+    for kind in kinds:
+        described: Mapping[str, Description] = REGISTRIES[kind].describe()
+        if not described:
+            continue
+        if len(kinds) > 1:
+            yield f"## {kind.capitalize()}"
+            yield ""
+        report = stored.get(kind, {})
+        costs = {reading["name"]: reading["ratio"] for reading in report.get("readings", ())}
+        yield f"| name | what it does | settings | {'cost | ' if report else ''}source |"
+        yield f"|---|---|---|{'---|' if report else ''}---|"
+        for name, description in described.items():
+            settings = "<br>".join(_setting(key, setting) for key, setting in description.settings.items())
+            cost = f"{_cost(costs.get(name))} | " if report else ""
+            yield f"| `{name}` | {_cell(description.summary)} | {settings} | {cost}{_cell(description.paper)} |"
+        yield ""
+        if report:
+            yield f"Cost: time in {report['unit']} of the matrix it reads, from [benchmarks](benchmarks.md)."
+            yield ""
+
+
+def _setting(key: str, setting: Any) -> str:
+    return f"`{key}={json.dumps(setting.default)}` {_cell(setting.help)}"
+
+
+def _cost(ratio: float | None) -> str:
+    return "not measured" if ratio is None else f"{ratio:.1f}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _benchmarks(stored: Mapping[str, Any]) -> Iterator[str]:
+    yield "Times are medians, given as ratios to a yardstick that ran in turn with the work in the same process:"
+    yield "a copy of the same matrix, or a plain PyTorch loop. Run them yourself: see"
+    yield "`python -m fedsim.benchmark --help`."
+    yield "Extra memory is the most that was held at once beyond the matrix, in units of it."
+    for name, report in stored.items():
+        yield ""
+        yield f"## {report['title'][:1].upper()}{report['title'][1:]}"
+        yield ""
+        yield f"`{report['command']}`"
+        yield ""
+        yield f"{report['machine']['words']}"
+        yield ""
+        if (DOCS / "benchmarks" / f"{name}.png").exists():
+            yield f"![{report['title']}](benchmarks/{name}.png)"
+            yield ""
+        memory = report["unit_bytes"] > 0
+        yield f"| name | {report['unit']} | median ms | min | max |{' extra memory |' if memory else ''}"
+        yield f"|---|---:|---:|---:|---:|{'---:|' if memory else ''}"
+        for reading in sorted(report["readings"], key=lambda reading: reading["ratio"] or 0):
+            yield _row(reading, report["unit_bytes"])
+
+
+def _row(reading: Mapping[str, Any], unit_bytes: int) -> str:
+    if reading["ratio"] is None:
+        return f"| {reading['name'].strip()} | {_cell(reading['problem'])} |"
+    times = [1e3 * value for value in reading["seconds"]]
+    cells = [f"{reading['ratio']:.2f}", *(f"{value:.1f}" for value in (median(times), min(times), max(times)))]
+    if unit_bytes:
+        extra = reading["extra_bytes"]
+        cells.append("-" if extra is None else f"{extra / unit_bytes:.2f}")
+    return f"| {reading['name'].strip()} | {' | '.join(cells)} |"
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status: 0 written, or current; 1 with ``--check`` where a page is not current."""
+    parser = argparse.ArgumentParser(prog="python -m fedsim.docs", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a page is not current")
+    check = parser.parse_args(arguments).check
+    stale = []
+    for name, text in pages(DOCS / "benchmarks").items():
+        path = DOCS / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            stale.append(name)
+            if not check:
+                write_text(path, text)
+    if stale:
+        say(f"{'not current' if check else 'written'}: {', '.join(stale)}")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,42 @@
+"""The benchmarks that open a process group, as a user starts them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "fedsim.benchmark", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+
+
+def test_gather_starts_its_own_ranks(tmp_path: Path) -> None:
+    done = run(
+        "gather", "--clients", "3", "--columns", "40_000", "--repeats", "2", "--json", str(tmp_path / "g.json")
+    )
+    assert done.returncode == 0, done.stderr
+    stored = json.loads((tmp_path / "g.json").read_text())
+    assert [reading["name"] for reading in stored["readings"]] == ["fedsim", "dist.gather"]
+    assert "3 ranks" in stored["title"]
+
+
+def test_round_is_told_phase_by_phase_in_plain_loops(tmp_path: Path) -> None:
+    few = ["clients.count=3", "clients.local_steps=2", "attack.num_byzantine=1"]
+    done = run("round", *few, "--repeats", "1", "--threads", "1", "--json", str(tmp_path / "r.json"))
+    assert done.returncode == 0, done.stderr
+    readings = {
+        reading["name"].strip(): reading for reading in json.loads((tmp_path / "r.json").read_text())["readings"]
+    }
+    assert {"round", "round less evaluation", "local_work", "gather", "aggregate"} <= readings.keys()
+    whole = readings["round"]["seconds"][0]
+    phases = readings.keys() - {"round", "round less evaluation"}
+    assert sum(readings[name]["seconds"][0] for name in phases) <= whole
+
+
+def test_generated_pages_are_current(tmp_path: Path) -> None:
+    check = [sys.executable, "-m", "fedsim.docs", "--check"]
+    done = subprocess.run(check, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, f"run python -m fedsim.docs: {done.stdout}{done.stderr}"
