@@ -44,5 +44,6 @@ def test_nobody_imports_main_and_the_floors_are_kept() -> None:
 
 def test_only_comm_talks_to_torch_distributed() -> None:
     for path in (ROOT / "fedsim").rglob("*.py"):
-        if "comm" not in path.parts:
+        yardstick = path.match("benchmark/gather.py")  # it times torch's own gather beside ours
+        if "comm" not in path.parts and not yardstick:
             assert "import torch.distributed" not in path.read_text(), path
