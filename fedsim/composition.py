@@ -11,7 +11,7 @@ from fedsim.aggregators.pre import PreAggregator, pre_aggregators
 from fedsim.attacks import Attack, attacks
 from fedsim.config import RunConfig, Section
 from fedsim.data import DataSource, Partitioner, partitioners, sources
-from fedsim.errors import FedsimWarning, keys_under
+from fedsim.errors import ConfigError, FedsimWarning, keys_under
 from fedsim.models import ModelBuilder, models
 from fedsim.optimizers import MakeOptimizer, optimizer_maker
 from fedsim.registry import Component, Registry
@@ -95,13 +95,31 @@ def build_components(config: RunConfig) -> Components:
             config.server.optimizer.name, config.server.optimizer.own, "server.optimizer"
         ),
     )
-    with keys_under("aggregator"):
-        components.aggregator.check(config.participants_per_round)
+    _check_aggregation(components)
     with keys_under("attack"):
         components.attack.check(clients.count, byzantine)
     with keys_under("data"):
         components.source.check(components.data_root)
     return components
+
+
+def _check_aggregation(components: Components) -> None:
+    """Check every pre-aggregator and the aggregator for the number of rows that will reach them."""
+    clients = rows = components.config.participants_per_round
+    for position, pre in enumerate(components.pre):
+        with keys_under(f"aggregator.pre.{position}"):
+            pre.check(rows)
+        rows = pre.rows_after(rows)
+    with keys_under("aggregator"):
+        components.aggregator.check(clients)
+        if rows < clients:
+            try:
+                components.aggregator.check(rows)
+            except ConfigError as error:  # f fits the clients, only not the fewer rows made of them
+                text = (
+                    f"aggregator.{error}; {clients} clients come as {rows} rows, for which it takes the most it may"
+                )
+                warnings.warn(text, FedsimWarning, stacklevel=3)
 
 
 def warn_of_settings_without_effect(config: RunConfig, given: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fedsim.layout import RowLayout
+from fedsim.seeds import derive_generator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,14 @@ class RoundContext:
     def of(cls, num_rows: int) -> RoundContext:
         """The context of plain rows in a notebook: clients 0 to K-1 in round 0."""
         return cls(client_ids=tuple(range(num_rows)))
+
+    def randomness(self) -> torch.Generator:
+        """The generator of the round; where the caller gave none, one that depends on the round alone."""
+        return derive_generator(0, "round", self.round) if self.generator is None else self.generator
+
+    def in_id_order(self) -> list[int]:
+        """Positions of the rows by client id: random choices made in this order do not depend on that of the rows."""
+        return sorted(range(len(self.client_ids)), key=self.client_ids.__getitem__)
 
     def keep(self, rows: Sequence[int]) -> RoundContext:
         """The context after all but these rows were dropped."""

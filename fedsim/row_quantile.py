@@ -4,11 +4,17 @@ from collections.abc import Callable, Sequence
 from math import floor, sqrt
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
-SAMPLE = 1 << 14
+from fedsim.column_order import count
+
+SAMPLE = 1 << 16
 """About how many values of a row the bracket is taken from."""
+
+LARGEST_STRIDE = 1 << 14
+"""The stride of the sample, a power of two up to this, divides the block: every shard samples the same columns."""
 
 
 class BlockedRows(Protocol):
@@ -34,21 +40,22 @@ def absolute_quantiles(updates: BlockedRows, share: float) -> Tensor:
     """The ``share``-quantile of |g_k| for each row k, float64 [K].
 
     Linear interpolation at position share * (D - 1), as ``numpy.quantile`` does; no limit on D.
-    The sample decides only how much work is left: a row that its bracket misses is sorted whole.
+    The sample decides only how much work is left: a row that its bracket misses is searched whole.
     """
     columns = updates.num_columns
     position = share * (columns - 1)
     low_rank = min(floor(position), columns - 1)
     high_rank = min(low_rank + 1, columns - 1)
     lower, upper = _bracket(updates, share)
-    below, candidates = _count_and_collect(updates, lower, upper)
+    at_or_below, candidates = _count_and_collect(updates, lower, upper)
+    tied = bool((at_or_below > low_rank).any())  # some row has many equal magnitudes, zeros mostly
+    counts = torch.stack([_count_below(updates, lower) if tied else at_or_below, at_or_below], dim=1)
     quantiles = []
     for row in range(updates.num_rows):
-        values = candidates[row].sort().values
-        low, high = (_rank(rank, below[row], lower[row], values) for rank in (low_rank, high_rank))
+        low, high = (_rank(rank, counts[row], lower[row], candidates[row]) for rank in (low_rank, high_rank))
         if low is None or high is None:
-            whole = updates.select([row]).collect_over_blocks(lambda block: [block[0].abs()])[0].sort().values
-            low, high = float(whole[low_rank]), float(whole[high_rank])
+            whole = updates.select([row]).collect_over_blocks(lambda block: [block[0].abs()])[0]
+            low, high = (float(_smallest(whole, rank)) for rank in (low_rank, high_rank))
         quantiles.append(low + (position - low_rank) * (high - low))
     return torch.tensor(quantiles, dtype=torch.float64, device=updates.device)
 
@@ -56,32 +63,45 @@ def absolute_quantiles(updates: BlockedRows, share: float) -> Tensor:
 def _bracket(updates: BlockedRows, share: float) -> tuple[Tensor, Tensor]:
     """Two values [K] each that should enclose the quantile: those of a regular sample, with a margin."""
     stride = 1
-    while updates.num_columns > 2 * stride * SAMPLE and stride < SAMPLE:
-        stride *= 2  # a power of two divides the block, so every shard samples the same columns
+    while updates.num_columns > 2 * stride * SAMPLE and stride < LARGEST_STRIDE:
+        stride *= 2
     sample = torch.stack(updates.collect_over_blocks(lambda block: list(block[:, ::stride].abs().unbind(0))))
-    sample = sample.sort(dim=1).values
     size = sample.shape[1]
     margin = 4 * sqrt(size * share * (1 - share)) + 4
     first, last = floor(share * (size - 1) - margin), floor(share * (size - 1) + margin) + 1
-    nothing = torch.full_like(sample[:, 0], -1)
-    everything = torch.full_like(sample[:, 0], torch.inf)
-    return (sample[:, first] if first >= 0 else nothing, sample[:, last] if last < size else everything)
+    lower = _smallest(sample, first) if first >= 0 else torch.full((updates.num_rows,), -1.0)
+    upper = _smallest(sample, last) if last < size else torch.full((updates.num_rows,), torch.inf)
+    return lower.to(sample), upper.to(sample)
 
 
 def _count_and_collect(updates: BlockedRows, lower: Tensor, upper: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Per row how many magnitudes are < lower and <= lower [K, 2], and those strictly inside the bracket."""
-    lower, upper = lower[:, None], upper[:, None]
+    """Per row how many magnitudes are <= lower [K], and those strictly inside the bracket."""
 
-    def count(block: Tensor) -> Tensor:
-        magnitude = block.abs()
-        return torch.stack([(magnitude < lower).sum(1), (magnitude <= lower).sum(1)], dim=1)
+    def inside_and_above(block: Tensor) -> list[Tensor]:
+        above = block.abs().gt_(lower[:, None])
+        inside = block.abs().lt_(upper[:, None]).mul_(above).bool()
+        return [*(row[_hits(mask)].abs() for row, mask in zip(block, inside, strict=True)), count(above, dim=1)]
 
-    def inside(block: Tensor) -> list[Tensor]:
-        magnitude = block.abs()
-        chosen = (magnitude > lower) & (magnitude < upper)
-        return [row[mask] for row, mask in zip(magnitude, chosen, strict=True)]
+    *candidates, above = updates.collect_over_blocks(inside_and_above)
+    return updates.num_columns - above.view(-1, updates.num_rows).sum(0), candidates
 
-    return updates.sum_over_blocks(count), updates.collect_over_blocks(inside)
+
+def _count_below(updates: BlockedRows, lower: Tensor) -> Tensor:
+    """Per row how many magnitudes are < lower [K]."""
+    return updates.sum_over_blocks(lambda block: count(block.abs().lt_(lower[:, None]), dim=1))
+
+
+def _hits(mask: Tensor) -> Tensor:
+    """Where ``mask`` [n] is true; numpy skips runs of false, so on a CPU it finds rare hits far sooner."""
+    return mask.nonzero().flatten() if mask.is_cuda else torch.from_numpy(np.flatnonzero(mask.numpy()))
+
+
+def _smallest(values: Tensor, rank: int) -> Tensor:
+    """The value of this rank (0 = smallest) along the last dimension, on the CPU.
+
+    A linear-time selection; CUDA has it only in a form that deterministic runs forbid.
+    """
+    return values.cpu().kthvalue(rank + 1).values
 
 
 def _rank(rank: int, counts: Tensor, lower: Tensor, inside: Tensor) -> float | None:
@@ -90,5 +110,5 @@ def _rank(rank: int, counts: Tensor, lower: Tensor, inside: Tensor) -> float | N
     if below <= rank < at_or_below:
         return float(lower)
     if at_or_below <= rank < at_or_below + len(inside):
-        return float(inside[rank - at_or_below])
+        return float(_smallest(inside, rank - at_or_below))
     return None

@@ -98,14 +98,39 @@ class UpdateMatrix:
         """Row ``position`` as a tensor [D]."""
         return self._rows[position if self._index is None else int(self._index[position])]
 
+    def columns(self, ranges: Sequence[tuple[int, int]]) -> "UpdateMatrix":
+        """The matrix of the columns [start, stop) of each range, one after another; nothing is copied."""
+        pieces = [self._slice(start, stop) for start, stop in ranges]
+        return pieces[0] if len(pieces) == 1 else ColumnShards(pieces, aligned=False)
+
+    def _slice(self, start: int, stop: int) -> "UpdateMatrix":
+        index = None if self._index is None else self._index.tolist()
+        return UpdateMatrix(self._rows[:, start:stop], index)
+
+    def mix(self, weights: Tensor) -> "UpdateMatrix":
+        """The matrix [M, D] whose rows are weighted sums of these rows, worked out block by block when read.
+
+        Args:
+            weights: [M, K].
+        """
+        return MixedRows(self, weights)
+
+    def extend(self, rows: Tensor) -> "UpdateMatrix":
+        """The matrix with further rows [E, D] below its own, for methods that start at zero or at an earlier step."""
+        return ExtendedRows(self, rows)
+
     # Primitives: all that the transport of a sharded matrix would have to provide ---------------
 
     def blocks(self) -> Iterator[Tensor]:
         """Blocks [K, b] of the matrix, from the first column to the last."""
-        width = CUDA_BLOCK if self.device.type == "cuda" else BLOCK
+        width = self._block_width
         for start in range(0, self.num_columns, width):
             block = self._rows[:, start : start + width]
             yield block if self._index is None else block[self._index]
+
+    @property
+    def _block_width(self) -> int:
+        return CUDA_BLOCK if self.device.type == "cuda" else BLOCK
 
     def sum_over_blocks(self, statistic: BlockMap) -> Tensor:
         """Sum of ``statistic(block)`` over all blocks; the statistic should be float64 or int64."""
@@ -118,18 +143,26 @@ class UpdateMatrix:
         return total
 
     def collect_over_blocks(self, pick: Callable[[Tensor], Sequence[Tensor]]) -> list[Tensor]:
-        """For each row the concatenation of the values that ``pick(block)`` gives for it."""
-        picked = [pick(block) for block in self.blocks()]
-        return [torch.cat([of_block[row] for of_block in picked]) for row in range(self.num_rows)]
+        """The tensors that ``pick(block)`` gives, always equally many: each one concatenated over the blocks."""
+        return [torch.cat(pieces) for pieces in zip(*(pick(block) for block in self.blocks()), strict=True)]
 
     def map_columns(self, function: BlockMap) -> Tensor:
         """Column map: ``function`` turns each block [K, b] into [b]; the result [D] has the rows' dtype."""
-        return torch.cat([function(block).to(self.dtype) for block in self.blocks()])
+        result = torch.empty(self.num_columns, dtype=self.dtype, device=self.device)
+        for block, piece in zip(self.blocks(), result.split(self._block_width), strict=True):
+            piece.copy_(function(block))
+        return result
 
     def map_columns_with_tally(self, function: Callable[[Tensor], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """Column map that also counts: the function returns ([b], tally), the tallies are summed."""
-        values, tallies = zip(*(function(block) for block in self.blocks()), strict=True)
-        return torch.cat([value.to(self.dtype) for value in values]), torch.stack(tallies).sum(0)
+        tallies: list[Tensor] = []
+
+        def keep_tally(block: Tensor) -> Tensor:
+            values, tally = function(block)
+            tallies.append(tally)
+            return values
+
+        return self.map_columns(keep_tally), torch.stack(tallies).sum(0)
 
     # Row statistics -----------------------------------------------------------------------------
 
@@ -182,7 +215,7 @@ class UpdateMatrix:
         """Gram matrix [K, K], float64, of the rows minus their coordinate-wise lower median."""
 
         def gram(block: Tensor) -> Tensor:
-            centred = block.double() - lower_median(block)
+            centred = block.to(torch.float64, copy=True).sub_(lower_median(block))
             return centred @ centred.T
 
         return self.sum_over_blocks(gram)
@@ -216,15 +249,85 @@ class UpdateMatrix:
         return self.select(used).map_columns(lambda block: sum_rows(block.double().mul_(scale)))
 
 
+class DerivedRows(UpdateMatrix):
+    """A matrix that is worked out block by block from another one."""
+
+    def __init__(self, source: UpdateMatrix) -> None:
+        self._source = source
+
+    @property
+    def num_columns(self) -> int:
+        return self._source.num_columns
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._source.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self._source.device
+
+    def select(self, rows: Sequence[int]) -> "UpdateMatrix":
+        return self.mix(torch.eye(self.num_rows, dtype=torch.float64)[list(rows)])
+
+    def tensor(self) -> Tensor:
+        return torch.cat(list(self.blocks()), dim=1)
+
+    def row(self, position: int) -> Tensor:
+        return torch.cat([block[position] for block in self.blocks()])
+
+
+class MixedRows(DerivedRows):
+    """Weighted sums of the rows of ``source``; see :meth:`UpdateMatrix.mix`."""
+
+    def __init__(self, source: UpdateMatrix, weights: Tensor) -> None:
+        super().__init__(source)
+        self._weights = weights.double().to(source.device)
+
+    @property
+    def num_rows(self) -> int:
+        return len(self._weights)
+
+    def select(self, rows: Sequence[int]) -> "UpdateMatrix":
+        return MixedRows(self._source, self._weights[list(rows)])
+
+    def blocks(self) -> Iterator[Tensor]:
+        for block in self._source.blocks():
+            yield (self._weights @ block.double()).to(self.dtype)
+
+    def _slice(self, start: int, stop: int) -> UpdateMatrix:
+        return MixedRows(self._source._slice(start, stop), self._weights)
+
+
+class ExtendedRows(DerivedRows):
+    """The rows of ``source``, then others; see :meth:`UpdateMatrix.extend`."""
+
+    def __init__(self, source: UpdateMatrix, rows: Tensor) -> None:
+        super().__init__(source)
+        self._rows = rows.to(source.dtype)
+
+    @property
+    def num_rows(self) -> int:
+        return self._source.num_rows + len(self._rows)
+
+    def blocks(self) -> Iterator[Tensor]:
+        for block, below in zip(self._source.blocks(), self._rows.split(self._block_width, dim=1), strict=True):
+            yield torch.cat([block, below])
+
+    def _slice(self, start: int, stop: int) -> UpdateMatrix:
+        return ExtendedRows(self._source._slice(start, stop), self._rows[:, start:stop])
+
+
 class ColumnShards(UpdateMatrix):
     """An update matrix cut by columns into several shards, here all in one process.
 
     Args:
         shards: matrices with the same rows; all but the last have a multiple of ``BLOCK`` columns.
+        aligned: whether that is so; a selection of columns need not be, and promises no equal bits.
     """
 
-    def __init__(self, shards: Sequence[UpdateMatrix]) -> None:
-        assert all(shard.num_columns % BLOCK == 0 for shard in shards[:-1])
+    def __init__(self, shards: Sequence[UpdateMatrix], *, aligned: bool = True) -> None:
+        assert not aligned or all(shard.num_columns % BLOCK == 0 for shard in shards[:-1])
         assert len({shard.num_rows for shard in shards}) == 1
         self._shards = list(shards)
 
@@ -253,7 +356,27 @@ class ColumnShards(UpdateMatrix):
         return self._shards[0].device
 
     def select(self, rows: Sequence[int]) -> "ColumnShards":
-        return ColumnShards([shard.select(rows) for shard in self._shards])
+        return self._each(lambda shard: shard.select(rows))
+
+    def mix(self, weights: Tensor) -> "ColumnShards":
+        return self._each(lambda shard: shard.mix(weights))
+
+    def extend(self, rows: Tensor) -> "ColumnShards":
+        pieces = iter(rows.split([shard.num_columns for shard in self._shards], dim=1))
+        return self._each(lambda shard: shard.extend(next(pieces)))
+
+    def columns(self, ranges: Sequence[tuple[int, int]]) -> "ColumnShards":
+        picked, first = [], 0
+        bounds = [(first := first + shard.num_columns) - shard.num_columns for shard in self._shards]
+        for start, stop in ranges:
+            for shard, offset in zip(self._shards, bounds, strict=True):
+                low, high = max(start - offset, 0), min(stop - offset, shard.num_columns)
+                if low < high:
+                    picked.append(shard.columns([(low, high)]))
+        return ColumnShards(picked, aligned=False)
+
+    def _each(self, derive: Callable[[UpdateMatrix], UpdateMatrix]) -> "ColumnShards":
+        return ColumnShards([derive(shard) for shard in self._shards], aligned=False)
 
     def tensor(self) -> Tensor:
         return torch.cat([shard.tensor() for shard in self._shards], dim=1)

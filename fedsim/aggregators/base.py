@@ -2,15 +2,15 @@
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from fedsim.errors import ConfigError, FedsimWarning
+from fedsim.aggregators.tolerance import Tolerant
+from fedsim.errors import FedsimWarning
 from fedsim.registry import Component, Registry
 from fedsim.round_context import RoundContext
 from fedsim.update_matrix import UpdateMatrix
@@ -75,40 +75,6 @@ class Aggregator(Component):
 
 aggregators = Registry[Aggregator]("aggregator")
 
-NumByzantine = Annotated[int, Field(ge=0)] | Literal["oracle"] | None
 
-
-def num_byzantine_field() -> Any:
-    """The setting ``num_byzantine`` that the methods with an f share."""
-    return Field(
-        None,
-        description="f, how many Byzantine clients to defend against; left out: the most the method allows; "
-        "oracle: the true number",
-    )
-
-
-class TolerantAggregator(Aggregator):
+class TolerantAggregator(Tolerant, Aggregator):
     """An aggregator built for up to f Byzantine clients, f = ``num_byzantine``."""
-
-    largest_f: Callable[[int], int]
-    """The largest f that the method allows for K rows, before it is cut off at 0."""
-
-    def tolerated(self, num_rows: int, dropped: int = 0) -> int:
-        """f for these rows: as set, less the clients dropped already, and never more than K allows."""
-        largest = max(0, type(self).largest_f(num_rows))
-        wanted = self.settings.num_byzantine
-        if wanted is None:
-            return largest
-        if wanted == "oracle":
-            raise ConfigError("num_byzantine", "'oracle' is known only inside a run", "give a number")
-        return min(max(0, wanted - dropped), largest)
-
-    def check(self, num_rows: int) -> None:
-        largest = max(0, type(self).largest_f(num_rows))
-        wanted = self.settings.num_byzantine
-        if isinstance(wanted, int) and wanted > largest:
-            raise ConfigError(
-                "num_byzantine",
-                f"{wanted} is too many for {num_rows} clients under {self.name}",
-                f"the most it allows is {largest}",
-            )

@@ -3,10 +3,9 @@
 import torch
 from torch import Tensor
 
-from fedsim.aggregators.base import NumByzantine, TolerantAggregator, aggregators, num_byzantine_field
+from fedsim.aggregators.base import TolerantAggregator, aggregators
 from fedsim.column_order import column_ranks, sum_rows
 from fedsim.round_context import RoundContext
-from fedsim.settings import Schema
 from fedsim.update_matrix import UpdateMatrix
 
 
@@ -19,10 +18,6 @@ class CoordinateWiseTrimmedMean(TolerantAggregator):
     tensor([3.])
     """
 
-    class Settings(Schema):
-        num_byzantine: NumByzantine = num_byzantine_field()
-
-    settings: Settings
     largest_f = staticmethod(lambda num_rows: (num_rows - 1) // 2)
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
-from fedsim.column_order import lower_median, sum_rows
+from fedsim.column_order import count, lower_median, sum_rows
 from fedsim.round_context import RoundContext
 from fedsim.settings import Schema
 from fedsim.update_matrix import UpdateMatrix
@@ -61,21 +61,21 @@ class FedSECA(Aggregator):
         quantiles = updates.absolute_quantiles(self.settings.sparsity)
         factors = torch.ones_like(quantiles) if as_released else clip_factors(updates.row_norms())
 
-        column_votes = votes.to(quantiles.dtype)[:, None]
+        column_votes = votes.to(updates.dtype)[:, None]
         column_factors = factors.to(updates.dtype)[:, None]
         threshold = _as_threshold(quantiles, updates.dtype, inclusive=as_released)[:, None]
 
         def vote_and_average(block: Tensor) -> tuple[Tensor, Tensor]:
             signs, raw = block.sign(), block.abs()
-            survives = raw >= threshold if as_released else raw > threshold
-            ballots = signs * survives if as_released else signs
-            elected = (column_votes.to(ballots.dtype) * ballots).sum(0).sign()  # Eq. 6
             clipped = raw * column_factors  # Eq. 8
             clamped = torch.minimum(clipped, lower_median(clipped))  # Eq. 9
-            survives &= clamped > 0  # Eq. 10
-            agrees = survives & (signs == elected)
-            mean = sum_rows(clamped * agrees) / agrees.sum(0).clamp(min=1)  # Eq. 7
-            tally = torch.cat([(elected == 0).sum()[None], survives.sum(1), agrees.sum(1)])
+            survives = raw.ge_(threshold) if as_released else raw.gt_(threshold)  # as numbers 1 and 0
+            ballots = signs * survives if as_released else signs
+            elected = (column_votes * ballots).sum(0).sign()  # Eq. 6
+            survives *= clamped.sign()  # Eq. 10
+            agrees = (signs * elected).clamp_(min=0).mul_(survives)
+            mean = sum_rows(clamped.mul_(agrees)) / count(agrees, dim=0).clamp(min=1)  # Eq. 7
+            tally = torch.cat([(elected == 0).sum()[None], count(survives, dim=1), count(agrees, dim=1)])
             return elected * mean, tally
 
         step, tally = updates.map_columns_with_tally(vote_and_average)

@@ -5,10 +5,9 @@ import warnings
 import torch
 from torch import Tensor
 
-from fedsim.aggregators.base import Diagnostics, NumByzantine, TolerantAggregator, aggregators, num_byzantine_field
+from fedsim.aggregators.base import Diagnostics, TolerantAggregator, aggregators
 from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.round_context import RoundContext
-from fedsim.settings import Schema
 from fedsim.update_matrix import UpdateMatrix
 
 TIE = 1e-12
@@ -41,10 +40,6 @@ class Krum(TolerantAggregator):
     tensor([2.])
     """
 
-    class Settings(Schema):
-        num_byzantine: NumByzantine = num_byzantine_field()
-
-    settings: Settings
     largest_f = staticmethod(lambda num_rows: (num_rows - 3) // 2)
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:

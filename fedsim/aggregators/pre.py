@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 
+from fedsim.aggregators.tolerance import Tolerant
 from fedsim.registry import Component, Registry
 from fedsim.round_context import RoundContext
 from fedsim.update_matrix import UpdateMatrix
@@ -10,10 +11,21 @@ from fedsim.update_matrix import UpdateMatrix
 class PreAggregator(Component):
     """Base of every pre-aggregator; a subclass implements :meth:`__call__`."""
 
+    def rows_after(self, num_rows: int) -> int:
+        """How many rows come out of ``num_rows``; fewer where rows are averaged."""
+        return num_rows
+
+    def check(self, num_rows: int) -> None:
+        """Raise ConfigError if the settings make no sense for ``num_rows`` rows."""
+
     @abstractmethod
     def __call__(self, updates: UpdateMatrix, context: RoundContext) -> tuple[UpdateMatrix, RoundContext]:
         """The transformed rows, and the context that goes with them (fewer rows have other ids)."""
         raise NotImplementedError
+
+
+class TolerantPreAggregator(Tolerant, PreAggregator):
+    """A pre-aggregator built for up to f Byzantine clients, f = ``num_byzantine``."""
 
 
 pre_aggregators = Registry[PreAggregator]("pre-aggregator")
