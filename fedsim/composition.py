@@ -60,6 +60,8 @@ class Components:
             (flat["aggregator"], self.aggregator),
         ):
             section.update(component.settings.model_dump())
+        for section, pre in zip(flat["aggregator"]["pre"], self.pre, strict=True):
+            section.update(pre.settings.model_dump())
         return flat
 
     def run_name(self) -> str:
