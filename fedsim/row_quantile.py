@@ -80,10 +80,10 @@ def _count_and_collect(updates: BlockedRows, lower: Tensor, upper: Tensor) -> tu
     def inside_and_above(block: Tensor) -> list[Tensor]:
         above = block.abs().gt_(lower[:, None])
         inside = block.abs().lt_(upper[:, None]).mul_(above).bool()
-        return [*(row[_hits(mask)].abs() for row, mask in zip(block, inside, strict=True)), count(above, dim=1)]
+        return [*(row[_hits(mask)] for row, mask in zip(block, inside, strict=True)), count(above, dim=1)]
 
     *candidates, above = updates.collect_over_blocks(inside_and_above)
-    return updates.num_columns - above.view(-1, updates.num_rows).sum(0), candidates
+    return updates.num_columns - above.view(-1, updates.num_rows).sum(0), [values.abs() for values in candidates]
 
 
 def _count_below(updates: BlockedRows, lower: Tensor) -> Tensor:
