@@ -199,7 +199,8 @@ class UpdateMatrix:
         gram = self.centred_gram()
         squares = gram.diagonal()
         sums = squares[:, None] + squares[None, :]
-        distances = (sums - gram - gram.T).clamp_(min=0)
+        # Float64 rows may be so far apart that squares overflow: they are infinitely far.
+        distances = (sums - gram - gram.T).clamp_(min=0).nan_to_num_(nan=torch.inf, posinf=torch.inf)
         near = torch.triu(distances < NEAR * sums, diagonal=1)
         for row in near.any(1).nonzero().flatten().tolist():
             others = near[row].nonzero().flatten()
