@@ -84,7 +84,7 @@ class ServerHead(Head):
     def _record(self, updates: UpdateMatrix, context: RoundContext, decision: Decision) -> dict[str, Any]:
         diagnostics = self._server.aggregator.diagnostics
         of_row = {"update_norm": updates.row_norms()}
-        of_aggregated = dict(diagnostics.per_client)
+        of_aggregated = dict(diagnostics.per_client) if self._server.aggregates_clients else {}
         server: dict[str, Any] = {"detection_auc": None, "aggregation_error": None, "aggregation_error_ratio": None}
         finite = updates.finite_rows()
         hostile = self._adversary.clients
@@ -95,12 +95,12 @@ class ServerHead(Head):
             server["aggregation_error"] = error
             server["aggregation_error_ratio"] = error / float(spread) if spread > 0 else None
         trust = diagnostics.trust
-        if trust is not None and len(trust) == len(decision.client_ids):
+        if trust is not None and self._server.aggregates_clients and len(trust) == len(decision.client_ids):
             of_aggregated["trust"] = trust
             server["detection_auc"] = detection_auc(trust.cpu(), decision.client_ids, hostile)
         by_client = {name: _by_client(values, context.client_ids) for name, values in of_row.items()}
         for name, values in of_aggregated.items():
-            if len(values) == len(decision.client_ids):  # a pre-aggregator may have mixed the rows
+            if len(values) == len(decision.client_ids):  # a row that a pre-aggregator made overflow has none
                 by_client[name] = _by_client(values, decision.client_ids)
         return {
             "server": {

@@ -112,3 +112,13 @@ def _rank(rank: int, counts: Tensor, lower: Tensor, inside: Tensor) -> float | N
     if at_or_below <= rank < at_or_below + len(inside):
         return float(_smallest(inside, rank - at_or_below))
     return None
+
+
+def as_threshold(quantiles: Tensor, dtype: torch.dtype, *, inclusive: bool) -> Tensor:
+    """The float64 quantiles rounded so that comparing in ``dtype`` decides as comparing in float64 would."""
+    rounded = quantiles.to(dtype)
+    if inclusive:
+        return torch.where(
+            rounded.double() < quantiles, rounded.nextafter(torch.full_like(rounded, torch.inf)), rounded
+        )
+    return torch.where(rounded.double() > quantiles, rounded.nextafter(torch.full_like(rounded, -torch.inf)), rounded)

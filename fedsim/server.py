@@ -41,6 +41,10 @@ class Decision:
 class Server:
     """Non-finite policy, pre-aggregators, aggregator and server optimiser.
 
+    Attributes:
+        last_step: the step [D] of the round before.
+        aggregates_clients: whether the rows that the aggregator sees belong to one client each.
+
     Args:
         parameters: D, number of coordinates of the row that are parameters; the rest are buffers.
         buffer_aggregator: aggregates the buffers by themselves; None aggregates them inside the row.
@@ -62,6 +66,7 @@ class Server:
         self._weights = torch.zeros(parameters, device=variances.device)
         self._optimizer = make_optimizer([self._weights])
         self.last_step: Tensor | None = None
+        self.aggregates_clients = all(one.keeps_clients for one in pre)
         self._named: set[int] = set()
 
     def decide(self, rows: Tensor, state: Tensor, context: RoundContext) -> Decision:

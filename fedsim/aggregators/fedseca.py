@@ -10,6 +10,7 @@ from torch import Tensor
 from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
 from fedsim.column_order import count, lower_median, sum_rows
 from fedsim.round_context import RoundContext
+from fedsim.row_quantile import as_threshold
 from fedsim.settings import Schema
 from fedsim.update_matrix import UpdateMatrix
 
@@ -63,7 +64,7 @@ class FedSECA(Aggregator):
 
         column_votes = votes.to(updates.dtype)[:, None]
         column_factors = factors.to(updates.dtype)[:, None]
-        threshold = _as_threshold(quantiles, updates.dtype, inclusive=as_released)[:, None]
+        threshold = as_threshold(quantiles, updates.dtype, inclusive=as_released)[:, None]
 
         def vote_and_average(block: Tensor) -> tuple[Tensor, Tensor]:
             signs, raw = block.sign(), block.abs()
@@ -109,13 +110,3 @@ class FedSECA(Aggregator):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._smoothed = state.get("smoothed")
-
-
-def _as_threshold(quantiles: Tensor, dtype: torch.dtype, *, inclusive: bool) -> Tensor:
-    """The float64 quantiles rounded so that comparing in ``dtype`` decides as comparing in float64 would."""
-    rounded = quantiles.to(dtype)
-    if inclusive:
-        return torch.where(
-            rounded.double() < quantiles, rounded.nextafter(torch.full_like(rounded, torch.inf)), rounded
-        )
-    return torch.where(rounded.double() > quantiles, rounded.nextafter(torch.full_like(rounded, -torch.inf)), rounded)

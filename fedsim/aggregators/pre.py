@@ -1,6 +1,7 @@
 """What a pre-aggregator is: UpdateMatrix -> UpdateMatrix, in front of any aggregator."""
 
 from abc import abstractmethod
+from typing import ClassVar
 
 from fedsim.aggregators.tolerance import Tolerant
 from fedsim.registry import Component, Registry
@@ -10,6 +11,9 @@ from fedsim.update_matrix import UpdateMatrix
 
 class PreAggregator(Component):
     """Base of every pre-aggregator; a subclass implements :meth:`__call__`."""
+
+    keeps_clients: ClassVar[bool] = True
+    """Whether row i that comes out still belongs to the client of row i."""
 
     def rows_after(self, num_rows: int) -> int:
         """How many rows come out of ``num_rows``; fewer where rows are averaged."""

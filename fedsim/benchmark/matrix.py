@@ -40,7 +40,7 @@ class MatrixCase:
             client_ids=tuple(range(self.clients)),
             layout=square_layers(self.columns),
             last_step=last_step,
-            generator=torch.Generator(self.device).manual_seed(self.seed + round),
+            generator=torch.Generator().manual_seed(self.seed + round),
         )
 
 

@@ -1,0 +1,46 @@
+"""Centered clipping of the means of random buckets."""
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from fedsim.affine_iteration import AffineIterate
+from fedsim.aggregators.base import aggregators
+from fedsim.aggregators.centered_clipping import CenteredClipping
+from fedsim.round_context import RoundContext
+from fedsim.update_matrix import UpdateMatrix
+
+
+@aggregators.register(
+    "cc_random_bucketing", paper="Karimireddy et al. 2022, Byzantine-Robust Learning on Heterogeneous Datasets"
+)
+class RandomBucketingClipping(CenteredClipping):
+    """Centered clipping of bucket means: updates are shuffled each round and averaged, ``bucket_size`` at a time.
+
+    The last bucket may be smaller; buckets weigh equally. A client's clip factor is that of its bucket.
+
+    >>> clipping = RandomBucketingClipping(bucket_size=3, radius=2.0, iterations=1)
+    >>> clipping(torch.tensor([[1.0], [3.0], [-90.0]]))    # one bucket, mean -86/3, clipped to 2
+    tensor([-2.])
+    """
+
+    class Settings(CenteredClipping.Settings):
+        bucket_size: int = Field(2, ge=1, description="s, updates in a bucket")
+
+    settings: Settings
+
+    def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
+        bucket_of = self._draw_buckets(context)
+        members = torch.nn.functional.one_hot(bucket_of).double().T  # [buckets, K]
+        v = AffineIterate(updates.mix(members / members.sum(1, keepdim=True)), self._reference)
+        every_bucket = range(len(members))
+        factors = torch.stack([self.clip(v, every_bucket) for _ in range(self.settings.iterations)])
+        return self.finish(v, factors[:, bucket_of])
+
+    def _draw_buckets(self, context: RoundContext) -> Tensor:
+        """The bucket [K] of each row."""
+        rows = torch.tensor(context.in_id_order())
+        shuffled = rows[torch.randperm(len(rows), generator=context.randomness())]
+        bucket_of = torch.empty_like(rows)
+        bucket_of[shuffled] = torch.arange(len(rows)) // self.settings.bucket_size
+        return bucket_of

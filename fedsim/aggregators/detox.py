@@ -1,0 +1,94 @@
+"""DETOX: votes inside small groups, then a robust rule over the groups."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
+from fedsim.column_order import lower_median
+from fedsim.errors import ConfigError, keys_under
+from fedsim.round_context import RoundContext
+from fedsim.settings import Schema
+from fedsim.update_matrix import UpdateMatrix
+
+
+@aggregators.register("detox", paper="Rajput et al. 2019, DETOX")
+class Detox(Aggregator):
+    """Clients shuffled into groups, one row voted for in each group, and another aggregator over these rows.
+
+    An adaptation of our own: as published, the members of a group compute the same gradient, and the value
+    that most of them send exactly wins. Clients of a federation send different updates, so the vote here is
+    their coordinate-wise (lower) median, or their mean. Groups are drawn anew each round, so an inner
+    aggregator with a memory of single clients remembers group numbers, which mean nothing.
+
+    >>> rows = torch.tensor([[1.0, 5.0], [2.0, 4.0], [99.0, -99.0]])
+    >>> Detox()(rows)    # one group of three
+    tensor([2., 4.])
+    >>> Detox(group_size=1, inner="fedavg")(rows)
+    tensor([ 34., -30.])
+    """
+
+    class Settings(Schema):
+        group_size: int = Field(3, ge=1, description="r, clients in a group; the last group may have fewer")
+        vote: Literal["median", "mean"] = Field("median", description="what a group makes of its rows")
+        inner: str = Field("cwmed", description="aggregator over the groups' rows, with its default settings")
+
+    settings: Settings
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        try:
+            self.inner = aggregators.build(self.settings.inner)
+        except ConfigError as error:
+            raise ConfigError("inner", error.problem, error.remedy) from None
+
+    def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
+        generator = context.randomness()
+        groups = self._draw_groups(context.in_id_order(), generator)
+        # One stream of randomness for both: what the inner rule draws must not repeat the shuffle.
+        of_groups = replace(context, client_ids=tuple(range(len(groups))), generator=generator)
+        step = self.inner(self._vote(updates, groups), of_groups)
+        self._report(groups, updates.num_rows)
+        return step
+
+    def _draw_groups(self, in_id_order: Sequence[int], generator: torch.Generator) -> list[list[int]]:
+        shuffled = [in_id_order[place] for place in torch.randperm(len(in_id_order), generator=generator).tolist()]
+        size = self.settings.group_size
+        return [shuffled[first : first + size] for first in range(0, len(shuffled), size)]
+
+    def _vote(self, updates: UpdateMatrix, groups: Sequence[Sequence[int]]) -> UpdateMatrix:
+        """The groups' rows [M, D]: means are worked out when read; medians are stored, one row for a whole group."""
+        if self.settings.vote == "mean" or self.settings.group_size == 1:
+            weights = torch.zeros(len(groups), updates.num_rows, dtype=torch.float64)
+            for number, members in enumerate(groups):
+                weights[number, members] = 1 / len(members)
+            return updates.mix(weights)
+        medians = torch.empty(len(groups), updates.num_columns, dtype=updates.dtype, device=updates.device)
+        for median, members in zip(medians, groups, strict=True):
+            median.copy_(updates.select(members).map_columns(lower_median))
+        return UpdateMatrix(medians)
+
+    def _report(self, groups: Sequence[Sequence[int]], num_rows: int) -> None:
+        group = torch.empty(num_rows, dtype=torch.long)
+        for number, members in enumerate(groups):
+            group[members] = number
+        inner = self.inner.diagnostics
+        self.diagnostics = Diagnostics(
+            per_client={**{key: values.cpu()[group] for key, values in inner.per_client.items()}, "group": group},
+            scalars=inner.scalars,
+            trust=None if inner.trust is None else inner.trust.cpu()[group],
+        )
+
+    def check(self, num_rows: int) -> None:
+        with keys_under("inner"):
+            self.inner.check(-(-num_rows // self.settings.group_size))
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.inner.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.inner.load_state_dict(state)

@@ -1,0 +1,79 @@
+"""Election coding: majority votes of majority votes."""
+
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from fedsim.aggregators.base import Aggregator, aggregators
+from fedsim.aggregators.signsgd_mv import SCALE_HELP, Scale, step_along_signs
+from fedsim.errors import ConfigError
+from fedsim.round_context import RoundContext
+from fedsim.settings import Schema
+from fedsim.update_matrix import UpdateMatrix
+
+
+def cyclic_polls(clients: int, redundancy: int) -> Tensor:
+    """How often node i asks client k [K, K]: once each of i, i+1, ..., i+r-1 (mod K).
+
+    >>> cyclic_polls(4, redundancy=3)
+    tensor([[1., 1., 1., 0.],
+            [0., 1., 1., 1.],
+            [1., 0., 1., 1.],
+            [1., 1., 0., 1.]])
+    """
+    polls = torch.zeros(clients, clients)
+    for node in range(clients):
+        for offset in range(redundancy):
+            polls[node, (node + offset) % clients] += 1
+    return polls
+
+
+@aggregators.register("election_coding", paper="Sohn et al. 2020, Election Coding for Distributed Learning")
+class ElectionCoding(Aggregator):
+    """Each of K nodes takes the majority sign of the few clients it polls; the nodes then vote on the step's signs.
+
+    An adaptation of our own: as published, every worker computes the gradients of several replicated data
+    parts and is itself the node that encodes them into one vote. Clients of a federation do not share data,
+    so here the server lets K virtual nodes poll r clients each. ``scale: auto`` is ours too.
+    Nodes and clients are numbered in the order of the client ids. With fewer clients than ``redundancy``
+    the cyclic order goes round again and a node counts some clients twice.
+
+    >>> ElectionCoding(scale=1.0)(torch.tensor([[2.0, 1.0], [1.0, -2.0], [4.0, -1.0], [-1.0, -1.0], [-9.0, 1.0]]))
+    tensor([ 1., -1.])
+    """
+
+    class Settings(Schema):
+        redundancy: int = Field(3, ge=1, description="r, how many clients a node polls (cyclic only), an odd number")
+        assignment: Literal["cyclic", "bernoulli"] = Field(
+            "cyclic",
+            description="node i polls clients i to i+r-1; bernoulli: each client with probability 1/2, drawn anew "
+            "every round, and a node without clients abstains",
+        )
+        scale: Scale = Field("auto", description=SCALE_HELP)
+
+    settings: Settings
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        if self.settings.redundancy % 2 == 0:
+            raise ConfigError("redundancy", f"{self.settings.redundancy} is even", "give an odd number")
+
+    def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
+        polls = torch.empty(updates.num_rows, updates.num_rows)
+        polls[:, context.in_id_order()] = self._polls(updates.num_rows, context)
+        polls = polls.to(updates.device)
+
+        def elect(signs: Tensor) -> Tensor:
+            of_nodes = (polls @ signs).sign()  # small integers, exact in float32
+            return of_nodes.sum(0).sign()
+
+        step, self.diagnostics = step_along_signs(updates, self.settings.scale, elect)
+        return step
+
+    def _polls(self, clients: int, context: RoundContext) -> Tensor:
+        """How often each node asks each client [K, K], clients in id order."""
+        if self.settings.assignment == "cyclic":
+            return cyclic_polls(clients, self.settings.redundancy)
+        return (torch.rand(clients, clients, generator=context.randomness()) < 0.5).float()

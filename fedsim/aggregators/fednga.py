@@ -1,0 +1,24 @@
+"""FedNGA: the mean of the updates' directions."""
+
+import torch
+from torch import Tensor
+
+from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
+from fedsim.round_context import RoundContext
+from fedsim.update_matrix import UpdateMatrix
+
+
+@aggregators.register(
+    "fednga", paper="Zuo et al. 2024, Byzantine-resilient Federated Learning Employing Normalized Gradients"
+)
+class FedNGA(Aggregator):
+    """Mean of the updates scaled to length one; a zero update adds nothing but counts.
+
+    >>> FedNGA()(torch.tensor([[3.0, 4.0], [0.0, -500.0]]))
+    tensor([ 0.3000, -0.1000])
+    """
+
+    def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
+        norms = updates.row_norms()
+        self.diagnostics = Diagnostics(per_client={"norm": norms})
+        return updates.weighted_sum(torch.where(norms > 0, 1 / norms, 0.0) / updates.num_rows)

@@ -1,0 +1,133 @@
+"""LASA: layer-adaptive sparsified aggregation."""
+
+from collections.abc import Sequence
+from math import prod
+from typing import NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
+from fedsim.aggregators.fedseca import clip_factors
+from fedsim.column_order import sum_rows
+from fedsim.layout import RowLayout
+from fedsim.round_context import RoundContext
+from fedsim.row_quantile import as_threshold
+from fedsim.settings import Schema
+from fedsim.update_matrix import UpdateMatrix
+
+TIE = 1e-12
+"""Differences below this share of the values come from the rounding of float64 sums."""
+
+
+class Layer(NamedTuple):
+    """Columns [start, stop) of the row; ``is_weight`` where their tensor has dimension 2 or 4."""
+
+    start: int
+    stop: int
+    is_weight: bool
+
+
+def layers_of(layout: RowLayout | None, columns: int) -> list[Layer]:
+    """The layers of a row of D columns, empty ones left out.
+
+    Without a layout the row is one weight layer; columns behind the layout (buffers in the row) are a layer
+    that is no weight.
+
+    >>> layers_of(RowLayout({"weight": (2, 3), "bias": (2,)}), 8)
+    [Layer(start=0, stop=6, is_weight=True), Layer(start=6, stop=8, is_weight=False)]
+    """
+    shapes: list[tuple[int, ...]] = [(1, columns)] if layout is None else [*layout.shapes.values()]
+    rest = columns - sum(map(prod, shapes))
+    if rest < 0:
+        raise ValueError(f"the layout has {columns - rest} coordinates, the rows have {columns}")
+    shapes.append((rest,))
+    layers, start = [], 0
+    for shape in shapes:
+        layers.append(Layer(start, start + prod(shape), len(shape) in (2, 4)))
+        start += prod(shape)
+    return [layer for layer in layers if layer.start < layer.stop]
+
+
+def close_to_median(values: Tensor, limit: float) -> Tensor:
+    """Which of ``values`` [K] have a Z-score |x - median| / std below ``limit``; all where std is 0.
+
+    >>> close_to_median(torch.tensor([1.0, 2.0, 3.0, 50.0]).double(), limit=1.0)
+    tensor([ True,  True,  True, False])
+    """
+    deviation = (values - values.quantile(0.5)).abs()
+    spread = values.std(correction=0)
+    rounding = TIE * values.abs().max()
+    return (deviation < limit * spread - rounding) | (spread <= rounding)
+
+
+@aggregators.register("lasa", paper="Xu et al. 2025, Layer-Adaptive Sparsified Model Aggregation")
+class Lasa(Aggregator):
+    """Per layer, the mean of the sparsified clients whose norm and share of positive signs are close to the median.
+
+    Rows are clipped to the median norm, and the smallest magnitudes of their weight tensors (dimension 2 or
+    4), taken together, are set to zero: those below the ``sparsity``-quantile. Of each layer the norm and the
+    purity of signs, (1 + sum of signs / sum of |signs|) / 2, are compared by Z-score; a client must pass both.
+
+    The layers come from ``context.layout``; without one, as in a plain call, the whole row is one weight layer.
+
+    >>> Lasa(sparsity=0.5)(torch.tensor([[1.0, 3.0], [1.0, 3.0], [1.0, 3.0], [-1.0, -3.0]]))
+    tensor([0., 3.])
+    """
+
+    class Settings(Schema):
+        sparsity: float = Field(0.3, ge=0, lt=1, description="share of the weights of each row that is set to zero")
+        lambda_norm: float = Field(1.0, gt=0, description="Z-score of a layer's norm that a client must stay below")
+        lambda_sign: float = Field(1.0, gt=0, description="Z-score of a layer's purity to stay below")
+
+    settings: Settings
+
+    def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
+        layers = layers_of(context.layout, updates.num_columns)
+        factors = clip_factors(updates.row_norms())
+        thresholds = self._thresholds(updates, layers)
+        pieces, kept = [], []
+        for layer in layers:
+            part = updates.columns([(layer.start, layer.stop)])
+            threshold = thresholds if layer.is_weight else torch.zeros_like(thresholds)
+            benign = self._benign(part, factors, threshold)
+            pieces.append(_mean_of_sparsified(part, factors, threshold, benign.nonzero().flatten().tolist()))
+            kept.append(benign)
+        kept_share = torch.stack(kept).double().mean(0)
+        self.diagnostics = Diagnostics(
+            per_client={"clip_factor": factors, "kept_share_of_layers": kept_share}, trust=kept_share
+        )
+        return torch.cat(pieces)
+
+    def _thresholds(self, updates: UpdateMatrix, layers: Sequence[Layer]) -> Tensor:
+        """The smallest magnitude [K, 1] that each client's weights keep; clipping does not change which these are."""
+        weights = [(layer.start, layer.stop) for layer in layers if layer.is_weight]
+        if not weights:
+            return torch.zeros(updates.num_rows, 1, dtype=updates.dtype, device=updates.device)
+        quantiles = updates.columns(weights).absolute_quantiles(self.settings.sparsity)
+        return as_threshold(quantiles, updates.dtype, inclusive=True)[:, None]
+
+    def _benign(self, part: UpdateMatrix, factors: Tensor, threshold: Tensor) -> Tensor:
+        """Which clients [K] this layer keeps: those that pass both filters, or all if none does."""
+
+        def statistics(block: Tensor) -> Tensor:
+            survives = block.abs().ge_(threshold)
+            signs = block.sign().mul_(survives)
+            squares = survives.mul_(block).double().square_()
+            return torch.stack(
+                [squares.sum(1), signs.sum(1, dtype=torch.float64), signs.abs_().sum(1, dtype=torch.float64)]
+            )
+
+        squares, balance, nonzero = part.sum_over_blocks(statistics)
+        norms = squares.sqrt() * factors
+        purity = (1 + balance / nonzero.clamp(min=1)) / 2
+        benign = close_to_median(norms.cpu(), self.settings.lambda_norm)
+        benign &= close_to_median(purity.cpu(), self.settings.lambda_sign)
+        return benign if bool(benign.any()) else torch.ones_like(benign)
+
+
+def _mean_of_sparsified(part: UpdateMatrix, factors: Tensor, threshold: Tensor, rows: list[int]) -> Tensor:
+    """Mean of these rows of a layer, clipped and sparsified."""
+    threshold, share = threshold[rows], factors[rows, None] / len(rows)
+    return part.select(rows).map_columns(lambda block: sum_rows(block.abs().ge_(threshold).mul_(block) * share))

@@ -1,0 +1,153 @@
+"""RobustTailor: a rule drawn by simulating attacks on each of several rules."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
+from fedsim.aggregators.krum import krum_scores
+from fedsim.aggregators.multi_krum import smallest
+from fedsim.errors import ConfigError, keys_under
+from fedsim.round_context import RoundContext
+from fedsim.settings import Schema
+from fedsim.update_matrix import UpdateMatrix
+
+if TYPE_CHECKING:
+    from fedsim.attacks.base import Attack
+
+STEPS = 10
+"""Exponential-weight steps of the game, at rate 1."""
+
+
+def play(losses: Tensor) -> tuple[Tensor, Tensor]:
+    """Mixed strategies of the server [R] and the attacker [A] after the game on ``losses`` [R, A].
+
+    From uniform weights, both move at the same time: the server towards small losses, the attacker towards
+    large ones.
+
+    >>> play(torch.tensor([[-1.0], [0.0]]))[0]    # odds of e^10 to 1
+    tensor([9.9995e-01, 4.5398e-05])
+    """
+    server, attacker = losses.new_zeros(losses.shape[0]), losses.new_zeros(losses.shape[1])
+    for _ in range(STEPS):
+        rules, attacks = server.softmax(0), attacker.softmax(0)
+        server, attacker = server - losses @ attacks, attacker + rules @ losses
+    return server.softmax(0), attacker.softmax(0)
+
+
+def cosine(one: Tensor, other: Tensor) -> float:
+    """Cosine of two vectors, in float64; 0 if one of them is zero.
+
+    >>> cosine(torch.tensor([1.0, 0.0]), torch.tensor([3.0, 4.0]))
+    0.6
+    """
+    one, other = one.double(), other.double()
+    lengths = float(one.norm()) * float(other.norm())
+    return float(one @ other) / lengths if lengths > 0 else 0.0
+
+
+@aggregators.register("robust_tailor", paper="Xie et al. 2022, RobustTailor")
+class RobustTailor(Aggregator):
+    """A rule of the pool, drawn each round by how well it withstands simulated attacks.
+
+    The original simulates the attacks on gradients of public data at the server. Here the K-f updates that
+    multi-Krum selects stand for the honest ones, and each attack replaces the other f; f = (K-3)/2 [ours].
+    The loss of a rule under an attack is minus the cosine of its result with the mean of the selected
+    updates. Server and attacker play ten exponential-weight steps, and the rule is drawn from the server's
+    last weights. Rules that keep a state advance it only in the rounds that they are drawn for.
+
+    >>> rows = torch.tensor([[1.0, 0.0], [1.0, 0.1], [1.0, -0.1], [1.0, 0.0], [-9.0, 5.0]])
+    >>> RobustTailor(pool=["cwmed"], attacks=["ipm"])(rows)
+    tensor([1., 0.])
+    """
+
+    class Settings(Schema):
+        pool: list[str] = Field(
+            ["krum", "cwmed", "cwtm", "rfa"], min_length=1, description="rules to draw from, by name"
+        )
+        attacks: list[str] = Field(["ipm", "alie", "min_max"], min_length=1, description="simulated attacks, by name")
+
+    settings: Settings
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        with keys_under("pool"):
+            self._rules = [aggregators.build(name) for name in self.settings.pool]
+        with keys_under("attacks"):
+            self._attacks = self._find_attacks()
+
+    def _find_attacks(self) -> list[type["Attack"]]:
+        """The attacks to simulate; of the default list those that are registered, of any other all."""
+        from fedsim.attacks.base import attacks  # not before every aggregator is there: an attack may import one
+
+        names, by_default = self.settings.attacks, "attacks" not in self.settings.model_fields_set
+        found = [attacks.get(name) for name in names if not by_default or name in attacks.describe()]
+        for attack in found:
+            if attack.probes:
+                raise ConfigError("name", f"'{attack.name}' probes an aggregator itself", "choose one that does not")
+        return found
+
+    def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
+        f = max(0, (updates.num_rows - 3) // 2)
+        scores = krum_scores(updates.squared_distances(), f)
+        selected = smallest(scores, updates.num_rows - f, context.client_ids).tolist()
+        server, attacker = play(self._losses(updates, selected, context))
+        generator = context.randomness()
+        drawn = int(torch.multinomial(server.to(generator.device), 1, generator=generator))
+        step = self._rules[drawn](updates, context)
+        self._report(drawn, server, attacker, selected)
+        return step
+
+    def _losses(self, updates: UpdateMatrix, selected: Sequence[bool], context: RoundContext) -> Tensor:
+        """Loss of each rule under each attack [R, A], when the attack replaces all but the selected rows."""
+        from fedsim.attacks.base import AttackView
+
+        honest = [row for row in context.in_id_order() if selected[row]]
+        others = [row for row in context.in_id_order() if not selected[row]]
+        context = replace(context, client_ids=tuple(context.client_ids[row] for row in [*honest, *others]))
+        surrogates = updates.select(honest)
+        view = AttackView(honest=surrogates, own=updates.select(others), context=context)
+        truth = surrogates.mean()
+        losses = torch.zeros(len(self._rules), len(self._attacks), dtype=torch.float64)
+        for column, attack in enumerate(self._attacks):
+            attacked = surrogates.extend(attack()(view)) if others else surrogates
+            for row, rule in enumerate(self._rules):
+                losses[row, column] = -cosine(truth, _probe(rule, attacked, context))
+        return losses
+
+    def _report(self, drawn: int, server: Tensor, attacker: Tensor, selected: Sequence[bool]) -> None:
+        rule = self._rules[drawn]
+        self.diagnostics = Diagnostics(
+            per_client={**rule.diagnostics.per_client, "surrogate": torch.tensor(selected).float()},
+            scalars={
+                "drawn_rule": float(drawn),
+                **{f"weight_{name}": float(w) for name, w in zip(self.settings.pool, server, strict=True)},
+                **{f"weight_{attack.name}": float(w) for attack, w in zip(self._attacks, attacker, strict=True)},
+            },
+            trust=rule.diagnostics.trust,
+        )
+
+    def check(self, num_rows: int) -> None:
+        with keys_under("pool"):
+            for rule in self._rules:
+                rule.check(num_rows)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rules": [rule.state_dict() for rule in self._rules]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for rule, its_state in zip(self._rules, state["rules"], strict=True):
+            rule.load_state_dict(its_state)
+
+
+def _probe(rule: Aggregator, updates: UpdateMatrix, context: RoundContext) -> Tensor:
+    """What the rule would make of these rows; its state is as before afterwards."""
+    before = rule.state_dict()
+    try:
+        return rule(updates, context)
+    finally:
+        rule.load_state_dict(before)

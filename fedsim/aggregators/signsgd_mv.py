@@ -1,0 +1,74 @@
+"""signSGD with majority vote, and the step of fixed size along elected signs."""
+
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
+from fedsim.column_order import count
+from fedsim.round_context import RoundContext
+from fedsim.settings import Schema
+from fedsim.update_matrix import UpdateMatrix
+
+Scale = Annotated[float, Field(gt=0)] | Literal["auto"]
+
+SCALE_HELP = "size of every coordinate of the step; auto: the median client's mean magnitude"
+
+
+def typical_magnitude(updates: UpdateMatrix) -> float:
+    """Lower median over the clients of ||g_k||_1 / D.
+
+    >>> typical_magnitude(UpdateMatrix(torch.tensor([[1.0, -3.0], [0.0, 1.0], [900.0, 900.0]])))
+    2.0
+    """
+    sums = updates.sum_over_blocks(lambda block: block.double().abs().sum(1))
+    return float(sums.median()) / updates.num_columns
+
+
+def step_along_signs(
+    updates: UpdateMatrix, scale: float | Literal["auto"], elect: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Diagnostics]:
+    """The step that ``scale`` makes of the elected signs, and how the election went.
+
+    Args:
+        elect: turns the clients' signs [K, b], float32, into the elected ones [b].
+    """
+    size = typical_magnitude(updates) if scale == "auto" else scale
+
+    def vote(block: Tensor) -> tuple[Tensor, Tensor]:
+        signs = block.sign().float()
+        elected = elect(signs)
+        agrees = (signs * elected).clamp_(min=0)
+        tally = torch.cat([(elected == 0).sum()[None], count(signs.abs(), dim=1), count(agrees, dim=1)])
+        return elected.to(block.dtype) * size, tally
+
+    step, tally = updates.map_columns_with_tally(vote)
+    undecided, voted, agreed = tally.split([1, updates.num_rows, updates.num_rows])
+    return step, Diagnostics(
+        per_client={"agreed_share": agreed / voted.clamp(min=1)},
+        scalars={"scale": size, "undecided_share": int(undecided) / updates.num_columns},
+    )
+
+
+@aggregators.register("signsgd_mv", paper="Bernstein et al. 2019, signSGD with Majority Vote")
+class SignSGDMajorityVote(Aggregator):
+    """Sign that most clients give a coordinate, times one size for all coordinates; 0 where the vote is tied.
+
+    ``scale: auto`` is our own addition, not the paper's (there the server's learning rate is the size):
+    the lower median over the clients of ||g_k||_1 / D makes the step as long as a typical update.
+
+    >>> SignSGDMajorityVote(scale=0.5)(torch.tensor([[3.0, -1.0, 2.0], [1.0, -9.0, 0.0], [-2.0, -1.0, -2.0]]))
+    tensor([ 0.5000, -0.5000,  0.0000])
+    """
+
+    class Settings(Schema):
+        scale: Scale = Field("auto", description=SCALE_HELP)
+
+    settings: Settings
+
+    def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
+        step, self.diagnostics = step_along_signs(updates, self.settings.scale, lambda signs: signs.sum(0).sign())
+        return step

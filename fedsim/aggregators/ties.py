@@ -1,0 +1,58 @@
+"""TIES: trim, elect sign, merge."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
+from fedsim.column_order import count, sum_rows
+from fedsim.round_context import RoundContext
+from fedsim.row_quantile import as_threshold
+from fedsim.settings import Schema
+from fedsim.update_matrix import UpdateMatrix
+
+
+@aggregators.register("ties", paper="Yadav et al. 2023, TIES-Merging, as modified in the FedSECA paper")
+class Ties(Aggregator):
+    """Mean of the largest values of each client that agree with the sign elected for the coordinate.
+
+    Each client keeps the values whose magnitude exceeds the ``sparsity``-quantile of its row. ``sign`` elects
+    by the number of remaining signs, as the FedSECA paper modified it; ``magnitude`` by the sum of the
+    remaining values, the original. Nothing limits magnitudes: one huge value that agrees carries the mean.
+
+    >>> rows = torch.tensor([[3.0, -1.0, 0.1], [2.0, -2.0, 0.1], [-9.0, 1.0, 0.1]])
+    >>> Ties(sparsity=0.4)(rows)    # the third coordinate is trimmed everywhere
+    tensor([ 2.5000, -1.5000,  0.0000])
+    >>> Ties(sparsity=0.4, election="magnitude")(rows)
+    tensor([-9.0000, -1.5000,  0.0000])
+    """
+
+    class Settings(Schema):
+        sparsity: float = Field(0.9, ge=0, lt=1, description="share of each row that is set to zero")
+        election: Literal["sign", "magnitude"] = Field("sign", description="what is summed up to elect a sign")
+
+    settings: Settings
+
+    def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
+        quantiles = updates.absolute_quantiles(self.settings.sparsity)
+        threshold = as_threshold(quantiles, updates.dtype, inclusive=False)[:, None]
+        by_sign = self.settings.election == "sign"
+
+        def elect_and_merge(block: Tensor) -> tuple[Tensor, Tensor]:
+            survives = block.abs().gt_(threshold)  # as numbers 1 and 0
+            signs = block.sign().mul_(survives)
+            elected = (signs.sum(0) if by_sign else sum_rows(block * survives)).sign()
+            agrees = (signs * elected.to(block.dtype)).clamp_(min=0)
+            mean = sum_rows(block * agrees) / count(agrees, dim=0).clamp(min=1)
+            tally = torch.cat([(elected == 0).sum()[None], count(survives, dim=1), count(agrees, dim=1)])
+            return mean, tally
+
+        step, tally = updates.map_columns_with_tally(elect_and_merge)
+        undecided, survived, agreed = tally.split([1, updates.num_rows, updates.num_rows])
+        self.diagnostics = Diagnostics(
+            per_client={"agreed_share": agreed / survived.clamp(min=1)},
+            scalars={"undecided_share": int(undecided) / updates.num_columns},
+        )
+        return step
