@@ -55,13 +55,13 @@ def filter_weights(squared_distances: Tensor, f: int) -> Tensor:
     least = torch.inf
     while weights.sum() > (n - 2 * f) * (1 + TIE):
         variance, deviations = largest_variance(squared_distances, weights)
-        if variance < least * (1 - TIE):
+        if variance < least:
             best, least = weights, variance
         furthest = deviations[weights > 0].max()
         if furthest == 0:
             break
         kept = 1 - (deviations / furthest).square()
-        weights = weights * torch.where(kept > TIE, kept, 0.0)  # what is left by rounding might weigh 1e20
+        weights = weights * torch.where(kept > TIE, kept, 0.0)  # equal rows go together, whatever the rounding
     return best
 
 

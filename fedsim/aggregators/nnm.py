@@ -1,7 +1,5 @@
 """Nearest-neighbour mixing."""
 
-import torch
-
 from fedsim.aggregators.multi_krum import smallest
 from fedsim.aggregators.pre import TolerantPreAggregator, pre_aggregators
 from fedsim.round_context import RoundContext
@@ -12,6 +10,7 @@ from fedsim.update_matrix import UpdateMatrix
 class NearestNeighbourMixing(TolerantPreAggregator):
     """Each update becomes the mean of its K-f nearest, itself included; f <= (K-1)/2, ties to the lower id.
 
+    >>> import torch
     >>> rows = UpdateMatrix(torch.tensor([[0.0], [1.0], [10.0]]))
     >>> NearestNeighbourMixing(num_byzantine=1)(rows, RoundContext.of(3))[0].tensor().flatten()
     tensor([0.5000, 0.5000, 5.5000])
@@ -21,6 +20,6 @@ class NearestNeighbourMixing(TolerantPreAggregator):
 
     def __call__(self, updates: UpdateMatrix, context: RoundContext) -> tuple[UpdateMatrix, RoundContext]:
         count = updates.num_rows - self.tolerated(updates.num_rows, context.dropped)
-        # An update is its own first neighbour, before any copy of it.
-        distances = updates.squared_distances().fill_diagonal_(-torch.inf)
-        return updates.mix(smallest(distances, count, context.client_ids).double() / count), context
+        # At distance 0 an update is its own nearest neighbour; a copy of it in its place gives the same mean.
+        nearest = smallest(updates.squared_distances(), count, context.client_ids)
+        return updates.mix(nearest.double() / count), context

@@ -188,3 +188,20 @@ def test_a_missing_data_folder_is_named_and_one_without_effect_warns(tmp_path: P
             Photos().check(root)
     with pytest.warns(FedsimWarning, match=r"data\.root has no effect"):
         build_components(configured(f"data.root={tmp_path}"))
+
+
+def test_pre_aggregators_are_checked_and_stored_with_their_settings() -> None:
+    components = build_components(configured("aggregator.name=cwtm", "aggregator.pre=[{name: nnm}, {name: arc}]"))
+    assert [pre.name for pre in components.pre] == ["nnm", "arc"]
+    stored = [{"name": "nnm", "num_byzantine": None}, {"name": "arc", "num_byzantine": None}]
+    assert components.resolved()["aggregator"]["pre"] == stored
+    with pytest.raises(ConfigError, match=r"aggregator.pre.0.num_byzantine: 4 is too many for 8 clients under nnm"):
+        build_components(configured("aggregator.pre=[{name: nnm, num_byzantine: 4}]"))
+    with pytest.raises(ConfigError, match=r"aggregator.pre.1.name: .*did you mean 'nnm'"):
+        build_components(configured("aggregator.pre=[{name: arc}, {name: nmm}]"))
+
+
+def test_an_f_that_fits_the_clients_but_not_their_buckets_warns() -> None:
+    overrides = ("aggregator.name=cwtm", "aggregator.num_byzantine=3", "aggregator.pre=[{name: bucketing}]")
+    with pytest.warns(FedsimWarning, match=r"num_byzantine: 3 is too many for 4 clients.*8 clients come as 4 rows"):
+        build_components(configured(*overrides))

@@ -225,6 +225,7 @@ def test_smallest_breaks_ties_by_id_and_forgives_rounding() -> None:
     values = torch.tensor([3.0, 1.0, 3.0 * (1 - 1e-14), 2.0, 3.0], dtype=torch.float64)
     assert smallest(values, 3, [9, 8, 7, 6, 5]).tolist() == [False, True, False, True, True]
     assert smallest(values, 4, [9, 8, 7, 6, 5]).tolist() == [False, True, True, True, True]
+    assert smallest(values, 4, [7, 8, 9, 6, 5]).tolist() == [True, True, False, True, True]
     assert smallest(values - 1e-9 * values.eq(3), 3, [9, 8, 7, 6, 5]).tolist() == [False, True, False, True, True]
     assert smallest(torch.zeros(2, 3), 1, [2, 0, 1]).tolist() == [[False, True, False]] * 2
     assert smallest(values, 5, range(5)).all()
@@ -420,6 +421,39 @@ def test_a_huge_client_without_weight_does_not_hold_the_filter_up() -> None:
     assert aggregator.diagnostics.per_client["weight"][:2].tolist() == [0.0, 0.0]
 
 
+def ring(corners: int, radius: float) -> Tensor:
+    """A regular polygon, whose variance is the same in every direction."""
+    angles = 2 * torch.pi * torch.arange(corners).double() / corners + radius
+    return radius * torch.stack([angles.cos(), angles.sin()], dim=1)
+
+
+def equal_byzantine_rows(seed: int) -> Tensor:
+    rows = random_rows(11, 7, seed=seed).double()
+    rows[2:5] = 2.5 * rows[2]
+    rows[8:10] = -2 * rows[8]
+    return rows
+
+
+CLOSE_CALLS = {
+    "no single direction": (torch.cat([ring(3, 1), ring(3, 3), ring(3, 0.2)]), 1),
+    "no single direction for long": (torch.cat([ring(5, 1), ring(5, 3), ring(3, 0.2)]), 3),
+    "equal rows far out": (equal_byzantine_rows(2), 4),
+    "equal rows far out again": (equal_byzantine_rows(4), 3),
+    "the sum of the weights is K-2f": (equal_byzantine_rows(0)[[0] * 8 + [1] * 4], 3),
+}
+
+
+@pytest.mark.parametrize("case", CLOSE_CALLS)
+def test_caf_does_not_decide_by_the_rounding_of_the_distances(case: str) -> None:
+    rows, f = CLOSE_CALLS[case]
+    distances = direct_squared_distances(rows)
+    expected = filter_weights(distances, f)
+    for seed in range(8):
+        noise = 1e-15 * torch.randn(distances.shape, generator=torch.Generator().manual_seed(seed)).double()
+        found = filter_weights(distances * (1 + noise + noise.T), f)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+
+
 def test_caf_of_two_far_heaps_takes_the_larger_one() -> None:
     rows = torch.cat([torch.full((3, 4), 1e20), 1e-3 * torch.ones(4, 4)])
     assert torch.equal(build_aggregator("caf")(rows), rows[-1])
@@ -432,7 +466,7 @@ def nnm(rows: Tensor, f: int) -> Tensor:
     distances = direct_squared_distances(rows).tolist()
     mixed = []
     for row, of_row in enumerate(distances):
-        nearest = sorted(range(len(rows)), key=lambda other: (other != row, of_row[other], other))
+        nearest = sorted(range(len(rows)), key=lambda other: (other != row, of_row[other], other))  # itself first
         mixed.append(rows[nearest[: len(rows) - f]].double().mean(0))
     return torch.stack(mixed)
 
@@ -468,16 +502,15 @@ def test_pre_aggregators_equal_byzfl() -> None:
         same: list[tuple[str, dict[str, float], Callable[[Tensor], Tensor]]] = []
         for f in range((clients - 1) // 2 + 1):
             same.append(("nnm", {"num_byzantine": f}, byzfl.NNM(f)))
-            if int((2 * f / clients) * (clients - f)) == 2 * f * (clients - f) // clients:  # ByzFL may round down
-                same.append(("arc", {"num_byzantine": f}, byzfl.ARC(f)))
+            same.append(("arc", {"num_byzantine": f}, byzfl.ARC(f)))
         same += [("clipping", {"radius": radius}, byzfl.Clipping(radius)) for radius in (0.5, 6.0, 1000.0)]
         for name, settings, theirs in same:
             ours = transform(pre_aggregators.build(name, **settings), rows)
             torch.testing.assert_close(ours, theirs(rows.clone()), rtol=1e-5, atol=1e-5)
 
 
-def test_arc_counts_whole_clients_where_the_share_is_an_integer() -> None:
-    """2 f (K - f) / K = 16 for f = 10, K = 50, a whole number that floating-point division can miss."""
+def test_arc_clips_to_the_next_largest_norm() -> None:
+    """2 f (K - f) / K = 16 for f = 10, K = 50."""
     rows = torch.arange(1.0, 51.0)[:, None]
     found = transform(pre_aggregators.build("arc", num_byzantine=10), rows).flatten()
     assert found.tolist() == [*range(1, 35), *[34.0] * 16]

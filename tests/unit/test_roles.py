@@ -8,15 +8,18 @@ from torch import nn
 
 from fedsim.adversary import Adversary
 from fedsim.aggregators import build_aggregator
+from fedsim.aggregators.pre import pre_aggregators
 from fedsim.attacks import build_attack
 from fedsim.client import LocalWork, Trainer, batches
 from fedsim.comm import SingleProcess
 from fedsim.data import TensorSamples
 from fedsim.errors import NonFiniteError
 from fedsim.evaluation import Evaluator
-from fedsim.layout import ModelRows
+from fedsim.head import ServerHead
+from fedsim.layout import ModelRows, RowLayout
 from fedsim.optimizers import optimizer_maker
 from fedsim.participation import homes, participants
+from fedsim.phases import Phases
 from fedsim.round_context import RoundContext
 from fedsim.seeds import derive_generator, derive_seed, seeded
 from fedsim.server import Server
@@ -245,3 +248,25 @@ def test_the_first_draws_are_the_same_for_the_same_purpose_only() -> None:
     first = [derive_seed(0, purpose, *ids) for purpose in ("a", "b") for ids in ((), (0,), (1,), (0, 1), (1, 0))]
     assert len(set(first)) == len(first)
     assert list(islice(first, 1)) == [derive_seed(0, "a")]
+
+
+@pytest.mark.parametrize(("pre", "told"), [("nnm", True), ("bucketing", False)])
+def test_trust_is_recorded_by_client_unless_a_pre_aggregator_mixes_the_clients(pre: str, told: bool) -> None:
+    """Buckets of one row are as many as the clients, but in shuffled order: no client must get another's trust."""
+    before = pre_aggregators.build(pre, **({"bucket_size": 1} if pre == "bucketing" else {}))
+    server = Server(
+        build_aggregator("krum"),
+        [before],
+        None,
+        optimizer_maker("sgd", {"lr": 1.0}, "server.optimizer"),
+        "drop",
+        3,
+        torch.zeros(0, dtype=torch.bool),
+    )
+    rows = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    layout = RowLayout({"weight": (3,)})
+    head = ServerHead(Adversary([5], build_attack("ipm")), server, layout, seed=0, phases=Phases())
+    record = head.decide(rows, torch.zeros(3), 0, range(6)).record
+    assert ("trust" in record["clients"]) == told
+    assert (record["server"]["detection_auc"] is not None) == told
+    assert set(record["clients"]["cosine_to_honest"]) == set(range(6))
