@@ -8,7 +8,7 @@ statistics, because blocks lie at the same places and reduce in the same order.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -183,7 +183,9 @@ class UpdateMatrix:
 
     @cached_property
     def _squared_norms(self) -> Tensor:
-        return self.sum_over_blocks(lambda block: block.double().square().sum(1))
+        # One kernel, without the float64 copies that squaring and summing would write.
+        norms = partial(torch.linalg.vector_norm, dim=1, dtype=torch.float64)
+        return self.sum_over_blocks(lambda block: norms(block).square_())
 
     def squared_distances(self) -> Tensor:
         """Pairwise squared distances [K, K], float64: symmetric, zero diagonal, never negative.

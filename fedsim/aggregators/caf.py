@@ -73,7 +73,7 @@ class CovarianceFilter(TolerantAggregator):
     the squared deviation of update k from the weighted mean along the top eigenvector of the weighted
     covariance; the mean with the smallest top eigenvalue is the step.
 
-    Our own choices, which the paper leaves open: the maximum is over the clients that still have weight, so
+    Two choices are our own: the maximum is over the clients that still have weight (ByzFL: over all), so
     that every pass takes at least one of them away and a huge update without weight cannot hold the filter up;
     where the top eigenvalue is a multiple one, the eigenvector nearest to the lowest client id.
 
