@@ -155,14 +155,15 @@ class UpdateMatrix:
 
     def map_columns_with_tally(self, function: Callable[[Tensor], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """Column map that also counts: the function returns ([b], tally), the tallies are summed."""
-        tallies: list[Tensor] = []
+        total: list[Tensor] = []
 
         def keep_tally(block: Tensor) -> Tensor:
             values, tally = function(block)
-            tallies.append(tally)
+            # Added up at once: hundreds of small tensors among the large ones would scatter the heap.
+            total[:] = [total[0] + tally if total else tally]
             return values
 
-        return self.map_columns(keep_tally), torch.stack(tallies).sum(0)
+        return self.map_columns(keep_tally), total[0]
 
     # Row statistics -----------------------------------------------------------------------------
 
