@@ -21,6 +21,7 @@ from fedsim.data import Splits
 from fedsim.errors import ConfigError, keys_under
 from fedsim.evaluation import Evaluator
 from fedsim.head import EmptySeat, Head, ServerHead
+from fedsim.heap import keep_freed_memory
 from fedsim.layout import ModelRows
 from fedsim.participation import homes
 from fedsim.phases import Phases
@@ -61,6 +62,7 @@ class Run:
 def prepare_process(components: Components) -> None:
     """What must hold in every rank before its first tensor: threads and determinism, never inherited."""
     runtime = components.config.runtime
+    keep_freed_memory()
     torch.set_num_threads(runtime.threads)
     if runtime.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

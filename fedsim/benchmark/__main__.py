@@ -24,6 +24,7 @@ from fedsim.composition import build_components
 from fedsim.config import parse_config
 from fedsim.config_source import apply_overrides, read_yaml
 from fedsim.errors import ConfigError
+from fedsim.heap import keep_freed_memory
 
 RESNET18 = 11_173_962
 """Parameters of a ResNet-18 with ten classes."""
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     """Exit status: 0 done, 2 a mistake on the command line."""
     options = _parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
+    keep_freed_memory()
     try:
         report = options.run(options, f"python -m fedsim.benchmark {' '.join(arguments)}")
     except ConfigError as error:
