@@ -56,9 +56,22 @@ class EmptySeat(Head):
 
 
 class ServerHead(Head):
-    """Rank 0: attack, then aggregation, then a look at both."""
+    """Rank 0: attack, then aggregation, then a look at both.
 
-    def __init__(self, adversary: Adversary, server: Server, layout: RowLayout, seed: int, phases: Phases) -> None:
+    Args:
+        sample_counts: how many training samples each client has, by id.
+    """
+
+    def __init__(
+        self,
+        adversary: Adversary,
+        server: Server,
+        layout: RowLayout,
+        seed: int,
+        phases: Phases,
+        sample_counts: Sequence[int] | None = None,
+    ) -> None:
+        self._counts = sample_counts
         self._adversary, self._server, self._layout, self._seed = adversary, server, layout, seed
         self._phases = phases
 
@@ -71,6 +84,7 @@ class ServerHead(Head):
             layout=self._layout,
             last_step=self._server.last_step,
             generator=derive_generator(self._seed, "aggregator", round),
+            sample_counts=None if self._counts is None else tuple(self._counts[client] for client in clients),
         )
         with self._phases("attack"):
             cut = self._layout.size

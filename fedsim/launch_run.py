@@ -105,7 +105,7 @@ def _build(components: Components, comm: Communicator, directory: Path, *, resum
     rows = ModelRows(model.to(comm.device))
     state = torch.cat(rows.read())
     phases = Phases()
-    head = _head(components, comm, rows, phases)
+    head = _head(components, comm, rows, phases, [len(share) for share in shares])
     loaded = Checkpoints(directory / "checkpoints", config.checkpoint.keep).load_newest() if resume else None
     done = _restore(comm, state, head, loaded)
     if comm.rank == 0:
@@ -168,7 +168,9 @@ def _trainer(components: Components, comm: Communicator, rows: ModelRows, splits
     return Trainer(rows, splits.train, shares, work, config.seed, comm.device, poisoned, compiled=compiled)
 
 
-def _head(components: Components, comm: Communicator, rows: ModelRows, phases: Phases) -> Head:
+def _head(
+    components: Components, comm: Communicator, rows: ModelRows, phases: Phases, sample_counts: list[int]
+) -> Head:
     if comm.rank != 0:
         return EmptySeat()
     config = components.config
@@ -189,7 +191,7 @@ def _head(components: Components, comm: Communicator, rows: ModelRows, phases: P
         variances.to(comm.device),
     )
     adversary = Adversary(config.byzantine_clients, components.attack, getattr(torch, config.runtime.wire_dtype))
-    return ServerHead(adversary, server, rows.layout, config.seed, phases)
+    return ServerHead(adversary, server, rows.layout, config.seed, phases, sample_counts)
 
 
 def _writer(components: Components, comm: Communicator, directory: Path, samples: Tensor, done: int) -> RecordWriter:

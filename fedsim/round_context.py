@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from fedsim.errors import ConfigError
 from fedsim.layout import RowLayout
 from fedsim.seeds import derive_generator
 
@@ -23,6 +24,7 @@ class RoundContext:
         layout: where each parameter lies in the row, if known.
         last_step: the step [D] of the round before, if there was one.
         generator: randomness of this round, if the caller gives one.
+        sample_counts: how many training samples each client says it has, if known; a Byzantine one may lie.
     """
 
     round: int = 0
@@ -31,6 +33,7 @@ class RoundContext:
     layout: RowLayout | None = None
     last_step: Tensor | None = None
     generator: torch.Generator | None = None
+    sample_counts: tuple[int, ...] | None = None
 
     @classmethod
     def of(cls, num_rows: int) -> RoundContext:
@@ -45,7 +48,21 @@ class RoundContext:
         """Positions of the rows by client id: random choices made in this order do not depend on that of the rows."""
         return sorted(range(len(self.client_ids)), key=self.client_ids.__getitem__)
 
+    def reported_counts(self, setting: str) -> Tensor:
+        """The clients' sample counts [K], float64.
+
+        Raises:
+            ConfigError: they are not known here; the message names the ``setting`` that needs them.
+        """
+        if self.sample_counts is None:
+            problem = "needs the sample counts of single clients, which are not known here"
+            raise ConfigError(setting, problem, "give RoundContext(sample_counts=...), or use no bucketing in a run")
+        return torch.tensor(self.sample_counts, dtype=torch.float64)
+
     def keep(self, rows: Sequence[int]) -> RoundContext:
         """The context after all but these rows were dropped."""
         ids = tuple(self.client_ids[row] for row in rows)
-        return replace(self, client_ids=ids, dropped=self.dropped + len(self.client_ids) - len(ids))
+        counts = None if self.sample_counts is None else tuple(self.sample_counts[row] for row in rows)
+        return replace(
+            self, client_ids=ids, sample_counts=counts, dropped=self.dropped + len(self.client_ids) - len(ids)
+        )

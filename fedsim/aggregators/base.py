@@ -76,5 +76,11 @@ class Aggregator(Component):
 aggregators = Registry[Aggregator]("aggregator")
 
 
+def warn_of_reported_counts(setting: str) -> None:
+    """FedsimWarning that a setting believes what clients report about themselves."""
+    text = f"aggregator.{setting} believes the sample counts that clients report; a Byzantine client may report any"
+    warnings.warn(text, FedsimWarning, stacklevel=3)
+
+
 class TolerantAggregator(Tolerant, Aggregator):
     """An aggregator built for up to f Byzantine clients, f = ``num_byzantine``."""

@@ -41,4 +41,4 @@ class Bucketing(PreAggregator):
         weights = torch.zeros(len(buckets), updates.num_rows, dtype=torch.float64)
         for bucket, members in enumerate(buckets):
             weights[bucket, members] = 1 / len(members)
-        return updates.mix(weights), replace(context, client_ids=tuple(range(len(buckets))))
+        return updates.mix(weights), replace(context, client_ids=tuple(range(len(buckets))), sample_counts=None)

@@ -1,10 +1,13 @@
 """The minimum of a multi-dimensional Huber loss."""
 
+from typing import Annotated, Literal
+
+import torch
 from pydantic import Field
 from torch import Tensor
 
 from fedsim.affine_iteration import AffineIterate
-from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
+from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators, warn_of_reported_counts
 from fedsim.round_context import RoundContext
 from fedsim.settings import Schema
 from fedsim.update_matrix import UpdateMatrix
@@ -27,7 +30,11 @@ class Huber(Aggregator):
     """
 
     class Settings(Schema):
-        threshold: float = Field(0.02, gt=0, description="T, rows farther than this count by distance, not by square")
+        threshold: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
+            0.02,
+            description="T, rows farther than this count by distance, not by square; auto: 2 / sqrt(n_k), n_k the "
+            "sample count that client k reports",
+        )
         iterations: int = Field(100, ge=1, description="most steps of the reweighting")
         tolerance: float = Field(1e-3, ge=0, description="stop when a step moves less than this")
         smoothing: float = Field(1e-6, gt=0, description="no distance counts as shorter than this")
@@ -35,10 +42,10 @@ class Huber(Aggregator):
     settings: Settings
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
-        settings = self.settings
+        settings, threshold = self.settings, self._thresholds(context)
         minimum = AffineIterate(updates)
         for steps in range(1, settings.iterations + 1):  # noqa: B007
-            weights = (settings.threshold / minimum.distances().clamp(min=settings.smoothing)).clamp(max=1)
+            weights = (threshold / minimum.distances().clamp(min=settings.smoothing)).clamp(max=1)
             minimum.move_to_mean(weights)
             if minimum.last_move() < settings.tolerance:
                 break
@@ -47,3 +54,13 @@ class Huber(Aggregator):
             per_client={"weight": share}, scalars={"iterations": steps}, trust=share / share.max()
         )
         return minimum.point()
+
+    def _thresholds(self, context: RoundContext) -> Tensor:
+        """T, of each client where they differ."""
+        if self.settings.threshold == "auto":
+            return 2 / context.reported_counts("threshold: auto").sqrt()
+        return torch.tensor(self.settings.threshold, dtype=torch.float64)
+
+    def check(self, num_rows: int) -> None:
+        if self.settings.threshold == "auto":
+            warn_of_reported_counts("threshold: auto")

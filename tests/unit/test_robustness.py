@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fedsim.aggregators import Aggregator, available_aggregators, build_aggregator
+from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.layout import RowLayout
 from fedsim.round_context import RoundContext
 from fedsim.update_matrix import ColumnShards, UpdateMatrix
@@ -191,3 +192,26 @@ def test_with_a_layout_whole_and_three_shards_agree(name: str) -> None:
             step = aggregator(form, facts)
         found.append(step)
     torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), [("fedavg", {"weighting": "samples"}), ("huber", {"threshold": "auto"})]
+)
+def test_reported_counts_follow_their_clients_and_are_warned_of(name: str, settings: dict[str, str]) -> None:
+    with pytest.warns(FedsimWarning, match="may report any"):
+        build_aggregator(name, **settings).check(3)
+    rows = torch.tensor([[1.0], [5.0], [torch.nan], [2.0]])
+    facts = RoundContext(client_ids=(7, 3, 5, 1), sample_counts=(10, 40, 900, 10))
+    kept = [0, 1, 3]
+    with pytest.warns(FedsimWarning, match=r"\[5\]"):
+        step = float(build_aggregator(name, **settings)(rows, facts))
+    if name == "fedavg":
+        assert step == pytest.approx((10 * 1 + 40 * 5 + 10 * 2) / 60)
+    else:  # the minimum of the sum of Huber losses, each with its own threshold 2 / sqrt(n_k), by a fine grid
+        counts = torch.tensor([10.0, 40.0, 10.0], dtype=torch.float64)
+        grid = torch.linspace(0, 6, 600_001, dtype=torch.float64)[:, None]
+        distance, limit = (grid - rows[kept].double().T).abs(), 2 / counts.sqrt()
+        loss = torch.where(distance <= limit, distance.square() / 2, limit * (distance - limit / 2)).sum(1)
+        assert step == pytest.approx(float(grid[loss.argmin()]), abs=0.02)
+    with pytest.raises(ConfigError, match="sample counts"):
+        build_aggregator(name, **settings)(rows[kept])
