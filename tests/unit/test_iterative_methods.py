@@ -553,7 +553,7 @@ def test_zero_and_identical_rows(name: str, settings: dict[str, Any], count: int
         ("rfa", "iterations", 0),
         ("rfa", "smoothing", 0.0),
         ("huber", "threshold", 0.0),
-        ("huber", "threshold", "auto"),
+        ("huber", "threshold", "automatic"),
         ("huber", "tolerance", -1.0),
         ("centered_clipping", "radius", 0.0),
         ("centered_clipping", "radius", "automatic"),
