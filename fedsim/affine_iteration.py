@@ -3,13 +3,14 @@
 Each step of these methods moves a point by a weighted sum of its differences to the rows, so the point
 is always v = sum_i a_i x_i with sum_i a_i = 1, where x_i are the rows and the point it started from.
 Then v - x_k = sum_i (a_i - [i = k]) x_i has coefficients that sum to zero, and with the Gram matrix X of
-the rows about any centre, its squared length is c^T X c: K x K numbers instead of K x D.
+these points about any centre, its squared length is c^T X c: K x K numbers instead of K x D.
 """
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from fedsim.column_order import sum_rows
+from fedsim.gram import crowded_row, gram_as_seen_from
 from fedsim.update_matrix import UpdateMatrix
 
 NEAR = 1e-7
@@ -34,14 +35,23 @@ class AffineIterate:
     """
 
     def __init__(self, updates: UpdateMatrix, start: Tensor | None = None) -> None:
-        if start is None:
-            start = torch.zeros((), dtype=updates.dtype, device=updates.device).expand(updates.num_columns)
-        self._rows = updates.extend(start.to(updates.device)[None])
-        self._gram = self._rows.centred_gram().cpu()
+        self._updates, self._start = updates, start
+        gram = pad(updates.gram(), (0, 1, 0, 1)) if start is None else self._points().gram()
+        crowded = crowded_row(gram)
+        if crowded is not None:  # rows that nearly coincide are seen from one of them, or their digits cancel
+            gram = gram_as_seen_from(self._points(), crowded)
+        self._gram = gram.cpu()
         self._norms = self._gram.diagonal().sqrt()
         self._coefficients = torch.zeros(len(self._gram), dtype=torch.float64)
         self._coefficients[-1] = 1
         self._before = self._coefficients
+
+    def _points(self) -> UpdateMatrix:
+        """The rows, then where the iteration started."""
+        start, updates = self._start, self._updates
+        if start is None:
+            start = torch.zeros((), dtype=updates.dtype, device=updates.device).expand(updates.num_columns)
+        return updates.extend(start.to(updates.device)[None])
 
     def distances(self) -> Tensor:
         """Distance [K] of the point to each row, float64."""
@@ -66,8 +76,9 @@ class AffineIterate:
 
     def point(self) -> Tensor:
         """The point itself [D]."""
-        scale = self._coefficients[:, None].to(self._rows.device)
-        return self._rows.map_columns(lambda block: sum_rows(block.double() * scale))
+        if self._start is None or self._coefficients[-1] == 0:
+            return self._updates.weighted_sum(self._coefficients[:-1])
+        return self._points().weighted_sum(self._coefficients)
 
     def _move(self, stays: Tensor, gains: Tensor) -> None:
         self._before = self._coefficients
@@ -85,11 +96,12 @@ class AffineIterate:
     def _squared_lengths_directly(self, differences: Tensor) -> Tensor:
         """By a pass over the rows, as seen from the row with the largest coefficient."""
         pivots = differences.abs().argmax(1).tolist()
-        weights = differences.to(self._rows.device)
+        points = self._points()
+        weights = differences.to(points.device)
 
         def squares(block: Tensor) -> Tensor:
             wide = block.double()
             sums = [of @ (wide - wide[pivot]) for of, pivot in zip(weights, pivots, strict=True)]
             return torch.stack(sums).square().sum(1)
 
-        return self._rows.sum_over_blocks(squares).cpu()
+        return points.sum_over_blocks(squares).cpu()

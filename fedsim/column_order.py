@@ -2,7 +2,8 @@
 
 Up to ``NETWORK_ROWS`` rows go through a min/max sorting network (Batcher's odd-even merge sort), of
 which only the comparators that the wanted ranks depend on are kept; more rows are sorted on a
-transposed block. ``torch.median(dim=0)`` does the same work ten times slower on a CPU.
+transposed block, on a CPU by numpy, whose vectorised sort needs a fifth of the time of torch's.
+``torch.median(dim=0)`` does the same work ten times slower on a CPU.
 """
 
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-NETWORK_ROWS = 32
+NETWORK_ROWS = 100
+"""Where a network and numpy's sort take equally long on a CPU."""
 
 
 @lru_cache(maxsize=256)
@@ -52,12 +54,24 @@ def column_ranks(block: Tensor, wanted: range) -> list[Tensor]:
     """
     rows = block.shape[0]
     if rows > NETWORK_ROWS:
-        ordered = block.T.contiguous().sort(dim=1).values
+        ordered = _sorted_columns(block)
         return [ordered[:, rank] for rank in wanted]
-    lines = list(block.unbind(0))
+    lines = list(block.clone().unbind(0))
+    spare = torch.empty_like(lines[0])
     for low, high in sorting_network(rows, wanted):
-        lines[low], lines[high] = torch.minimum(lines[low], lines[high]), torch.maximum(lines[low], lines[high])
+        torch.minimum(lines[low], lines[high], out=spare)
+        torch.maximum(lines[low], lines[high], out=lines[high])
+        lines[low], spare = spare, lines[low]
     return [lines[rank] for rank in wanted]
+
+
+def _sorted_columns(block: Tensor) -> Tensor:
+    """The columns of ``block`` [K, b], each sorted, as [b, K]."""
+    columns = block.T.contiguous()
+    if block.is_cuda or block.dtype not in (torch.float32, torch.float64):
+        return columns.sort(dim=1).values
+    columns.numpy().sort(axis=1)
+    return columns
 
 
 def lower_median(block: Tensor) -> Tensor:

@@ -78,8 +78,10 @@ def _count_and_collect(updates: BlockedRows, lower: Tensor, upper: Tensor) -> tu
     """Per row how many magnitudes are <= lower [K], and those strictly inside the bracket."""
 
     def inside_and_above(block: Tensor) -> list[Tensor]:
-        above = block.abs().gt_(lower[:, None])
-        inside = block.abs().lt_(upper[:, None]).mul_(above).bool()
+        magnitudes = block.abs()
+        above = torch.empty_like(magnitudes)
+        torch.gt(magnitudes, lower[:, None], out=above)  # as numbers 1 and 0
+        inside = magnitudes.lt_(upper[:, None]).mul_(above).bool()
         return [*(row[_hits(mask)] for row, mask in zip(block, inside, strict=True)), count(above, dim=1)]
 
     *candidates, above = updates.collect_over_blocks(inside_and_above)

@@ -13,7 +13,8 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor
 
-from fedsim.column_order import lower_median, sum_rows
+from fedsim.column_order import column_ranks, sum_rows
+from fedsim.gram import block_gram, squared_distances
 from fedsim.row_quantile import absolute_quantiles
 
 BLOCK = 1 << 14
@@ -21,9 +22,6 @@ BLOCK = 1 << 14
 
 CUDA_BLOCK = BLOCK << 6
 """On a GPU a block is large, so that launches do not dominate."""
-
-NEAR = 1e-7
-"""Pairs whose squared distance is below this share of their squared norms are computed directly."""
 
 BlockMap = Callable[[Tensor], Tensor]
 
@@ -107,6 +105,10 @@ class UpdateMatrix:
         index = None if self._index is None else self._index.tolist()
         return UpdateMatrix(self._rows[:, start:stop], index)
 
+    def scale(self, factors: Tensor) -> "UpdateMatrix":
+        """The matrix of the rows times ``factors`` [K], worked out block by block when read."""
+        return ScaledRows(self, factors)
+
     def mix(self, weights: Tensor) -> "UpdateMatrix":
         """The matrix [M, D] whose rows are weighted sums of these rows, worked out block by block when read.
 
@@ -165,6 +167,13 @@ class UpdateMatrix:
 
         return self.map_columns(keep_tally), total[0]
 
+    def map_ranks(self, wanted: range, function: BlockMap) -> Tensor:
+        """Column map of order statistics: ``function`` turns the values of these ranks [n, b] into [b].
+
+        Rank 0 is the smallest of a coordinate's K values.
+        """
+        return self.map_columns(lambda block: function(torch.stack(column_ranks(block, wanted))))
+
     # Row statistics -----------------------------------------------------------------------------
 
     def finite_rows(self) -> list[bool]:
@@ -188,41 +197,21 @@ class UpdateMatrix:
         norms = partial(torch.linalg.vector_norm, dim=1, dtype=torch.float64)
         return self.sum_over_blocks(lambda block: norms(block).square_())
 
-    def squared_distances(self) -> Tensor:
-        """Pairwise squared distances [K, K], float64: symmetric, zero diagonal, never negative.
+    def gram(self) -> Tensor:
+        """Inner products of each two rows [K, K], float64."""
+        return self._gram.clone()
 
-        Rows are centred on their coordinate-wise lower median first: distances do not change, and
-        no attacker controls the centre. Pairs that nearly coincide are computed directly, because
-        their entry of the Gram matrix cancels.
-        """
+    @cached_property
+    def _gram(self) -> Tensor:
+        return self.sum_over_blocks(block_gram)
+
+    def squared_distances(self) -> Tensor:
+        """Pairwise squared distances [K, K], float64: symmetric, zero diagonal, never negative."""
         return self._squared_distances.clone()
 
     @cached_property
     def _squared_distances(self) -> Tensor:
-        gram = self.centred_gram()
-        squares = gram.diagonal()
-        sums = squares[:, None] + squares[None, :]
-        # Float64 rows may be so far apart that squares overflow: they are infinitely far.
-        distances = (sums - gram - gram.T).clamp_(min=0).nan_to_num_(nan=torch.inf, posinf=torch.inf)
-        near = torch.triu(distances < NEAR * sums, diagonal=1)
-        for row in near.any(1).nonzero().flatten().tolist():
-            others = near[row].nonzero().flatten()
-            direct = self.sum_over_blocks(
-                lambda block, row=row, others=others: (  # type: ignore[misc]
-                    (block[others].double() - block[row].double()).square_().sum(1)
-                )
-            )
-            distances[row, others] = distances[others, row] = direct
-        return distances.fill_diagonal_(0)
-
-    def centred_gram(self) -> Tensor:
-        """Gram matrix [K, K], float64, of the rows minus their coordinate-wise lower median."""
-
-        def gram(block: Tensor) -> Tensor:
-            centred = block.to(torch.float64, copy=True).sub_(lower_median(block))
-            return centred @ centred.T
-
-        return self.sum_over_blocks(gram)
+        return squared_distances(self)
 
     def sign_agreement(self) -> Tensor:
         """S [K, K], int64: S_ab = sum over the coordinates of sgn(g_a) * sgn(g_b)."""
@@ -250,7 +239,8 @@ class UpdateMatrix:
         if not used:
             return torch.zeros(self.num_columns, dtype=self.dtype, device=self.device)
         scale = weights[used].double()[:, None].to(self.device)
-        return self.select(used).map_columns(lambda block: sum_rows(block.double().mul_(scale)))
+        rows = self if len(used) == self.num_rows else self.select(used)
+        return rows.map_columns(lambda block: sum_rows(block * scale))
 
 
 class DerivedRows(UpdateMatrix):
@@ -272,13 +262,62 @@ class DerivedRows(UpdateMatrix):
         return self._source.device
 
     def select(self, rows: Sequence[int]) -> "UpdateMatrix":
-        return self.mix(torch.eye(self.num_rows, dtype=torch.float64)[list(rows)])
+        return SelectedRows(self, rows)
+
+    def _unless_overflown(self, gram: Tensor) -> Tensor:
+        """The Gram matrix made of the source's; by a pass over the rows where that one overflowed (float64 rows)."""
+        return gram if bool(gram.isfinite().all()) else self.sum_over_blocks(block_gram)
 
     def tensor(self) -> Tensor:
         return torch.cat(list(self.blocks()), dim=1)
 
     def row(self, position: int) -> Tensor:
         return torch.cat([block[position] for block in self.blocks()])
+
+
+class SelectedRows(DerivedRows):
+    """Some rows of a derived matrix; see :meth:`UpdateMatrix.select`."""
+
+    def __init__(self, source: UpdateMatrix, rows: Sequence[int]) -> None:
+        super().__init__(source)
+        self._picked = list(rows)
+
+    @property
+    def num_rows(self) -> int:
+        return len(self._picked)
+
+    def blocks(self) -> Iterator[Tensor]:
+        for block in self._source.blocks():
+            yield block[self._picked]
+
+    def _slice(self, start: int, stop: int) -> UpdateMatrix:
+        return self._source._slice(start, stop).select(self._picked)
+
+
+class ScaledRows(DerivedRows):
+    """Rows of ``source`` times a factor each; see :meth:`UpdateMatrix.scale`."""
+
+    def __init__(self, source: UpdateMatrix, factors: Tensor) -> None:
+        super().__init__(source)
+        self._factors = factors.double().to(source.device)
+
+    @property
+    def num_rows(self) -> int:
+        return self._source.num_rows
+
+    def blocks(self) -> Iterator[Tensor]:
+        for block in self._source.blocks():
+            yield (block * self._factors[:, None]).to(self.dtype)
+
+    def weighted_sum(self, weights: Tensor) -> Tensor:
+        return self._source.weighted_sum(weights.double().to(self.device) * self._factors)
+
+    def _slice(self, start: int, stop: int) -> UpdateMatrix:
+        return ScaledRows(self._source._slice(start, stop), self._factors)
+
+    @cached_property
+    def _gram(self) -> Tensor:
+        return self._unless_overflown(self._factors[:, None] * self._source.gram() * self._factors)
 
 
 class MixedRows(DerivedRows):
@@ -299,6 +338,13 @@ class MixedRows(DerivedRows):
         for block in self._source.blocks():
             yield (self._weights @ block.double()).to(self.dtype)
 
+    def weighted_sum(self, weights: Tensor) -> Tensor:
+        return self._source.weighted_sum(weights.double().to(self.device) @ self._weights)
+
+    @cached_property
+    def _gram(self) -> Tensor:
+        return self._unless_overflown(self._weights @ self._source.gram() @ self._weights.T)
+
     def _slice(self, start: int, stop: int) -> UpdateMatrix:
         return MixedRows(self._source._slice(start, stop), self._weights)
 
@@ -308,18 +354,43 @@ class ExtendedRows(DerivedRows):
 
     def __init__(self, source: UpdateMatrix, rows: Tensor) -> None:
         super().__init__(source)
-        self._rows = rows.to(source.dtype)
+        self._below = rows.to(source.dtype)
 
     @property
     def num_rows(self) -> int:
-        return self._source.num_rows + len(self._rows)
+        return self._source.num_rows + len(self._below)
 
     def blocks(self) -> Iterator[Tensor]:
-        for block, below in zip(self._source.blocks(), self._rows.split(self._block_width, dim=1), strict=True):
-            yield torch.cat([block, below])
+        for above, below in self._pairs():
+            yield torch.cat([above, below])
+
+    def _pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return zip(self._source.blocks(), self._below.split(self._block_width, dim=1), strict=True)
+
+    def weighted_sum(self, weights: Tensor) -> Tensor:
+        above, below = weights.double().to(self.device)[:, None].split([self._source.num_rows, len(self._below)])
+        if not bool(below.any()):
+            return self._source.weighted_sum(above[:, 0])
+        result = torch.empty(self.num_columns, dtype=self.dtype, device=self.device)
+        for (block, others), piece in zip(self._pairs(), result.split(self._block_width), strict=True):
+            piece.copy_(sum_rows(block * above).add_(sum_rows(others * below)))
+        return result
+
+    @cached_property
+    def _gram(self) -> Tensor:
+        count = self.num_rows
+        total = torch.zeros(count, count, dtype=torch.float64, device=self.device)
+        above, below = slice(self._source.num_rows), slice(self._source.num_rows, None)
+        for pair in self._pairs():
+            block, others = (rows.double() for rows in pair)
+            total[above, above] += block @ block.T
+            total[below, above] += others @ block.T
+            total[below, below] += others @ others.T
+        total[above, below] = total[below, above].T
+        return total
 
     def _slice(self, start: int, stop: int) -> UpdateMatrix:
-        return ExtendedRows(self._source._slice(start, stop), self._rows[:, start:stop])
+        return ExtendedRows(self._source._slice(start, stop), self._below[:, start:stop])
 
 
 class ColumnShards(UpdateMatrix):
@@ -362,6 +433,9 @@ class ColumnShards(UpdateMatrix):
     def select(self, rows: Sequence[int]) -> "ColumnShards":
         return self._each(lambda shard: shard.select(rows))
 
+    def scale(self, factors: Tensor) -> "ColumnShards":
+        return self._each(lambda shard: shard.scale(factors))
+
     def mix(self, weights: Tensor) -> "ColumnShards":
         return self._each(lambda shard: shard.mix(weights))
 
@@ -400,6 +474,13 @@ class ColumnShards(UpdateMatrix):
 
     def map_columns(self, function: BlockMap) -> Tensor:
         return torch.cat([shard.map_columns(function) for shard in self._shards])
+
+    def weighted_sum(self, weights: Tensor) -> Tensor:
+        return torch.cat([shard.weighted_sum(weights) for shard in self._shards])
+
+    @cached_property
+    def _gram(self) -> Tensor:
+        return torch.stack([shard.gram() for shard in self._shards]).sum(0)
 
     def map_columns_with_tally(self, function: Callable[[Tensor], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         values, tallies = zip(*(shard.map_columns_with_tally(function) for shard in self._shards), strict=True)

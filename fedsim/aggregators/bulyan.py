@@ -51,4 +51,4 @@ class Bulyan(TolerantAggregator):
         self.diagnostics = Diagnostics(
             per_client={"selected": weights}, scalars={"num_byzantine": float(f)}, trust=weights
         )
-        return updates.select(selected).map_columns(lambda block: mean_around_median(block, rounds - 2 * f))
+        return mean_around_median(updates.select(selected), rounds - 2 * f)

@@ -19,7 +19,7 @@ def clip_rows(updates: UpdateMatrix, radius: float) -> UpdateMatrix:
     """
     norms = updates.row_norms()
     longer = norms > radius
-    return updates.mix(torch.where(longer, radius / norms, 1.0).diag()) if bool(longer.any()) else updates
+    return updates.scale(torch.where(longer, radius / norms, 1.0)) if bool(longer.any()) else updates
 
 
 @pre_aggregators.register("clipping", paper="Karimireddy et al. 2021, Learning from History")

@@ -3,7 +3,6 @@
 from torch import Tensor
 
 from fedsim.aggregators.base import Aggregator, aggregators
-from fedsim.column_order import lower_median
 from fedsim.round_context import RoundContext
 from fedsim.update_matrix import UpdateMatrix
 
@@ -18,4 +17,5 @@ class CoordinateWiseMedian(Aggregator):
     """
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
-        return updates.map_columns(lower_median)
+        middle = (updates.num_rows - 1) // 2
+        return updates.map_ranks(range(middle, middle + 1), lambda ordered: ordered[0])

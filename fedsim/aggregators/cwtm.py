@@ -1,10 +1,9 @@
 """Coordinate-wise trimmed mean."""
 
-import torch
 from torch import Tensor
 
 from fedsim.aggregators.base import TolerantAggregator, aggregators
-from fedsim.column_order import column_ranks, sum_rows
+from fedsim.column_order import sum_rows
 from fedsim.round_context import RoundContext
 from fedsim.update_matrix import UpdateMatrix
 
@@ -13,6 +12,7 @@ from fedsim.update_matrix import UpdateMatrix
 class CoordinateWiseTrimmedMean(TolerantAggregator):
     """Mean of every coordinate without its f smallest and f largest values; f <= (K-1)/2.
 
+    >>> import torch
     >>> import torch
     >>> CoordinateWiseTrimmedMean(num_byzantine=1)(torch.tensor([[1.0], [2.0], [4.0], [99.0]]))
     tensor([3.])
@@ -23,4 +23,4 @@ class CoordinateWiseTrimmedMean(TolerantAggregator):
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
         f = self.tolerated(updates.num_rows, context.dropped)
         middle = range(f, updates.num_rows - f)
-        return updates.map_columns(lambda block: sum_rows(torch.stack(column_ranks(block, middle))).div_(len(middle)))
+        return updates.map_ranks(middle, lambda ordered: sum_rows(ordered).div_(len(ordered)))

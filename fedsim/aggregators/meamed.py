@@ -4,29 +4,35 @@ import torch
 from torch import Tensor
 
 from fedsim.aggregators.base import TolerantAggregator, aggregators
-from fedsim.column_order import column_ranks, sum_rows
+from fedsim.column_order import sum_rows
 from fedsim.round_context import RoundContext
 from fedsim.update_matrix import UpdateMatrix
 
 
-def mean_around_median(block: Tensor, count: int) -> Tensor:
-    """Mean [b] of the ``count`` values of each column of ``block`` [K, b] nearest to its lower median.
+def mean_around_median(updates: UpdateMatrix, count: int) -> Tensor:
+    """Mean of the ``count`` values of each coordinate that lie nearest to its lower median, as [D].
 
     Of two values equally far from the median the smaller is nearer, so the order of the rows does not matter.
 
-    >>> mean_around_median(torch.tensor([[4.0, 4.0], [0.0, 0.0], [9.0, 9.0], [2.0, 1.0]]), count=2)
-    tensor([1.0000, 0.5000], dtype=torch.float64)
+    >>> rows = UpdateMatrix(torch.tensor([[4.0, 4.0], [0.0, 0.0], [9.0, 9.0], [2.0, 1.0]]))
+    >>> mean_around_median(rows, count=2)
+    tensor([1.0000, 0.5000])
     """
-    middle = (len(block) - 1) // 2
+    middle = (updates.num_rows - 1) // 2
     # The nearest values are a window of the sorted column that contains the median. It starts at the lowest
     # possible rank and moves up while the next value above it is nearer than the last one inside it.
-    first, last = max(0, middle - count + 1), min(middle, len(block) - count)
-    ordered = torch.stack(column_ranks(block, range(first, last + count))).double()
-    median, moves = ordered[middle - first], last - first
-    below, inside, above = ordered[:moves], ordered[moves:count], ordered[count:]
-    # Rank r leaves exactly when rank r + count enters; both rules are monotone in r, so each pair decides alone.
-    decided = torch.where(above - median < median - below, above, below)
-    return sum_rows(torch.cat([decided, inside])).div_(count)
+    first, last = max(0, middle - count + 1), min(middle, updates.num_rows - count)
+    moves = last - first
+
+    def mean(ordered: Tensor) -> Tensor:
+        ordered = ordered.double()
+        median = ordered[middle - first]
+        below, inside, above = ordered[:moves], ordered[moves:count], ordered[count:]
+        # Rank r leaves exactly when rank r + count enters; both rules are monotone in r, so each pair decides alone.
+        decided = torch.where(above - median < median - below, above, below)
+        return sum_rows(torch.cat([decided, inside])).div_(count)
+
+    return updates.map_ranks(range(first, last + count), mean)
 
 
 @aggregators.register("meamed", paper="Xie et al. 2018, Generalized Byzantine-tolerant SGD")
@@ -43,4 +49,4 @@ class MeanAroundMedian(TolerantAggregator):
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
         count = updates.num_rows - self.tolerated(updates.num_rows, context.dropped)
-        return updates.map_columns(lambda block: mean_around_median(block, count))
+        return mean_around_median(updates, count)

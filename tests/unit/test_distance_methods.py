@@ -281,7 +281,7 @@ def test_mean_around_the_median_for_every_count_with_and_without_ties(clients: i
     integers = torch.randint(-4, 5, (clients, 60), generator=generator).float()
     for rows in (integers, random_rows(clients, 60)):
         for count in range(1, clients + 1):
-            found = mean_around_median(rows, count)
+            found = mean_around_median(UpdateMatrix(rows.double()), count)
             torch.testing.assert_close(found, meamed(rows, clients - count), rtol=1e-12, atol=1e-12)
 
 
@@ -296,9 +296,9 @@ def test_meamed_equals_byzfl(clients: int) -> None:
 
 def test_of_two_values_equally_far_from_the_median_the_smaller_is_nearer() -> None:
     rows = torch.tensor([[2.0], [1.0], [3.0], [9.0]])
-    assert mean_around_median(rows, 2).item() == 1.5
-    assert mean_around_median(rows.flip(0), 2).item() == 1.5
-    assert mean_around_median(-rows, 2).item() == -2.5  # the lower median of an even number is -3
+    assert mean_around_median(UpdateMatrix(rows), 2).item() == 1.5
+    assert mean_around_median(UpdateMatrix(rows.flip(0)), 2).item() == 1.5
+    assert mean_around_median(UpdateMatrix(-rows), 2).item() == -2.5  # the lower median of an even number is -3
 
 
 # Bulyan --------------------------------------------------------------------------------------------
