@@ -34,6 +34,12 @@ def block_gram(block: Tensor) -> Tensor:
     return wide @ wide.T
 
 
+def block_sign_agreement(block: Tensor) -> Tensor:
+    """Inner products [K, K] of the signs of ``block`` [K, b], int64; b is at most 2^24, so float32 holds them."""
+    signs = block.sign().float()
+    return (signs @ signs.T).long()
+
+
 def gram_as_seen_from(updates: GramRows, row: int) -> Tensor:
     """Inner products [K, K] of the rows less row ``row``."""
 

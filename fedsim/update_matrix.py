@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fedsim.column_order import column_ranks, sum_rows
-from fedsim.gram import block_gram, squared_distances
+from fedsim.gram import block_gram, block_sign_agreement, squared_distances
 from fedsim.row_quantile import absolute_quantiles
 
 BLOCK = 1 << 14
@@ -86,6 +86,8 @@ class UpdateMatrix:
         """The matrix of these rows, in this order; nothing is copied."""
         if self._index is not None:
             rows = [int(self._index[row]) for row in rows]
+        if len(rows) > 0 and list(rows) == list(range(rows[0], rows[0] + len(rows))):
+            return UpdateMatrix(self._rows[rows[0] : rows[0] + len(rows)])  # neighbours need no gathering
         return UpdateMatrix(self._rows, rows)
 
     def tensor(self) -> Tensor:
@@ -118,7 +120,11 @@ class UpdateMatrix:
         return MixedRows(self, weights)
 
     def extend(self, rows: Tensor) -> "UpdateMatrix":
-        """The matrix with further rows [E, D] below its own, for methods that start at zero or at an earlier step."""
+        """The matrix with further rows [E, D] below its own: a method's starting point, or an attacker's rows.
+
+        What is worked out of the rows above stays with them, for the next extension. Equal rows below are best
+        given as ``row.expand(E, -1)``: they are then looked at once.
+        """
         return ExtendedRows(self, rows)
 
     # Primitives: all that the transport of a sharded matrix would have to provide ---------------
@@ -174,6 +180,20 @@ class UpdateMatrix:
         """
         return self.map_columns(lambda block: function(torch.stack(column_ranks(block, wanted))))
 
+    def sorted_ranks(self, wanted: range) -> Tensor:
+        """The values [n, D] of these ranks at each coordinate; they are kept."""
+        if wanted not in self._sorted_ranks:
+            values = torch.empty(len(wanted), self.num_columns, dtype=self.dtype, device=self.device)
+            for block, piece in zip(self.blocks(), values.split(self._block_width, dim=1), strict=True):
+                for rank, value in zip(piece, column_ranks(block, wanted), strict=True):
+                    rank.copy_(value)
+            self._sorted_ranks[wanted] = values
+        return self._sorted_ranks[wanted]
+
+    @cached_property
+    def _sorted_ranks(self) -> dict[range, Tensor]:
+        return {}
+
     # Row statistics -----------------------------------------------------------------------------
 
     def finite_rows(self) -> list[bool]:
@@ -215,16 +235,23 @@ class UpdateMatrix:
 
     def sign_agreement(self) -> Tensor:
         """S [K, K], int64: S_ab = sum over the coordinates of sgn(g_a) * sgn(g_b)."""
+        return self._sign_agreement.clone()
 
-        def agreement(block: Tensor) -> Tensor:
-            # A block has at most 2^20 columns, so float32 holds these integers exactly.
-            signs = block.sign().float()
-            return (signs @ signs.T).long()
-
-        return self.sum_over_blocks(agreement)
+    @cached_property
+    def _sign_agreement(self) -> Tensor:
+        return self.sum_over_blocks(block_sign_agreement)
 
     def absolute_quantiles(self, share: float) -> Tensor:
         """The ``share``-quantile of each row's magnitudes [K], float64, linear interpolation, exact."""
+        if share not in self._absolute_quantiles:
+            self._absolute_quantiles[share] = self._find_absolute_quantiles(share)
+        return self._absolute_quantiles[share].clone()
+
+    @cached_property
+    def _absolute_quantiles(self) -> dict[float, Tensor]:
+        return {}
+
+    def _find_absolute_quantiles(self, share: float) -> Tensor:
         return absolute_quantiles(self, share)
 
     # Sums of rows -------------------------------------------------------------------------------
@@ -354,43 +381,92 @@ class ExtendedRows(DerivedRows):
 
     def __init__(self, source: UpdateMatrix, rows: Tensor) -> None:
         super().__init__(source)
-        self._below = rows.to(source.dtype)
+        self._all_equal = len(rows) == 1 or rows.stride(0) == 0
+        self._distinct = (rows[:1] if self._all_equal else rows).to(source.dtype)
+        self._below = self._distinct.expand(len(rows), -1)
 
     @property
     def num_rows(self) -> int:
         return self._source.num_rows + len(self._below)
 
     def blocks(self) -> Iterator[Tensor]:
-        for above, below in self._pairs():
+        for above, below in self._pairs(self._below):
             yield torch.cat([above, below])
 
-    def _pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return zip(self._source.blocks(), self._below.split(self._block_width, dim=1), strict=True)
+    def _pairs(self, below: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        return zip(self._source.blocks(), below.split(self._block_width, dim=1), strict=True)
+
+    def _slice(self, start: int, stop: int) -> UpdateMatrix:
+        return ExtendedRows(self._source._slice(start, stop), self._below[:, start:stop])
+
+    def map_ranks(self, wanted: range, function: BlockMap) -> Tensor:
+        """As for any matrix; below n sorted values h, B equal ones x make the r-th min(h_r, max(x, h_(r-B)))."""
+        if not self._all_equal:
+            return super().map_ranks(wanted, function)
+        above, equal = self._source.num_rows, len(self._below)
+        held = range(max(0, wanted.start - equal), min(above, wanted.stop))
+        result = torch.empty(self.num_columns, dtype=self.dtype, device=self.device)
+        width = self._block_width
+        ordered, row = self._source.sorted_ranks(held).split(width, dim=1), self._distinct[0].split(width)
+        for h, x, piece in zip(ordered, row, result.split(width), strict=True):
+            merged = x.repeat(len(wanted), 1)
+            for value, rank in zip(merged, wanted, strict=True):
+                if rank >= equal:
+                    torch.maximum(value, h[rank - equal - held.start], out=value)
+                if rank < above:
+                    torch.minimum(value, h[rank - held.start], out=value)
+            piece.copy_(function(merged))
+        return result
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
         above, below = weights.double().to(self.device)[:, None].split([self._source.num_rows, len(self._below)])
         if not bool(below.any()):
             return self._source.weighted_sum(above[:, 0])
+        if self._all_equal:
+            below = below.sum(0, keepdim=True)
         result = torch.empty(self.num_columns, dtype=self.dtype, device=self.device)
-        for (block, others), piece in zip(self._pairs(), result.split(self._block_width), strict=True):
+        for (block, others), piece in zip(self._pairs(self._distinct), result.split(self._block_width), strict=True):
             piece.copy_(sum_rows(block * above).add_(sum_rows(others * below)))
         return result
 
     @cached_property
-    def _gram(self) -> Tensor:
-        count = self.num_rows
-        total = torch.zeros(count, count, dtype=torch.float64, device=self.device)
-        above, below = slice(self._source.num_rows), slice(self._source.num_rows, None)
-        for pair in self._pairs():
-            block, others = (rows.double() for rows in pair)
-            total[above, above] += block @ block.T
-            total[below, above] += others @ block.T
-            total[below, below] += others @ others.T
-        total[above, below] = total[below, above].T
-        return total
+    def _squared_norms(self) -> Tensor:
+        return torch.cat([self._source._squared_norms, self._of_below(UpdateMatrix(self._distinct)._squared_norms)])
 
-    def _slice(self, start: int, stop: int) -> UpdateMatrix:
-        return ExtendedRows(self._source._slice(start, stop), self._below[:, start:stop])
+    def _find_absolute_quantiles(self, share: float) -> Tensor:
+        below = self._of_below(UpdateMatrix(self._distinct).absolute_quantiles(share))
+        return torch.cat([self._source.absolute_quantiles(share), below])
+
+    @cached_property
+    def _gram(self) -> Tensor:
+        return self._border("_gram", torch.float64, Tensor.double)
+
+    @cached_property
+    def _sign_agreement(self) -> Tensor:
+        return self._border("_sign_agreement", torch.int64, lambda block: block.sign().float())
+
+    def _border(self, name: str, dtype: torch.dtype, form: BlockMap) -> Tensor:
+        """The products of each two rows [n, n] in some form; those above are taken from there, or left there."""
+        above, distinct = self._source.num_rows, len(self._distinct)
+        corner: Tensor | None = vars(self._source).get(name)
+        total = torch.zeros(above + distinct, above + distinct, dtype=dtype, device=self.device)
+        for pair in self._pairs(self._distinct):
+            block, others = map(form, pair)
+            if corner is None:
+                total[:above, :above] += (block @ block.T).to(dtype)
+            total[above:, :above] += (others @ block.T).to(dtype)
+            total[above:, above:] += (others @ others.T).to(dtype)
+        if corner is None:
+            vars(self._source)[name] = total[:above, :above].clone()
+        else:
+            total[:above, :above] = corner
+        total[:above, above:] = total[above:, :above].T
+        rows = [*range(above), *self._of_below(torch.arange(above, above + distinct)).tolist()]
+        return total[rows][:, rows]
+
+    def _of_below(self, distinct: Tensor) -> Tensor:
+        """What is said of the distinct rows below, for each of them."""
+        return distinct.expand(len(self._below)) if self._all_equal else distinct
 
 
 class ColumnShards(UpdateMatrix):
@@ -479,8 +555,22 @@ class ColumnShards(UpdateMatrix):
         return torch.cat([shard.weighted_sum(weights) for shard in self._shards])
 
     @cached_property
+    def _squared_norms(self) -> Tensor:
+        return torch.stack([shard._squared_norms for shard in self._shards]).sum(0)
+
+    @cached_property
     def _gram(self) -> Tensor:
-        return torch.stack([shard.gram() for shard in self._shards]).sum(0)
+        return torch.stack([shard._gram for shard in self._shards]).sum(0)
+
+    @cached_property
+    def _sign_agreement(self) -> Tensor:
+        return torch.stack([shard._sign_agreement for shard in self._shards]).sum(0)
+
+    def map_ranks(self, wanted: range, function: BlockMap) -> Tensor:
+        return torch.cat([shard.map_ranks(wanted, function) for shard in self._shards])
+
+    def sorted_ranks(self, wanted: range) -> Tensor:
+        return torch.cat([shard.sorted_ranks(wanted) for shard in self._shards], dim=1)
 
     def map_columns_with_tally(self, function: Callable[[Tensor], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         values, tallies = zip(*(shard.map_columns_with_tally(function) for shard in self._shards), strict=True)

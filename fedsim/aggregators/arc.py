@@ -16,6 +16,8 @@ class AdaptiveRobustClipping(TolerantPreAggregator):
     tensor([ 1., -2.,  3.,  3.])
     """
 
+    commutes_with_rotations = True
+
     largest_f = staticmethod(lambda num_rows: (num_rows - 1) // 2)
 
     def __call__(self, updates: UpdateMatrix, context: RoundContext) -> tuple[UpdateMatrix, RoundContext]:

@@ -4,7 +4,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -37,6 +37,15 @@ class Aggregator(Component):
     Calling it with rows [K, D] (a tensor or an :class:`UpdateMatrix`) returns the step [D]. Rows with
     NaN or infinity are left out first; without any finite row the step is zero and no state changes.
     """
+
+    commutes_with_rotations: ClassVar[bool] = False
+    """Whether the step is a sum of the rows (and of vectors in the state) with weights that depend on nothing but
+    their inner products. An attacker then probes it on K numbers a row instead of D."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "aggregate" in vars(cls):  # a step of its own inherits no promise
+            cls.commutes_with_rotations = vars(cls).get("commutes_with_rotations", False)
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)

@@ -24,6 +24,8 @@ class Bucketing(PreAggregator):
     ([[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]], (0, 1, 2))
     """
 
+    commutes_with_rotations = True
+
     class Settings(Schema):
         bucket_size: int = Field(2, ge=1, description="how many updates are averaged into one")
 

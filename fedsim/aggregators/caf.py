@@ -1,5 +1,6 @@
 """CAF: a filter that turns down whoever spreads most along the direction of largest variance."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -7,6 +8,9 @@ from fedsim.aggregators.base import Diagnostics, TolerantAggregator, aggregators
 from fedsim.aggregators.krum import TIE
 from fedsim.round_context import RoundContext
 from fedsim.update_matrix import UpdateMatrix
+
+FEW_ROWS = 64
+"""Up to so many rows all eigenvectors are worked out, beyond it only the top one."""
 
 SAME_VARIANCE = 1e-9
 """Eigenvalues closer than this, relatively, are one eigenvalue with several directions."""
@@ -21,7 +25,7 @@ def largest_variance(squared_distances: Tensor, weights: Tensor) -> tuple[float,
 
     Args:
         squared_distances: [n, n], float64.
-        weights: [n], not negative and not all 0; what is said of a row of weight 0 means nothing.
+        weights: [n], positive.
 
     Returns:
         The eigenvalue, and the deviations from the mean along the direction in an arbitrary unit.
@@ -35,12 +39,25 @@ def largest_variance(squared_distances: Tensor, weights: Tensor) -> tuple[float,
     centring = torch.eye(len(share), dtype=share.dtype) - share
     gram = -0.5 * centring @ squared_distances @ centring.T
     root = share.sqrt()
-    variances, vectors = torch.linalg.eigh(root[:, None] * gram * root)
-    largest = variances[-1]
-    top = vectors[:, variances >= largest - SAME_VARIANCE * largest.abs()]
+    largest, top = _top_eigenvectors(root[:, None] * gram * root)
     nearness = top.square().sum(1)
     first = (nearness >= nearness.max() * (1 - SAME_VARIANCE)).tolist().index(True)
-    return float(largest.clamp(min=0)), (gram @ (root * (top @ top[first]))).abs()
+    return max(0.0, largest), (gram @ (root * (top @ top[first]))).abs()
+
+
+def _top_eigenvectors(symmetric: Tensor) -> tuple[float, Tensor]:
+    """The largest eigenvalue of a matrix [n, n], and orthonormal vectors [n, m] that span its space.
+
+    Of a large matrix only one vector is looked for, by Lanczos' method: all of them would take seconds.
+    """
+    if len(symmetric) > FEW_ROWS:
+        from scipy.sparse.linalg import eigsh  # heavy
+
+        values, vectors = eigsh(symmetric.numpy(), k=1, which="LA", v0=np.arange(1.0, len(symmetric) + 1))
+        return float(values[0]), torch.from_numpy(vectors)
+    variances, eigenvectors = torch.linalg.eigh(symmetric)
+    largest = variances[-1]
+    return float(largest), eigenvectors[:, variances >= largest - SAME_VARIANCE * largest.abs()]
 
 
 def filter_weights(squared_distances: Tensor, f: int) -> Tensor:
@@ -54,14 +71,17 @@ def filter_weights(squared_distances: Tensor, f: int) -> Tensor:
     weights = best = torch.ones(n, dtype=torch.float64)
     least = torch.inf
     while weights.sum() > (n - 2 * f) * (1 + TIE):
-        variance, deviations = largest_variance(squared_distances, weights)
+        counted = weights.nonzero().flatten()
+        variance, deviations = largest_variance(squared_distances[counted][:, counted], weights[counted])
         if variance < least:
             best, least = weights, variance
-        furthest = deviations[weights > 0].max()
+        furthest = deviations.max()
         if furthest == 0:
             break
         kept = 1 - (deviations / furthest).square()
-        weights = weights * torch.where(kept > TIE, kept, 0.0)  # equal rows go together, whatever the rounding
+        kept = torch.where(kept > TIE, kept, 0.0)  # equal rows go together, whatever the rounding
+        weights = weights.clone()
+        weights[counted] *= kept
     return best
 
 
@@ -80,6 +100,8 @@ class CovarianceFilter(TolerantAggregator):
     >>> CovarianceFilter(num_byzantine=1)(torch.tensor([[1.0], [1.0], [1.0], [100.0]]))
     tensor([1.])
     """
+
+    commutes_with_rotations = True
 
     largest_f = staticmethod(lambda num_rows: (num_rows - 1) // 2)
 

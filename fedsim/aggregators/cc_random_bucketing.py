@@ -24,6 +24,8 @@ class RandomBucketingClipping(CenteredClipping):
     tensor([-2.])
     """
 
+    commutes_with_rotations = True
+
     class Settings(CenteredClipping.Settings):
         bucket_size: int = Field(2, ge=1, description="s, updates in a bucket")
 

@@ -30,6 +30,8 @@ class SequentialBucketingClipping(CenteredClipping):
     tensor([0.3333])
     """
 
+    commutes_with_rotations = True
+
     class Settings(CenteredClipping.Settings):
         bucket_size: int = Field(2, ge=1, description="s, strata, and so updates in a full bucket")
         iterations: int = Field(1, ge=1, description="times that v moves for each bucket")

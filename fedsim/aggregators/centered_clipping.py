@@ -30,6 +30,8 @@ class CenteredClipping(Aggregator):
     (tensor([0.3333]), tensor([0.5556]))
     """
 
+    commutes_with_rotations = True
+
     class Settings(Schema):
         radius: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
             100.0, description="tau, how far from v an update may pull it; auto: the median distance to v"

@@ -32,6 +32,8 @@ class Clipping(PreAggregator):
             [0.5000, 0.0000]])
     """
 
+    commutes_with_rotations = True
+
     class Settings(Schema):
         radius: float = Field(2.0, gt=0, description="the largest norm that an update keeps")
 

@@ -73,6 +73,8 @@ class CopodDos(Aggregator):
     tensor([ 6.7500,  6.7500, 27.0000], dtype=torch.float64)
     """
 
+    commutes_with_rotations = True
+
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
         euclidean = copod_scores(updates.squared_distances().sqrt())
         cosine = copod_scores(cosine_distances(updates))

@@ -23,6 +23,8 @@ class FedAvg(Aggregator):
     tensor([1.5000, 3.0000])
     """
 
+    commutes_with_rotations = True
+
     class Settings(Schema):
         weighting: Literal["uniform", "samples"] = Field(
             "uniform", description="samples: by the sample counts that the clients report, honest or not"

@@ -18,6 +18,8 @@ class FedNGA(Aggregator):
     tensor([ 0.3000, -0.1000])
     """
 
+    commutes_with_rotations = True
+
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
         norms = updates.row_norms()
         self.diagnostics = Diagnostics(per_client={"norm": norms})

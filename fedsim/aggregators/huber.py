@@ -29,6 +29,8 @@ class Huber(Aggregator):
     tensor([2.5000])
     """
 
+    commutes_with_rotations = True
+
     class Settings(Schema):
         threshold: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
             0.02,

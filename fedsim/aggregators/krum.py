@@ -40,6 +40,8 @@ class Krum(TolerantAggregator):
     tensor([2.])
     """
 
+    commutes_with_rotations = True
+
     largest_f = staticmethod(lambda num_rows: (num_rows - 3) // 2)
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:

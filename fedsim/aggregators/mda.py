@@ -80,6 +80,8 @@ class MinimumDiameterAveraging(TolerantAggregator):
     tensor([2.])
     """
 
+    commutes_with_rotations = True
+
     largest_f = staticmethod(most_tolerated)
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:

@@ -38,6 +38,8 @@ class MultiKrum(TolerantAggregator):
     tensor([1.6875])
     """
 
+    commutes_with_rotations = True
+
     class Settings(TolerantAggregator.Settings):
         num_selected: int | None = Field(None, ge=1, description="how many updates are averaged; left out: K-f")
 

@@ -16,6 +16,8 @@ class NearestNeighbourMixing(TolerantPreAggregator):
     tensor([0.5000, 0.5000, 5.5000])
     """
 
+    commutes_with_rotations = True
+
     largest_f = staticmethod(lambda num_rows: (num_rows - 1) // 2)
 
     def __call__(self, updates: UpdateMatrix, context: RoundContext) -> tuple[UpdateMatrix, RoundContext]:

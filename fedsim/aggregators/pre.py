@@ -15,6 +15,9 @@ class PreAggregator(Component):
     keeps_clients: ClassVar[bool] = True
     """Whether row i that comes out still belongs to the client of row i."""
 
+    commutes_with_rotations: ClassVar[bool] = False
+    """As for aggregators: the rows that come out are sums of those that go in, weighted by inner products only."""
+
     def rows_after(self, num_rows: int) -> int:
         """How many rows come out of ``num_rows``; fewer where rows are averaged."""
         return num_rows

@@ -21,6 +21,8 @@ class RFA(Aggregator):
     tensor([0.6579])
     """
 
+    commutes_with_rotations = True
+
     class Settings(Schema):
         iterations: int = Field(3, ge=1, description="steps of the Weiszfeld algorithm")
         smoothing: float = Field(1e-6, gt=0, description="nu, no distance counts as shorter than this")

@@ -36,6 +36,8 @@ class RFFL(Aggregator):
     tensor([0.3794, 0.3794, 0.2412], dtype=torch.float64)
     """
 
+    commutes_with_rotations = True
+
     class Settings(Schema):
         fade: float = Field(0.95, ge=0, le=1, description="share of the old reputation in the new one")
         warmup_rounds: int = Field(10, ge=0, description="rounds in which nobody has to leave")

@@ -2,40 +2,48 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from fedsim.errors import ConfigError
+from fedsim.probe import Probe, Probed
 from fedsim.registry import Component, Registry
 from fedsim.round_context import RoundContext
 from fedsim.update_matrix import UpdateMatrix
 
-Probe = Callable[[Tensor | UpdateMatrix], Tensor]
-
 
 @dataclass(frozen=True, kw_only=True)
 class AttackView:
-    """What the omniscient attacker sees; plain tensors are wrapped into update matrices.
+    """What an attacker is given to see; plain tensors are wrapped into update matrices.
+
+    An attack finds here no more than it declares to need: see the class variables of :class:`Attack`.
 
     Attributes:
         honest: rows [H, D] of the honest clients.
         own: rows [B, D] that the Byzantine clients computed themselves (zeros if they did not train).
-        aggregator: a copy of the server's aggregator to probe; it advances nothing of the server.
-        context: the facts of the round; ``context.client_ids`` names the honest clients, then the Byzantine ones.
+        aggregator: the server's aggregator or defence, to be tried out through :meth:`probe`, on a copy.
+        context: the facts of the round; ``context.client_ids`` names the honest clients, then the Byzantine ones,
+            then the accomplices. Its generator is the attacker's, not the server's.
+        accomplices: rows of Byzantine clients under other attacks, as far as they are known already.
     """
 
     honest: UpdateMatrix
     own: UpdateMatrix
-    aggregator: Probe | None = None
+    aggregator: Probed | None = None
     context: RoundContext | None = None
+    accomplices: UpdateMatrix | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "honest", UpdateMatrix.of(self.honest))
-        object.__setattr__(self, "own", UpdateMatrix.of(self.own))
+        for name in ("honest", "own", "accomplices"):
+            rows = getattr(self, name)
+            if rows is not None:
+                object.__setattr__(self, name, UpdateMatrix.of(rows))
         if self.honest.num_columns != self.own.num_columns:
             raise ValueError(f"honest {self.honest.shape} and own {self.own.shape} rows differ in length")
 
@@ -49,34 +57,97 @@ class AttackView:
         """B."""
         return self.own.num_rows
 
+    @property
+    def facts(self) -> RoundContext:
+        """The context; without one, that of round 0 with clients numbered by their rows."""
+        accomplices = 0 if self.accomplices is None else self.accomplices.num_rows
+        return self.context or RoundContext.of(self.num_honest + self.num_byzantine + accomplices)
+
+    @property
+    def honest_ids(self) -> tuple[int, ...]:
+        """Ids of the honest clients, in row order."""
+        return self.facts.client_ids[: self.num_honest]
+
+    @property
+    def own_ids(self) -> tuple[int, ...]:
+        """Ids of the attacking clients, in row order."""
+        return self.facts.client_ids[self.num_honest : self.num_honest + self.num_byzantine]
+
+    def probe(self) -> Probe:
+        """A copy of the aggregator, to try rows out on.
+
+        Raises:
+            ConfigError: the view has no aggregator.
+        """
+        if self.aggregator is None:
+            raise ConfigError(
+                "aggregator", "missing: this attack probes the server's aggregator", "give the view one"
+            )
+        return Probe(self.aggregator, self.honest, self.accomplices, self.num_byzantine, self.facts)
+
 
 class Attack(Component):
     """Base of every attack; a subclass implements :meth:`craft`.
 
-    Calling it with an :class:`AttackView` returns the Byzantine rows [B, D]. The attack acts on the
-    matrix of model buffers by the same rule.
+    Calling it with an :class:`AttackView` returns the Byzantine rows [B, D]. What the attack needs to know it
+    declares in class variables; the view that :meth:`craft` gets holds that and nothing else.
     """
 
-    trains: ClassVar[bool] = False
+    sees_honest: ClassVar[bool] = True
+    """Whether it knows the honest rows. If it does, a round without any makes it send its own."""
+
+    trains: bool = False
     """Whether the Byzantine clients do their local work; if not, their own rows are zero."""
 
     probes: ClassVar[bool] = False
-    """Whether it wants ``view.aggregator``, a copy of the server's aggregator."""
+    """Whether it wants ``view.aggregator``, to be tried out on a copy."""
+
+    poisons_data: ClassVar[bool] = False
+    """Whether it acts on what the Byzantine clients train on: see :meth:`poison_labels`."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.diagnostics: dict[str, float] = {}
 
     def __call__(self, view: AttackView) -> Tensor:
-        if view.num_honest == 0:
+        self.diagnostics = {}
+        if self.sees_honest and view.num_honest == 0:
             return view.own.tensor().clone()
-        rows = self.craft(view).to(view.own.dtype)
+        rows = self.craft(self._granted(view)).to(view.own.dtype)
         return rows.expand(view.num_byzantine, view.own.num_columns)
+
+    def _granted(self, view: AttackView) -> AttackView:
+        """The view without what the attack does not declare to need."""
+        nothing = torch.zeros((), dtype=view.own.dtype, device=view.own.device)
+        honest = view.honest if self.sees_honest else UpdateMatrix(nothing.expand(0, view.own.num_columns))
+        context = view.facts
+        if not self.sees_honest:
+            context = replace(context.keep(range(view.num_honest, len(context.client_ids))), dropped=context.dropped)
+        return AttackView(
+            honest=honest,
+            own=view.own if self.trains else UpdateMatrix(nothing.expand(view.own.shape)),
+            aggregator=view.aggregator if self.probes else None,
+            accomplices=view.accomplices if self.probes else None,
+            context=context,
+        )
 
     @abstractmethod
     def craft(self, view: AttackView) -> Tensor:
-        """One row [D] that all Byzantine clients send, or their rows [B, D]; there is an honest row."""
+        """One row [D] that all Byzantine clients send, or their rows [B, D].
+
+        There is an honest row unless ``sees_honest`` is false.
+        """
         raise NotImplementedError
+
+    def observe(self, context: RoundContext) -> None:
+        """Called once at the start of every round, also of those in which no client of this attack takes part.
+
+        ``context.last_step`` is what every client sees of the round before; the ids are those of the participants.
+        """
+
+    def for_buffers(self) -> Attack:
+        """The attack on the matrix of model buffers: the same rule with a state of its own, unless overridden."""
+        return copy.deepcopy(self)
 
     def check(self, num_rows: int, num_byzantine: int) -> None:
         """Raise ConfigError if the settings make no sense for B of K clients."""

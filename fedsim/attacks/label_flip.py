@@ -27,6 +27,8 @@ class LabelFlip(Attack):
 
     settings: Settings
     trains = True
+    sees_honest = False
+    poisons_data = True
 
     def craft(self, view: AttackView) -> Tensor:
         return view.own.tensor().clone()

@@ -10,6 +10,7 @@ class NoAttack(Attack):
     """Byzantine clients behave: they send their own update."""
 
     trains = True
+    sees_honest = False
 
     def craft(self, view: AttackView) -> Tensor:
         return view.own.tensor().clone()

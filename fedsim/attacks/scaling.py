@@ -21,6 +21,7 @@ class Scaling(Attack):
 
     settings: Settings
     trains = True
+    sees_honest = False
 
     def craft(self, view: AttackView) -> Tensor:
         return self.settings.factor * view.own.tensor()
