@@ -21,8 +21,8 @@ def draw_rows(seed: int, ids: Sequence[int], like: UpdateMatrix, draw: Draw) -> 
     """Rows [n, D] of what ``draw`` draws, one for each id; columns, dtype and device are those of ``like``.
 
     >>> like = UpdateMatrix(torch.zeros(1, 3))
-    >>> rows = draw_rows(0, [4, 7], like, lambda count, generator: torch.rand(count, generator=generator))
-    >>> torch.equal(rows[1:], draw_rows(0, [7], like, lambda count, generator: torch.rand(count, generator=generator)))
+    >>> rows = draw_rows(0, [4, 7], like, normal)
+    >>> torch.equal(rows[1:], draw_rows(0, [7], like, normal))
     True
     """
     rows = torch.empty(len(ids), like.num_columns, dtype=like.dtype, device=like.device)

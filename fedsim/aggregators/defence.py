@@ -29,7 +29,9 @@ class Defence:
     def __init__(self, aggregator: Aggregator, pre: Sequence[PreAggregator] = ()) -> None:
         self.aggregator, self._pre = aggregator, list(pre)
         self.aggregates_clients = all(one.keeps_clients for one in self._pre)
-        self.commutes_with_rotations = all(one.commutes_with_rotations for one in [aggregator, *self._pre])
+        self.commutes_with_rotations = aggregator.commutes_with_rotations and all(
+            one.commutes_with_rotations for one in self._pre
+        )
 
     @property
     def diagnostics(self) -> Diagnostics:
