@@ -1,65 +1,119 @@
 """The adversary: replaces the Byzantine rows of a round, seeing all honest ones."""
 
-import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fedsim.aggregators import Aggregator
+from fedsim.attack_plan import AttackPlan
 from fedsim.attacks import Attack, AttackView
+from fedsim.probe import Probed
 from fedsim.round_context import RoundContext
+from fedsim.seeds import derive_generator
 from fedsim.update_matrix import UpdateMatrix
+
+
+@dataclass(frozen=True)
+class Target:
+    """A matrix that is attacked, and what is known about it.
+
+    Attributes:
+        rows: [K, D], overwritten in place; row i belongs to ``context.client_ids[i]``.
+        defence: what the server will do with it.
+        context: the facts of the round; the last step has as many coordinates as the rows.
+    """
+
+    rows: Tensor
+    defence: Probed | None
+    context: RoundContext
 
 
 class Adversary:
     """Controls the Byzantine clients.
 
     Args:
-        clients: their ids.
-        attack: crafts their rows.
+        plan: who is under which attack in which round.
+        attacks: one for each campaign of the plan. They act in this order, and each knows the rows of those
+            before it.
+        seed: of the run; the attacker's randomness derives from it, and never touches the server's.
         wire_dtype: what every row is rounded to, theirs included.
     """
 
-    def __init__(self, clients: Sequence[int], attack: Attack, wire_dtype: torch.dtype = torch.float32) -> None:
-        self._wire_dtype = wire_dtype
-        self.clients = frozenset(clients)
-        self.attack = attack
-        # Buffers are attacked by the same rule, with a state of their own.
-        self._buffer_attack = copy.deepcopy(attack)
+    def __init__(
+        self, plan: AttackPlan, attacks: Sequence[Attack], *, seed: int = 0, wire_dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.plan, self._attacks, self._seed, self._wire_dtype = plan, list(attacks), seed, wire_dtype
+        self._buffer_attacks = [attack.for_buffers() for attack in attacks]
 
-    def replace_rows(self, rows: Tensor, buffers: Tensor, context: RoundContext, aggregator: Aggregator) -> None:
-        """Overwrite the Byzantine rows of ``rows`` [K, D] and ``buffers`` [K, D_b] in place.
+    def replace_rows(self, rows: Target, buffers: Target | None = None) -> None:
+        """Overwrite the Byzantine rows, and in ``buffers`` their rows of model buffers.
 
         Rows of Byzantine clients that did no local work are taken as zero.
         """
-        byzantine = [row for row, client in enumerate(context.client_ids) if client in self.clients]
-        if not byzantine:
-            return
-        for attack, matrix in ((self.attack, rows), (self._buffer_attack, buffers)):
-            if matrix.shape[1] > 0:
-                self._replace(attack, matrix, byzantine, context, aggregator)
+        self._act(rows, self._attacks, "attack")
+        if buffers is not None and buffers.rows.shape[1] > 0:
+            self._act(buffers, self._buffer_attacks, "attack on buffers")
+
+    def _act(self, target: Target, attacks: Sequence[Attack], purpose: str) -> None:
+        context = target.context
+        under = self.plan.attackers(context.round)
+        campaign_of = [under.get(client) for client in context.client_ids]
+        finite = UpdateMatrix(target.rows).finite_rows()
+        honest = [row for row, campaign in enumerate(campaign_of) if campaign is None and finite[row]]
+        crafted: list[int] = []
+        for position, attack in enumerate(attacks):
+            own = [row for row, campaign in enumerate(campaign_of) if campaign == position]
+            generator = derive_generator(self._seed, purpose, context.round, position)
+            facts = replace(context, generator=generator)
+            attack.observe(facts)
+            if own:
+                self._replace(target, attack, honest, own, crafted, facts)
+                crafted += own
 
     def _replace(
-        self, attack: Attack, matrix: Tensor, byzantine: list[int], context: RoundContext, aggregator: Aggregator
+        self,
+        target: Target,
+        attack: Attack,
+        honest: list[int],
+        own: list[int],
+        accomplices: list[int],
+        context: RoundContext,
     ) -> None:
+        rows = target.rows
         if not attack.trains:
-            matrix[byzantine] = 0  # whatever an earlier round has left there
-        updates = UpdateMatrix(matrix)
-        finite = updates.finite_rows()
-        honest = [row for row in range(len(matrix)) if row not in byzantine and finite[row]]
+            rows[own] = 0  # whatever an earlier round has left there
+        updates = UpdateMatrix(rows)
         view = AttackView(
             honest=updates.select(honest),
-            own=updates.select(byzantine),
-            aggregator=copy.deepcopy(aggregator) if attack.probes else None,
-            context=context.keep([*honest, *byzantine]),
+            own=updates.select(own),
+            accomplices=updates.select(accomplices) if accomplices else None,
+            aggregator=target.defence,
+            context=context.keep([*honest, *own, *accomplices]),
         )
-        matrix[byzantine] = attack(view).to(self._wire_dtype).to(matrix.dtype)
+        rows[own] = attack(view).to(self._wire_dtype).to(rows.dtype)
+
+    def report(self, context: RoundContext) -> dict[str, Any]:
+        """Which participant attacked by what, and what each attack says about its rows."""
+        under = self.plan.attackers(context.round)
+        acting = {client: under[client] for client in context.client_ids if client in under}
+        return {
+            "attackers": {client: self.plan.label(position) for client, position in acting.items()},
+            "parameters": {
+                self.plan.label(position): dict(self._attacks[position].diagnostics)
+                for position in sorted(set(acting.values()))
+            },
+        }
 
     def state_dict(self) -> dict[str, Any]:
-        return {"attack": self.attack.state_dict(), "buffer_attack": self._buffer_attack.state_dict()}
+        return {
+            "attacks": [attack.state_dict() for attack in self._attacks],
+            "buffer_attacks": [attack.state_dict() for attack in self._buffer_attacks],
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.attack.load_state_dict(state["attack"])
-        self._buffer_attack.load_state_dict(state["buffer_attack"])
+        for attack, its_state in zip(self._attacks, state["attacks"], strict=True):
+            attack.load_state_dict(its_state)
+        for attack, its_state in zip(self._buffer_attacks, state["buffer_attacks"], strict=True):
+            attack.load_state_dict(its_state)

@@ -108,10 +108,12 @@ def config_keys(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str
     for name, field in schema.model_fields.items():
         if name == "own":
             continue
-        kind = field.annotation
+        kind, default = field.annotation, field.get_default(call_default_factory=True)
+        if isinstance(default, list) and len(default) == 1:  # one section or several
+            kind, default = type(default[0]), default[0]
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             yield from config_keys(kind, f"{prefix}{name}.")
-            own = getattr(field.get_default(call_default_factory=True), "own", {})
+            own = getattr(default, "own", {})
             yield from ((f"{prefix}{name}.{key}", value, f"of {prefix}{name}.name") for key, value in own.items())
         else:
             yield f"{prefix}{name}", field.get_default(call_default_factory=True), field.description or ""

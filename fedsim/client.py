@@ -1,6 +1,6 @@
 """A client's local work: from the global parameters to one row."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +11,9 @@ from fedsim.data.base import Samples
 from fedsim.layout import ModelRows
 from fedsim.optimizers import MakeOptimizer
 from fedsim.seeds import derive_generator, derive_seed, seeded
+
+LabelsOf = Callable[[int, int], Tensor]
+"""(client, round) -> labels of the client's samples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +59,7 @@ class Trainer:
         rows: the model and its layout.
         samples: the training samples of all clients.
         shares: indices of each client's samples.
-        poisoned_labels: the labels that Byzantine clients train on, in the order of their shares.
+        labels_of: the labels that a client trains on in a round, in the order of its share.
         compiled: train through ``torch.compile``.
     """
 
@@ -68,12 +71,12 @@ class Trainer:
         work: LocalWork,
         seed: int,
         device: torch.device,
-        poisoned_labels: Mapping[int, Tensor],
+        labels_of: LabelsOf,
         *,
         compiled: bool = False,
     ) -> None:
         self._rows, self._samples, self._shares, self._work = rows, samples, shares, work
-        self._seed, self._device, self._poisoned = seed, device, poisoned_labels
+        self._seed, self._device, self._labels_of = seed, device, labels_of
         self._forward: nn.Module = torch.compile(rows.model) if compiled else rows.model  # type: ignore[assignment]
 
     def update(self, client: int, round: int, state: Tensor, out: Tensor) -> float:
@@ -89,7 +92,7 @@ class Trainer:
         parameters = self._rows.layout.size
         self._rows.load(state[:parameters], state[parameters:])
         with seeded(derive_seed(self._seed, "local work", round, client), self._device):
-            losses = self._train(client, derive_generator(self._seed, "batches", round, client))
+            losses = self._train(client, round, derive_generator(self._seed, "batches", round, client))
         if not losses:
             out.zero_()
             return float("nan")
@@ -99,10 +102,10 @@ class Trainer:
         out.copy_(out.to(self._work.wire_dtype))
         return float(torch.stack(losses).double().mean())
 
-    def _train(self, client: int, generator: torch.Generator) -> list[Tensor]:
+    def _train(self, client: int, round: int, generator: torch.Generator) -> list[Tensor]:
         """Do the local steps; the losses of the batches."""
         share = self._shares[client]
-        labels = self._poisoned.get(client, self._samples.labels[share])
+        labels = self._labels_of(client, round)
         self._rows.model.train()
         trained = [p for p in self._rows.model.parameters() if p.requires_grad]
         optimizer = self._work.make_optimizer(trained)

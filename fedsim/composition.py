@@ -8,8 +8,10 @@ from typing import Any, TypeVar
 
 from fedsim.aggregators import Aggregator, aggregators
 from fedsim.aggregators.pre import PreAggregator, pre_aggregators
+from fedsim.attack_plan import AttackPlan
 from fedsim.attacks import Attack, attacks
-from fedsim.config import RunConfig, Section
+from fedsim.config import RunConfig
+from fedsim.config_section import Section
 from fedsim.data import DataSource, Partitioner, partitioners, sources
 from fedsim.errors import ConfigError, FedsimWarning, keys_under
 from fedsim.models import ModelBuilder, models
@@ -38,7 +40,8 @@ class Components:
     source: DataSource
     partitioner: Partitioner
     model: ModelBuilder
-    attack: Attack
+    attacks: list[Attack]
+    attack_plan: AttackPlan
     aggregator: Aggregator
     pre: list[PreAggregator]
     buffer_aggregator: Aggregator | None
@@ -56,18 +59,25 @@ class Components:
             (flat["data"], self.source),
             (flat["data"]["partition"], self.partitioner),
             (flat["model"], self.model),
-            (flat["attack"], self.attack),
             (flat["aggregator"], self.aggregator),
         ):
             section.update(component.settings.model_dump())
+        sections = flat["attack"] if isinstance(flat["attack"], list) else [flat["attack"]]
+        for section, attack in zip(sections, self.attacks, strict=True):
+            section.update(attack.settings.model_dump())
         for section, pre in zip(flat["aggregator"]["pre"], self.pre, strict=True):
             section.update(pre.settings.model_dump())
         return flat
 
+    @property
+    def attack_names(self) -> str:
+        """The attacks of the run, joined by ``+``."""
+        return "+".join(dict.fromkeys(section.name for section in self.config.attack)) or "none"
+
     def run_name(self) -> str:
         """The configured name, or one made from data, attack, aggregator and seed."""
         config = self.config
-        made = f"{config.data.name}-{config.attack.name}-{config.aggregator.name}-seed{config.seed}"
+        made = f"{config.data.name}-{self.attack_names}-{config.aggregator.name}-seed{config.seed}"
         return config.run_name or made
 
 
@@ -77,18 +87,22 @@ def build_components(config: RunConfig) -> Components:
     Raises:
         ConfigError: the first problem, by dotted key; nothing has been started then.
     """
-    clients, rule, byzantine = config.clients, BUFFER_RULES[config.server.buffers], len(config.byzantine_clients)
+    clients, rule = config.clients, BUFFER_RULES[config.server.buffers]
+    run_attacks = [
+        _build(attacks, section, _attack_key(config, position)) for position, section in enumerate(config.attack)
+    ]
+    plan = config.attack_plan([attack.trains for attack in run_attacks])
+    byzantine = plan.most[0]
     components = Components(
         config=config,
         source=_build(sources, config.data, "data"),
         partitioner=_build(partitioners, config.data.partition, "data.partition"),
         model=_build(models, config.model, "model"),
-        attack=_build(attacks, config.attack, "attack"),
+        attacks=run_attacks,
+        attack_plan=plan,
         aggregator=_build(aggregators, config.aggregator, "aggregator", num_byzantine=byzantine),
         pre=[
-            _build(
-                pre_aggregators, section, f"aggregator.pre.{position}", num_byzantine=len(config.byzantine_clients)
-            )
+            _build(pre_aggregators, section, f"aggregator.pre.{position}", num_byzantine=byzantine)
             for position, section in enumerate(config.aggregator.pre)
         ],
         buffer_aggregator=aggregators.build(rule) if rule else None,
@@ -98,11 +112,17 @@ def build_components(config: RunConfig) -> Components:
         ),
     )
     _check_aggregation(components)
-    with keys_under("attack"):
-        components.attack.check(clients.count, byzantine)
+    for position, (section, attack) in enumerate(zip(config.attack, run_attacks, strict=True)):
+        with keys_under(_attack_key(config, position)):
+            attack.check(clients.count, section.count(clients.count))
     with keys_under("data"):
         components.source.check(components.data_root)
     return components
+
+
+def _attack_key(config: RunConfig, position: int) -> str:
+    """The section of an attack, numbered where there are several."""
+    return "attack" if len(config.attack) == 1 else f"attack.{position}"
 
 
 def _check_aggregation(components: Components) -> None:
@@ -132,11 +152,10 @@ def warn_of_settings_without_effect(config: RunConfig, given: Mapping[str, Any])
             FedsimWarning,
             stacklevel=2,
         )
-    if config.attack.name == "none" and config.byzantine_clients:
+    plan = config.attack_plan()
+    if plan.ever and all(section.name == "none" for section in config.attack):
         warnings.warn(
-            f"attack.name is none: the Byzantine clients {list(config.byzantine_clients)} behave",
-            FedsimWarning,
-            stacklevel=2,
+            f"attack.name is none: the Byzantine clients {list(plan.ever)} behave", FedsimWarning, stacklevel=2
         )
 
 

@@ -1,44 +1,21 @@
 """The configuration of a run: every key with its default, checked before anything starts.
 
-Sections that name a component (``data``, ``attack``, ...) keep the component's own settings apart, in
-``own``: which of them are valid only the component knows, and it is not this module's business.
+Which settings of a component (an attack's, an aggregator's) are valid only the component knows: see
+:mod:`fedsim.config_section`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
+from fedsim.attack_plan import AttackPlan
+from fedsim.config_attack import AttackSection, check_attacks, plan_of
+from fedsim.config_section import OneOrMore, Section, plain
 from fedsim.errors import ConfigError
 from fedsim.settings import Schema, parse_settings
-
-
-class Section(Schema):
-    """A component by name; keys that are not the section's own go to the component."""
-
-    name: str = Field(description="which one (see --list)")
-    own: dict[str, Any] = Field(default_factory=dict, description="the component's own settings", exclude=True)
-
-    defaults_for: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    """Settings that a component of this name gets where the user gives no other."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _split(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping):
-            return values
-        fields = cls.model_fields.keys() - {"own"}
-        name = values.get("name", cls.model_fields["name"].default)
-        defaults = cls.defaults_for.get(name, {}) if isinstance(name, str) else {}
-        own = {key: value for key, value in values.items() if key not in fields}
-        return {**{key: values[key] for key in values if key in fields}, "own": {**defaults, **own}}
-
-    def flat(self) -> dict[str, Any]:
-        """The section as it is written in YAML."""
-        fields = {key: _plain(getattr(self, key)) for key in type(self).model_fields if key != "own"}
-        return {**fields, **self.own}
 
 
 class PartitionSection(Section):
@@ -77,19 +54,6 @@ class ClientsSection(Schema):
     optimizer: ClientOptimizerSection = Field(
         default_factory=lambda: ClientOptimizerSection(), description="of the clients, new in every round"
     )
-
-
-class AttackSection(Section):
-    name: str = Field("none", description="attack")
-    num_byzantine: int | None = Field(None, ge=0, description="B, the last B clients attack")
-    clients: list[int] | None = Field(None, description="ids of the clients that attack, instead of num_byzantine")
-    allow_byzantine_majority: bool = Field(False, description="permit B >= K/2")
-
-    def byzantine_clients(self, count: int) -> tuple[int, ...]:
-        """Ids of the Byzantine clients among ``count``."""
-        if self.clients is not None:
-            return tuple(sorted(self.clients))
-        return tuple(range(count - (self.num_byzantine or 0), count))
 
 
 class PreSection(Section):
@@ -160,7 +124,7 @@ class RunConfig(Schema):
     data: DataSection = Field(default_factory=lambda: DataSection())
     model: ModelSection = Field(default_factory=lambda: ModelSection())
     clients: ClientsSection = Field(default_factory=lambda: ClientsSection())
-    attack: AttackSection = Field(default_factory=lambda: AttackSection())
+    attack: OneOrMore[AttackSection] = Field(default_factory=lambda: [AttackSection()])
     aggregator: AggregatorSection = Field(default_factory=lambda: AggregatorSection())
     server: ServerSection = Field(default_factory=lambda: ServerSection())
     evaluation: EvaluationSection = Field(default_factory=lambda: EvaluationSection())
@@ -168,10 +132,9 @@ class RunConfig(Schema):
     tracking: TrackingSection = Field(default_factory=lambda: TrackingSection())
     runtime: RuntimeSection = Field(default_factory=lambda: RuntimeSection())
 
-    @property
-    def byzantine_clients(self) -> tuple[int, ...]:
-        """Ids of the clients under the attacker's control."""
-        return self.attack.byzantine_clients(self.clients.count)
+    def attack_plan(self, trains: Sequence[bool] | None = None) -> AttackPlan:
+        """Who attacks in which round; ``trains`` says of each attack whether its clients do their local work."""
+        return plan_of(self.attack, num_clients=self.clients.count, rounds=self.rounds, seed=self.seed, trains=trains)
 
     @property
     def participants_per_round(self) -> int:
@@ -180,15 +143,8 @@ class RunConfig(Schema):
 
     def flat(self) -> dict[str, Any]:
         """The configuration as plain YAML values."""
-        return {key: _plain(getattr(self, key)) for key in type(self).model_fields}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Section):
-        return value.flat()
-    if isinstance(value, Schema):
-        return {key: _plain(getattr(value, key)) for key in type(value).model_fields}
-    return [_plain(item) for item in value] if isinstance(value, list) else value
+        values = {key: plain(getattr(self, key)) for key in type(self).model_fields}
+        return {**values, "attack": values["attack"][0] if len(self.attack) == 1 else values["attack"]}
 
 
 def parse_config(values: Mapping[str, Any]) -> RunConfig:
@@ -197,33 +153,13 @@ def parse_config(values: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: the first problem, by dotted key.
     """
-    config = parse_settings(RunConfig, values)
-    _check_byzantine(config)
+    try:
+        config = parse_settings(RunConfig, values)
+        check_attacks(config.attack, config.attack_plan(), config.clients.count)
+    except ConfigError as error:
+        if isinstance(values.get("attack", {}), Mapping) and error.key.startswith("attack.0"):  # not given as a list
+            raise ConfigError(f"attack{error.key[len('attack.0') :]}", error.problem, error.remedy) from None
+        raise
     if config.clients.send == "gradient" and config.clients.local_steps != 1:
         raise ConfigError("clients.send", "'gradient' is of one step", "set clients.local_steps: 1")
     return config
-
-
-def _check_byzantine(config: RunConfig) -> None:
-    attack, count = config.attack, config.clients.count
-    if attack.clients is not None and attack.num_byzantine not in (None, len(attack.clients)):
-        raise ConfigError(
-            "attack.num_byzantine",
-            f"{attack.num_byzantine} contradicts attack.clients {attack.clients}",
-            "give one of the two",
-        )
-    if attack.num_byzantine is not None and attack.num_byzantine > count:
-        raise ConfigError("attack.num_byzantine", f"{attack.num_byzantine} of {count} clients", "give fewer")
-    if attack.clients is not None:
-        unknown = [client for client in attack.clients if not 0 <= client < count]
-        if unknown or len(set(attack.clients)) < len(attack.clients):
-            raise ConfigError("attack.clients", f"{attack.clients}", f"give different ids from 0 to {count - 1}")
-    byzantine = len(config.byzantine_clients)
-    if attack.name != "none" and byzantine == 0 and attack.num_byzantine is None:
-        raise ConfigError("attack.num_byzantine", "missing", f"say how many clients attack by '{attack.name}'")
-    if 2 * byzantine >= count and byzantine and not attack.allow_byzantine_majority:
-        raise ConfigError(
-            "attack.num_byzantine" if attack.clients is None else "attack.clients",
-            f"{byzantine} Byzantine of {count} clients are half or more",
-            f"at most {(count - 1) // 2}, or set attack.allow_byzantine_majority: true",
-        )

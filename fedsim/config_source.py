@@ -68,7 +68,17 @@ NAMED_SECTIONS: dict[str, frozenset[str]] = {
     "data.partition": frozenset(),
     "model": frozenset(),
     "clients.optimizer": frozenset(),
-    "attack": frozenset({"num_byzantine", "clients", "allow_byzantine_majority"}),
+    "attack": frozenset(
+        {
+            "num_byzantine",
+            "clients",
+            "byzantine_fraction",
+            "first_round",
+            "last_round",
+            "redraw_every",
+            "allow_byzantine_majority",
+        }
+    ),
     "aggregator": frozenset({"pre"}),
     "server.optimizer": frozenset(),
 }
@@ -90,8 +100,9 @@ def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> tupl
         section = key.removesuffix(".name")
         if key.endswith(".name") and section in NAMED_SECTIONS:
             notes += _drop_settings_of_other(result, section, value, given)
-        if EITHER_OR.get(key, key) not in {key, *given} and value is not None:
-            _assign(result, EITHER_OR[key], None)
+        for other in EITHER_OR - {key, *given} if key in EITHER_OR and value is not None else ():
+            if _holds(result, other):
+                _assign(result, other, None)
         given = {other for other in given if not other.startswith(f"{key}.")} | {key}
         _assign(result, key, value)
     return result, notes
@@ -104,8 +115,17 @@ def _split_override(override: str) -> tuple[str, Any]:
     return key, parse_yaml(text, f"{key}=")
 
 
-EITHER_OR = {"attack.clients": "attack.num_byzantine", "attack.num_byzantine": "attack.clients"}
-"""Naming one on the command line takes the other of the file away."""
+EITHER_OR = frozenset({"attack.clients", "attack.num_byzantine", "attack.byzantine_fraction"})
+"""Naming one on the command line takes the others of the file away."""
+
+
+def _holds(values: Mapping[str, Any], key: str) -> bool:
+    holder: Any = values
+    for part in key.split("."):
+        if not isinstance(holder, Mapping) or part not in holder:
+            return False
+        holder = holder[part]
+    return True
 
 
 def _drop_settings_of_other(values: dict[str, Any], section: str, name: Any, given: set[str]) -> list[str]:

@@ -2,13 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fedsim.adversary import Adversary
+from fedsim.adversary import Adversary, Target
 from fedsim.diagnosis import cosines_to_honest_mean, detection_auc
 from fedsim.layout import RowLayout
 from fedsim.phases import Phases
@@ -78,30 +78,40 @@ class ServerHead(Head):
     def decide(self, rows: Tensor | None, state: Tensor, round: int, clients: Sequence[int]) -> Outcome:
         assert rows is not None
         rows = rows.to(state.device)
+        last_step, cut = self._server.last_step, self._layout.size
         context = RoundContext(
             round=round,
             client_ids=tuple(clients),
             layout=self._layout,
-            last_step=self._server.last_step,
+            last_step=None if last_step is None else last_step[:cut],
             generator=derive_generator(self._seed, "aggregator", round),
             sample_counts=None if self._counts is None else tuple(self._counts[client] for client in clients),
         )
         with self._phases("attack"):
-            cut = self._layout.size
-            self._adversary.replace_rows(rows[:, :cut], rows[:, cut:], context, self._server.aggregator)
+            self._attack(rows, context)
         with self._phases("aggregate"):
             decision = self._server.decide(rows, state, context)
         with self._phases("diagnose"):
             record = self._record(UpdateMatrix(rows[:, :cut]), context, decision)
         return Outcome(decision.step, record)
 
+    def _attack(self, rows: Tensor, context: RoundContext) -> None:
+        """Let the adversary at what the defence sees, and at the buffers by themselves where they travel so."""
+        server, last_step = self._server, self._server.last_step
+        row_part, buffer_part = server.split(rows)
+        row_step, buffer_step = (None, None) if last_step is None else server.split(last_step)
+        self._adversary.replace_rows(
+            Target(row_part, server.defence, replace(context, last_step=row_step)),
+            Target(buffer_part, server.buffer_defence, replace(context, last_step=buffer_step, layout=None)),
+        )
+
     def _record(self, updates: UpdateMatrix, context: RoundContext, decision: Decision) -> dict[str, Any]:
-        diagnostics = self._server.aggregator.diagnostics
+        diagnostics = self._server.defence.diagnostics
         of_row = {"update_norm": updates.row_norms()}
-        of_aggregated = dict(diagnostics.per_client) if self._server.aggregates_clients else {}
+        of_aggregated = dict(diagnostics.per_client) if self._server.defence.aggregates_clients else {}
         server: dict[str, Any] = {"detection_auc": None, "aggregation_error": None, "aggregation_error_ratio": None}
         finite = updates.finite_rows()
-        hostile = self._adversary.clients
+        hostile = self._adversary.plan.attackers(context.round)
         honest = [row for row, client in enumerate(context.client_ids) if client not in hostile and finite[row]]
         if honest:
             of_row["cosine_to_honest"], spread = cosines_to_honest_mean(updates, honest)
@@ -109,7 +119,7 @@ class ServerHead(Head):
             server["aggregation_error"] = error
             server["aggregation_error_ratio"] = error / float(spread) if spread > 0 else None
         trust = diagnostics.trust
-        if trust is not None and self._server.aggregates_clients and len(trust) == len(decision.client_ids):
+        if trust is not None and self._server.defence.aggregates_clients and len(trust) == len(decision.client_ids):
             of_aggregated["trust"] = trust
             server["detection_auc"] = detection_auc(trust.cpu(), decision.client_ids, hostile)
         by_client = {name: _by_client(values, context.client_ids) for name, values in of_row.items()}
@@ -125,7 +135,7 @@ class ServerHead(Head):
                 "nonfinite_aggregate": decision.nonfinite_aggregate,
             },
             "clients": by_client,
-            "attack": self._adversary.attack.diagnostics,
+            "attack": self._adversary.report(context),
             "nonfinite_clients": decision.nonfinite_clients,
         }
 

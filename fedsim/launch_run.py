@@ -12,6 +12,7 @@ import yaml
 from torch import Tensor
 
 from fedsim.adversary import Adversary
+from fedsim.aggregators.defence import Defence
 from fedsim.checkpoint import CheckpointKeeper, Checkpoints, NoCheckpoints
 from fedsim.client import LocalWork, Trainer
 from fedsim.comm import Communicator, RankPlace, open_communicator
@@ -25,6 +26,7 @@ from fedsim.heap import keep_freed_memory
 from fedsim.layout import ModelRows
 from fedsim.participation import homes
 from fedsim.phases import Phases
+from fedsim.poisoned_labels import PoisonedLabels
 from fedsim.records.console import progress
 from fedsim.records.logs import start_logs
 from fedsim.records.run_directory import environment, new_run_directory, newest_run_directory, write_json, write_yaml
@@ -112,12 +114,12 @@ def _build(components: Components, comm: Communicator, directory: Path, *, resum
         _say_how_it_starts(components, comm, rows, done)
         if resume and loaded is None:
             log.info("there is no checkpoint to resume from: starting with round 1")
-    idle = frozenset(() if components.attack.trains else config.byzantine_clients)
+    plan = components.attack_plan
     facts = RunFacts(
         data=config.data.name,
-        attack=config.attack.name,
+        attack=components.attack_names,
         aggregator=config.aggregator.name,
-        num_byzantine=len(config.byzantine_clients),
+        num_byzantine=plan.most[0],
         num_clients=config.clients.count,
         num_classes=splits.num_classes,
     )
@@ -127,8 +129,8 @@ def _build(components: Components, comm: Communicator, directory: Path, *, resum
             rounds=config.rounds,
             num_clients=config.clients.count,
             participants_per_round=config.participants_per_round,
-            idle=idle,
-            homes=homes(config.clients.count, idle, comm.size),
+            attack_plan=plan,
+            homes=homes(config.clients.count, plan.always_idle, comm.size),
             evaluate_every=config.evaluation.every,
             checkpoint_every=config.checkpoint.every,
             check_every=config.runtime.check_every,
@@ -150,12 +152,9 @@ def _build(components: Components, comm: Communicator, directory: Path, *, resum
 
 def _trainer(components: Components, comm: Communicator, rows: ModelRows, splits: Splits, shares: Any) -> Trainer:
     config, clients = components.config, components.config.clients
-    poisoned = {
-        client: components.attack.poison_labels(
-            splits.train.labels[shares[client]], splits.num_classes, derive_generator(config.seed, "poison", client)
-        )
-        for client in config.byzantine_clients
-    }
+    labels_of = PoisonedLabels(
+        components.attack_plan, components.attacks, splits.train.labels, shares, splits.num_classes, config.seed
+    )
     work = LocalWork(
         epochs=clients.local_epochs,
         steps=clients.local_steps,
@@ -165,7 +164,7 @@ def _trainer(components: Components, comm: Communicator, rows: ModelRows, splits
         wire_dtype=getattr(torch, config.runtime.wire_dtype),
     )
     compiled = config.runtime.compile
-    return Trainer(rows, splits.train, shares, work, config.seed, comm.device, poisoned, compiled=compiled)
+    return Trainer(rows, splits.train, shares, work, config.seed, comm.device, labels_of, compiled=compiled)
 
 
 def _head(
@@ -182,15 +181,15 @@ def _head(
         or [torch.empty(0, dtype=torch.bool)]
     )
     server = Server(
-        components.aggregator,
-        components.pre,
+        Defence(components.aggregator, components.pre),
         components.buffer_aggregator,
         components.server_optimizer,
         config.runtime.nonfinite,
         rows.layout.size,
         variances.to(comm.device),
     )
-    adversary = Adversary(config.byzantine_clients, components.attack, getattr(torch, config.runtime.wire_dtype))
+    wire_dtype = getattr(torch, config.runtime.wire_dtype)
+    adversary = Adversary(components.attack_plan, components.attacks, seed=config.seed, wire_dtype=wire_dtype)
     return ServerHead(adversary, server, rows.layout, config.seed, phases, sample_counts)
 
 
@@ -206,7 +205,7 @@ def _writer(components: Components, comm: Communicator, directory: Path, samples
     writers = [JsonLines(metrics, done), progress(config.rounds, done), SummaryFile(directory)]
     if config.tracking.tensorboard:
         story = Story(
-            byzantine=config.byzantine_clients,
+            byzantine=components.attack_plan.ever,
             num_clients=config.clients.count,
             partition=samples.tolist(),
             curves=config.tracking.clients,
@@ -266,7 +265,7 @@ def _say_how_it_starts(components: Components, comm: Communicator, rows: ModelRo
     log.info(
         "%d clients (%d Byzantine) on %d rank%s, rows of %d parameters and %d buffer values, %s",
         config.clients.count,
-        len(config.byzantine_clients),
+        components.attack_plan.most[0],
         comm.size,
         "s" * (comm.size > 1),
         rows.layout.size,

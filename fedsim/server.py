@@ -1,7 +1,7 @@
 """The server: turns the rows of a round into one step. It lives on rank 0."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fedsim.aggregators import Aggregator
-from fedsim.aggregators.pre import PreAggregator
+from fedsim.aggregators.defence import Defence
 from fedsim.errors import NonFiniteError
 from fedsim.nonfinite import NonFinitePolicy, count_nonfinite, usable_rows, zero_nonfinite
 from fedsim.optimizers import MakeOptimizer
@@ -39,34 +39,32 @@ class Decision:
 
 
 class Server:
-    """Non-finite policy, pre-aggregators, aggregator and server optimiser.
+    """Non-finite policy, defence and server optimiser.
 
     Attributes:
-        last_step: the step [D] of the round before.
-        aggregates_clients: whether the rows that the aggregator sees belong to one client each.
+        defence: pre-aggregators and aggregator of the rows.
+        buffer_defence: aggregator of the buffers by themselves; None aggregates them inside the row.
+        last_step: the step [D + D_b] of the round before.
 
     Args:
         parameters: D, number of coordinates of the row that are parameters; the rest are buffers.
-        buffer_aggregator: aggregates the buffers by themselves; None aggregates them inside the row.
         variances: which of the D_b buffers are variances, which must not become negative.
     """
 
     def __init__(
         self,
-        aggregator: Aggregator,
-        pre: Sequence[PreAggregator],
-        buffer_aggregator: Aggregator | None,
+        defence: Defence,
+        buffer_defence: Aggregator | None,
         make_optimizer: MakeOptimizer,
         policy: NonFinitePolicy,
         parameters: int,
         variances: Tensor,
     ) -> None:
-        self.aggregator, self._pre, self._buffer_aggregator = aggregator, pre, buffer_aggregator
+        self.defence, self.buffer_defence = defence, buffer_defence
         self._policy, self._parameters, self._variances = policy, parameters, variances
         self._weights = torch.zeros(parameters, device=variances.device)
         self._optimizer = make_optimizer([self._weights])
         self.last_step: Tensor | None = None
-        self.aggregates_clients = all(one.keeps_clients for one in pre)
         self._named: set[int] = set()
 
     def decide(self, rows: Tensor, state: Tensor, context: RoundContext) -> Decision:
@@ -76,7 +74,7 @@ class Server:
             rows: matrix [K, D + D_b], parameters first.
             state: global parameters and buffers [D + D_b].
         """
-        row_part, buffer_part = self._split(rows)
+        row_part, buffer_part = self.split(rows)
         keep, offenders = usable_rows([UpdateMatrix(rows)], context.client_ids, self._policy)
         self._warn_once(offenders, context)
         context = context.keep(keep)
@@ -85,11 +83,11 @@ class Server:
         aggregate = torch.zeros_like(state)
         if keep:
             aggregate[: row_part.shape[1]] = self._aggregate(updates, context)
-            if self._buffer_aggregator is not None and buffers.num_columns > 0:
-                aggregate[row_part.shape[1] :] = self._buffer_aggregator(buffers, context)
+            if self.buffer_defence is not None and buffers.num_columns > 0:
+                aggregate[row_part.shape[1] :] = self.buffer_defence(buffers, context)
         bad = self._refuse_nonfinite(aggregate, context)
         step = self._step(aggregate, state) if keep and not bad else torch.zeros_like(state)
-        self.last_step = step[: self._parameters].clone()
+        self.last_step = step.clone()
         return Decision(step, aggregate[: self._parameters], context.client_ids, offenders, bad)
 
     def _warn_once(self, offenders: list[int], context: RoundContext) -> None:
@@ -100,10 +98,10 @@ class Server:
             log.warning(text, context.round + 1, new, self._policy)
             self._named.update(new)
 
-    def _split(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """What the aggregator sees, and the buffers that it does not see."""
-        cut = rows.shape[1] if self._buffer_aggregator is None else self._parameters
-        return rows[:, :cut], rows[:, cut:]
+    def split(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """What the defence sees of [..., D + D_b], and the buffers that it does not see."""
+        cut = rows.shape[-1] if self.buffer_defence is None else self._parameters
+        return rows[..., :cut], rows[..., cut:]
 
     def _finite(self, rows: Tensor, keep: list[int]) -> UpdateMatrix:
         updates = UpdateMatrix(rows)
@@ -112,12 +110,10 @@ class Server:
         return updates if len(keep) == len(rows) else updates.select(keep)
 
     def _aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
-        for pre in self._pre:
-            updates, context = pre(updates, context)
-        before = self.aggregator.state_dict()
-        aggregate = self.aggregator(updates, context)
+        before = self.defence.state_dict()
+        aggregate = self.defence(updates, context)
         if count_nonfinite(aggregate):
-            self.aggregator.load_state_dict(before)  # or the next rounds would inherit it
+            self.defence.load_state_dict(before)  # or the next rounds would inherit it
         return aggregate
 
     def _refuse_nonfinite(self, aggregate: Tensor, context: RoundContext) -> int:
@@ -142,12 +138,12 @@ class Server:
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "aggregator": self.aggregator.state_dict(),
+            "defence": self.defence.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "last_step": self.last_step,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.aggregator.load_state_dict(state["aggregator"])
+        self.defence.load_state_dict(state["defence"])
         self._optimizer.load_state_dict(dict(state["optimizer"]))
         self.last_step = state["last_step"]

@@ -1,7 +1,7 @@
 """Settings: frozen, keyword-only, strict; every mistake becomes one ConfigError with its dotted key."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
@@ -83,7 +83,9 @@ def _keys_at(schema: type[BaseModel], location: list[int | str]) -> list[str]:
 
 
 def _section(schema: type[BaseModel], key: str) -> type[BaseModel] | None:
-    """The schema of the section ``key``, None if it is a plain value."""
+    """The schema of the section ``key`` or of the sections in a list, None if it is a plain value."""
     field = schema.model_fields.get(key)
     kind = field.annotation if field is not None else None
+    if get_origin(kind) is list:
+        kind = get_args(kind)[0]
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None

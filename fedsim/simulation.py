@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fedsim.attack_plan import AttackPlan
 from fedsim.checkpoint import CheckpointKeeper
 from fedsim.client import Trainer
 from fedsim.comm import Communicator, RowTransport
@@ -27,7 +28,7 @@ class Schedule:
     rounds: int
     num_clients: int
     participants_per_round: int
-    idle: frozenset[int]
+    attack_plan: AttackPlan
     homes: tuple[int, ...]
     evaluate_every: int
     checkpoint_every: int
@@ -98,7 +99,8 @@ class Simulation:
             self.state -= outcome.step
         with self.phases("evaluate"):
             quality = self._evaluate(round + 1)
-        trained = [client for client in clients if client not in schedule.idle]
+        idle = schedule.attack_plan.idle(round)
+        trained = [client for client in clients if client not in idle]
         train_losses = {client: float(by_rank[schedule.homes[client], client]) for client in trained}
         mean_loss = torch.tensor(list(train_losses.values())).nanmean()  # NaN: diverged, or no batch to train on
         record = {**quality, "train_loss": float(mean_loss), **outcome.record}
@@ -108,9 +110,10 @@ class Simulation:
 
     def _train(self, round: int, clients: Sequence[int]) -> Tensor:
         """The local work of the clients that live here; training losses [K], NaN for the others."""
+        idle = self._schedule.attack_plan.idle(round)
         losses = torch.full((self._schedule.num_clients,), torch.nan, dtype=torch.float64)
         for slot, client in enumerate(clients):
-            if self._schedule.homes[client] == self.comm.rank and client not in self._schedule.idle:
+            if self._schedule.homes[client] == self.comm.rank and client not in idle:
                 losses[client] = self._trainer.update(client, round, self.state, self._transport.row(slot))
         return losses
 

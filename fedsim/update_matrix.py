@@ -107,9 +107,9 @@ class UpdateMatrix:
         index = None if self._index is None else self._index.tolist()
         return UpdateMatrix(self._rows[:, start:stop], index)
 
-    def scale(self, factors: Tensor) -> "UpdateMatrix":
-        """The matrix of the rows times ``factors`` [K], worked out block by block when read."""
-        return ScaledRows(self, factors)
+    def scale(self, factors: Tensor, dtype: torch.dtype | None = None) -> "UpdateMatrix":
+        """The matrix of the rows times ``factors`` [K], perhaps in another dtype, worked out when read."""
+        return ScaledRows(self, factors, dtype or self.dtype)
 
     def mix(self, weights: Tensor) -> "UpdateMatrix":
         """The matrix [M, D] whose rows are weighted sums of these rows, worked out block by block when read.
@@ -324,9 +324,13 @@ class SelectedRows(DerivedRows):
 class ScaledRows(DerivedRows):
     """Rows of ``source`` times a factor each; see :meth:`UpdateMatrix.scale`."""
 
-    def __init__(self, source: UpdateMatrix, factors: Tensor) -> None:
+    def __init__(self, source: UpdateMatrix, factors: Tensor, dtype: torch.dtype) -> None:
         super().__init__(source)
-        self._factors = factors.double().to(source.device)
+        self._factors, self._dtype = factors.double().to(source.device), dtype
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._dtype
 
     @property
     def num_rows(self) -> int:
@@ -337,10 +341,12 @@ class ScaledRows(DerivedRows):
             yield (block * self._factors[:, None]).to(self.dtype)
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
+        if self.dtype != self._source.dtype:
+            return super().weighted_sum(weights)
         return self._source.weighted_sum(weights.double().to(self.device) * self._factors)
 
     def _slice(self, start: int, stop: int) -> UpdateMatrix:
-        return ScaledRows(self._source._slice(start, stop), self._factors)
+        return ScaledRows(self._source._slice(start, stop), self._factors, self._dtype)
 
     @cached_property
     def _gram(self) -> Tensor:
@@ -509,8 +515,8 @@ class ColumnShards(UpdateMatrix):
     def select(self, rows: Sequence[int]) -> "ColumnShards":
         return self._each(lambda shard: shard.select(rows))
 
-    def scale(self, factors: Tensor) -> "ColumnShards":
-        return self._each(lambda shard: shard.scale(factors))
+    def scale(self, factors: Tensor, dtype: torch.dtype | None = None) -> "ColumnShards":
+        return self._each(lambda shard: shard.scale(factors, dtype))
 
     def mix(self, weights: Tensor) -> "ColumnShards":
         return self._each(lambda shard: shard.mix(weights))

@@ -47,9 +47,9 @@ def _skewness_sign(columns: Tensor) -> Tensor:
 def cosine_distances(updates: UpdateMatrix) -> Tensor:
     """1 - cosine of each pair of rows [K, K], float64, zero diagonal; the cosine with a zero row is 0."""
     norms = updates.row_norms()
-    lengths = torch.where(norms > 0, norms, 1.0)[:, None]
-    # Half the squared distance of the unit rows: 1 - cosine would cancel for rows that nearly coincide.
-    distances = updates.sum_over_blocks(lambda block: UpdateMatrix(block.double() / lengths).squared_distances() / 2)
+    # Half the squared distance of the unit rows: 1 - cosine would cancel for rows that are nearly parallel.
+    units = updates.scale(1 / torch.where(norms > 0, norms, 1.0), torch.float64)
+    distances = units.squared_distances() / 2
     distances[distances < PARALLEL] = 0
     distances[norms == 0, :] = distances[:, norms == 0] = 1
     return distances.fill_diagonal_(0)

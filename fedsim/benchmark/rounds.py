@@ -65,7 +65,7 @@ def time_round(components: Components, place: RankPlace, repeats: int) -> list[R
         run = opened.simulation
         comm = run.comm
         plain = _plain_loop(components, comm)
-        idle = frozenset(() if components.attack.trains else config.byzantine_clients)
+        idle = components.attack_plan.always_idle
         homes_of = homes(config.clients.count, idle, place.size)
         mine = [client for client, home in enumerate(homes_of) if home == place.rank and client not in idle]
         plain(mine)

@@ -108,29 +108,35 @@ class TensorBoard(RecordWriter):
         groups = {
             "accuracy": {key: record.get(key) for key in QUALITY},
             "server": record.get("server", {}),
-            "attack": record.get("attack", {}),
+            "attack": _parameters(record),
             "times": record["times"],
         }
         for group, values in groups.items():
             for key, value in values.items():
                 _add(self._run, f"{group}/{key}", value, round)
         clients = record.get("clients", {})
+        attackers = record.get("attack", {}).get("attackers", {})
         for name, values in clients.items():
-            self._add_sides(name, values, round)
+            self._add_sides(name, values, attackers, round)
         if not self._laid_out:
             self._lay_out(groups, clients)
         self._trust[round] = {str(client): value for client, value in clients.get("trust", {}).items()} or None
         if self._story.images_every and (round % self._story.images_every == 0 or round == self._story.rounds):
             self._picture(record)
 
-    def _add_sides(self, name: str, values: Mapping[int, float], round: int) -> None:
-        """The mean of each side, and the curves of the clients that are followed."""
+    def _add_sides(self, name: str, values: Mapping[int, float], attackers: Collection[int], round: int) -> None:
+        """The mean of each side of this round, and the curves of the clients that are followed."""
         sides: dict[bool, list[float]] = {False: [], True: []}
         for client, value in values.items():
-            hostile = client in self._story.byzantine
-            sides[hostile].append(value)
+            sides[client in attackers].append(value)
             if client in self._followed:
-                _add(self._byzantine if hostile else self._honest, f"{SINGLE}/{name}/client_{client}", value, round)
+                ever_hostile = client in self._story.byzantine
+                _add(
+                    self._byzantine if ever_hostile else self._honest,
+                    f"{SINGLE}/{name}/client_{client}",
+                    value,
+                    round,
+                )
         for hostile, events in ((False, self._honest), (True, self._byzantine)):
             finite = [value for value in sides[hostile] if math.isfinite(value)]
             if finite:
@@ -219,6 +225,12 @@ class TensorBoard(RecordWriter):
             events.close()
 
 
+def _parameters(record: Record) -> dict[str, float]:
+    """What each attack says about its rows, as ``<attack>/<parameter>``."""
+    parameters = record.get("attack", {}).get("parameters", {})
+    return {f"{attack}/{key}": value for attack, found in parameters.items() for key, value in found.items()}
+
+
 def _add(events: Any, tag: str, value: Any, round: int) -> None:
     if value is not None:
         events.add_scalar(tag, value, round)
@@ -238,6 +250,13 @@ def _confusion(counts: Any) -> Any:
     )
 
 
+def _settings(section: Mapping[str, Any]) -> str:
+    """The settings of a component that are set at all, in a line."""
+    plain = {key: value for key, value in section.items() if key not in ("name", "partition", "root")}
+    own = {key: value for key, value in plain.items() if value is not None and value is not False and value != []}
+    return ", ".join(f"{key}={value}" for key, value in own.items())
+
+
 def hparams_of(resolved: Mapping[str, Any]) -> Iterator[tuple[str, str | float]]:
     """What distinguishes runs, under the same names in all of them, so that their table has no holes.
 
@@ -245,10 +264,10 @@ def hparams_of(resolved: Mapping[str, Any]) -> Iterator[tuple[str, str | float]]
         resolved: the configuration as written to ``config.yaml``.
     """
     for section in ("data", "model", "attack", "aggregator"):
-        plain = {key: value for key, value in resolved[section].items() if key not in ("name", "partition", "root")}
-        own = {key: value for key, value in plain.items() if value is not None and value is not False and value != []}
-        yield section, resolved[section]["name"]
-        yield f"{section} settings", ", ".join(f"{key}={value}" for key, value in own.items())
+        held = resolved[section]
+        parts = held if isinstance(held, list) else [held]
+        yield section, " + ".join(part["name"] for part in parts) or "none"
+        yield f"{section} settings", "; ".join(map(_settings, parts))
     partition = resolved["data"]["partition"]
     yield "partition", " ".join([partition["name"], *(f"{k}={v}" for k, v in partition.items() if k != "name")])
     yield "clients", resolved["clients"]["count"]

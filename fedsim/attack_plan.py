@@ -1,0 +1,108 @@
+"""Who attacks in which round: one or several attacks, each with its clients and its time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from fedsim.seeds import derive_generator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Campaign:
+    """One attack's clients and rounds. Rounds count from 0 here.
+
+    Attributes:
+        name: of the attack, unique among the campaigns of a run.
+        clients: ids, fixed; None where they are drawn.
+        count: how many are drawn, if ``clients`` is None.
+        first_round: the first round in which it acts.
+        last_round: the last one; None: to the end.
+        redraw_every: rounds after which other clients are drawn.
+        trains: whether its clients do their local work.
+    """
+
+    name: str
+    clients: tuple[int, ...] | None
+    count: int = 0
+    first_round: int = 0
+    last_round: int | None = None
+    redraw_every: int = 1
+    trains: bool = False
+
+    def acts_in(self, round: int) -> bool:
+        """Whether it is time for it."""
+        return self.first_round <= round and (self.last_round is None or round <= self.last_round)
+
+
+class AttackPlan:
+    """Which client is under which attack, round by round; the same on every rank.
+
+    A client that is under no attack in a round behaves as an honest one.
+
+    Attributes:
+        campaigns: one for each attack.
+        num_clients: K.
+
+    Args:
+        campaigns: in order; drawn clients are taken from those that no earlier campaign has in the round.
+        rounds: of the run.
+        seed: of the run.
+
+    >>> alie = Campaign(name="alie", clients=(3, 4), first_round=1)
+    >>> plan = AttackPlan([alie, Campaign(name="ipm", clients=None, count=1)], num_clients=5, rounds=9, seed=0)
+    >>> plan.attackers(0), plan.attackers(1)
+    ({1: 1}, {3: 0, 4: 0, 1: 1})
+    """
+
+    def __init__(self, campaigns: Sequence[Campaign], *, num_clients: int, rounds: int, seed: int) -> None:
+        self.campaigns = tuple(campaigns)
+        self.num_clients, self._rounds, self._seed = num_clients, rounds, seed
+
+    def attackers(self, round: int) -> dict[int, int]:
+        """The position of its campaign, by client id."""
+        under: dict[int, int] = {}
+        for position, campaign in enumerate(self.campaigns):
+            if campaign.acts_in(round):
+                for client in self._members(position, round, under):
+                    under.setdefault(client, position)
+        return under
+
+    def _members(self, position: int, round: int, taken: dict[int, int]) -> Sequence[int]:
+        campaign = self.campaigns[position]
+        if campaign.clients is not None:
+            return campaign.clients
+        period = (round - campaign.first_round) // campaign.redraw_every
+        drawn = torch.randperm(
+            self.num_clients, generator=derive_generator(self._seed, "byzantine clients", position, period)
+        )
+        return sorted([client for client in drawn.tolist() if client not in taken][: campaign.count])
+
+    def idle(self, round: int) -> frozenset[int]:
+        """Clients that do no local work in this round."""
+        return frozenset(
+            client for client, position in self.attackers(round).items() if not self.campaigns[position].trains
+        )
+
+    @cached_property
+    def ever(self) -> tuple[int, ...]:
+        """Ids of all clients that attack in some round of the run."""
+        return tuple(sorted({client for round in range(self._rounds) for client in self.attackers(round)}))
+
+    @cached_property
+    def always_idle(self) -> frozenset[int]:
+        """Clients that do no local work in any round."""
+        idle = frozenset(range(self.num_clients))
+        for round in range(self._rounds):
+            idle &= self.idle(round)
+        return idle
+
+    @cached_property
+    def most(self) -> tuple[int, int]:
+        """The largest number of Byzantine clients in a round, and the first such round."""
+        return max(((len(self.attackers(round)), -round) for round in range(self._rounds)), default=(0, 0))
+
+    def label(self, position: int) -> str:
+        """The name of a campaign."""
+        return self.campaigns[position].name
