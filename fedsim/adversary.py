@@ -95,10 +95,11 @@ class Adversary:
         rows[own] = attack(view).to(self._wire_dtype).to(rows.dtype)
 
     def report(self, context: RoundContext) -> dict[str, Any]:
-        """Which participant attacked by what, and what each attack says about its rows."""
+        """Which participants attacked by what, their share, and what each attack says about its rows."""
         under = self.plan.attackers(context.round)
         acting = {client: under[client] for client in context.client_ids if client in under}
         return {
+            "share": len(acting) / max(1, len(context.client_ids)),
             "attackers": {client: self.plan.label(position) for client, position in acting.items()},
             "parameters": {
                 self.plan.label(position): dict(self._attacks[position].diagnostics)

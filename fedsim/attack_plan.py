@@ -1,6 +1,6 @@
 """Who attacks in which round: one or several attacks, each with its clients and its time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -59,9 +59,15 @@ class AttackPlan:
     def __init__(self, campaigns: Sequence[Campaign], *, num_clients: int, rounds: int, seed: int) -> None:
         self.campaigns = tuple(campaigns)
         self.num_clients, self._rounds, self._seed = num_clients, rounds, seed
+        self._latest: tuple[int, dict[int, int]] = (-1, {})
 
-    def attackers(self, round: int) -> dict[int, int]:
+    def attackers(self, round: int) -> Mapping[int, int]:
         """The position of its campaign, by client id."""
+        if self._latest[0] != round:  # it is asked for every client of a round
+            self._latest = round, self._find_attackers(round)
+        return self._latest[1]
+
+    def _find_attackers(self, round: int) -> dict[int, int]:
         under: dict[int, int] = {}
         for position, campaign in enumerate(self.campaigns):
             if campaign.acts_in(round):

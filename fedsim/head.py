@@ -1,5 +1,6 @@
 """The head of a round: adversary and server on rank 0, an empty seat on the other ranks."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,8 @@ from fedsim.round_context import RoundContext
 from fedsim.seeds import derive_generator
 from fedsim.server import Decision, Server
 from fedsim.update_matrix import UpdateMatrix
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class ServerHead(Head):
         self._counts = sample_counts
         self._adversary, self._server, self._layout, self._seed = adversary, server, layout, seed
         self._phases = phases
+        self._warned_of_majority = False
 
     def decide(self, rows: Tensor | None, state: Tensor, round: int, clients: Sequence[int]) -> Outcome:
         assert rows is not None
@@ -87,6 +91,7 @@ class ServerHead(Head):
             generator=derive_generator(self._seed, "aggregator", round),
             sample_counts=None if self._counts is None else tuple(self._counts[client] for client in clients),
         )
+        self._warn_of_majority(context)
         with self._phases("attack"):
             self._attack(rows, context)
         with self._phases("aggregate"):
@@ -94,6 +99,15 @@ class ServerHead(Head):
         with self._phases("diagnose"):
             record = self._record(UpdateMatrix(rows[:, :cut]), context, decision)
         return Outcome(decision.step, record)
+
+    def _warn_of_majority(self, context: RoundContext) -> None:
+        """A round of few participants may draw more Byzantine clients than any defence withstands: said once."""
+        under = self._adversary.plan.attackers(context.round)
+        hostile, everybody = sum(client in under for client in context.client_ids), len(context.client_ids)
+        if 2 * hostile >= everybody and not self._warned_of_majority:
+            text = "round %d: %d of the %d participants are Byzantine; later rounds only record it (attack.share)"
+            log.warning(text, context.round + 1, hostile, everybody)
+            self._warned_of_majority = True
 
     def _attack(self, rows: Tensor, context: RoundContext) -> None:
         """Let the adversary at what the defence sees, and at the buffers by themselves where they travel so."""

@@ -115,7 +115,7 @@ class TensorBoard(RecordWriter):
             for key, value in values.items():
                 _add(self._run, f"{group}/{key}", value, round)
         clients = record.get("clients", {})
-        attackers = record.get("attack", {}).get("attackers", {})
+        attackers = record.get("attack", {}).get("attackers", self._story.byzantine)
         for name, values in clients.items():
             self._add_sides(name, values, attackers, round)
         if not self._laid_out:
@@ -225,10 +225,12 @@ class TensorBoard(RecordWriter):
             events.close()
 
 
-def _parameters(record: Record) -> dict[str, float]:
-    """What each attack says about its rows, as ``<attack>/<parameter>``."""
-    parameters = record.get("attack", {}).get("parameters", {})
-    return {f"{attack}/{key}": value for attack, found in parameters.items() for key, value in found.items()}
+def _parameters(record: Record) -> dict[str, float | None]:
+    """The share of Byzantine participants, and what each attack says about its rows, as ``<attack>/<parameter>``."""
+    told = record.get("attack", {})
+    found = told.get("parameters", {})
+    values = {f"{attack}/{key}": value for attack, its in found.items() for key, value in its.items()}
+    return {**values, "share": told.get("share")}
 
 
 def _add(events: Any, tag: str, value: Any, round: int) -> None:

@@ -85,20 +85,20 @@ def test_quickstart_spells_out_the_defaults_except_attack_and_momentum() -> None
 def test_naming_another_component_drops_the_settings_of_the_one_before() -> None:
     config = configured("aggregator.name=fedavg", "attack.name=alie", "attack.z=2.0", "clients.optimizer.name=adamw")
     assert config.aggregator.own == {}
-    assert config.attack.own == {"z": 2.0}
-    assert config.attack.num_byzantine == 3
+    assert config.attack[0].own == {"z": 2.0}
+    assert config.attack[0].num_byzantine == 3
     assert config.clients.optimizer.own == {}
 
 
 def test_the_last_override_wins() -> None:
     assert configured("model={name: mlp}", "model.name=small_cnn").model.name == "small_cnn"
     config = configured("attack={name: none}", "attack.name=alie", "attack.num_byzantine=2")
-    assert (config.attack.name, config.attack.num_byzantine) == ("alie", 2)
-    assert configured("attack.z=2.0", "attack.name=alie").attack.own == {"z": 2.0}
+    assert (config.attack[0].name, config.attack[0].num_byzantine) == ("alie", 2)
+    assert configured("attack.z=2.0", "attack.name=alie").attack[0].own == {"z": 2.0}
 
 
 def test_naming_the_byzantine_clients_replaces_their_number_in_the_file() -> None:
-    assert configured("attack.clients=[0]").byzantine_clients == (0,)
+    assert configured("attack.clients=[0]").attack_plan().ever == (0,)
 
 
 def test_a_partial_optimiser_section_keeps_the_documented_defaults() -> None:
@@ -121,9 +121,9 @@ def test_numbers_in_scientific_notation_are_numbers() -> None:
 
 
 def test_byzantine_clients_are_the_last_or_those_named() -> None:
-    assert configured().byzantine_clients == (5, 6, 7)
-    assert configured("attack.num_byzantine=null", "attack.clients=[4, 1]").byzantine_clients == (1, 4)
-    assert configured("attack.num_byzantine=4", "attack.allow_byzantine_majority=true").byzantine_clients == (
+    assert configured().attack_plan().ever == (5, 6, 7)
+    assert configured("attack.num_byzantine=null", "attack.clients=[4, 1]").attack_plan().ever == (1, 4)
+    assert configured("attack.num_byzantine=4", "attack.allow_byzantine_majority=true").attack_plan().ever == (
         4,
         5,
         6,

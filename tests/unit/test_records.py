@@ -29,7 +29,7 @@ def a_record(round: int, clients: int = 4) -> dict:
         "train_loss": float("nan"),
         "confusion": [[3, 1], [0, 4]],
         "server": {"detection_auc": 1.0, "aggregation_error": None},
-        "attack": {"z": 0.5},
+        "attack": {"parameters": {"alie": {"z": 0.5}}},
         "times": {"gather": 0.1},
         "clients": {"trust": trust, "update_norm": {client: float("inf") for client in range(clients)}},
     }
@@ -86,7 +86,7 @@ def test_each_side_is_a_run_of_its_own(tmp_path: Path) -> None:
 def test_the_run_itself_tells_accuracy_server_attack_times_and_the_end(tmp_path: Path) -> None:
     write_run(tmp_path, range(1, 6))
     run = events(tmp_path)
-    for tag in ("accuracy/accuracy", "server/detection_auc", "attack/z", "times/gather"):
+    for tag in ("accuracy/accuracy", "server/detection_auc", "attack/alie/z", "times/gather"):
         assert steps(tmp_path, tag) == [1, 2, 3, 4, 5]
     assert "server/aggregation_error" not in run.Tags()["scalars"]
     assert run.Scalars("final/accuracy")[0].value == pytest.approx(0.5)

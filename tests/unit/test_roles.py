@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from fedsim.adversary import Adversary
+from fedsim.adversary import Adversary, Target
 from fedsim.aggregators import build_aggregator
+from fedsim.aggregators.defence import Defence
 from fedsim.aggregators.pre import pre_aggregators
-from fedsim.attacks import build_attack
+from fedsim.attack_plan import AttackPlan, Campaign
+from fedsim.attacks import Attack, build_attack
 from fedsim.client import LocalWork, Trainer, batches
 from fedsim.comm import SingleProcess
 from fedsim.data import TensorSamples
@@ -38,6 +40,17 @@ def digits(count: int = 10) -> TensorSamples:
     return TensorSamples(torch.randn(count, 3, generator=generator), torch.arange(count) % 2)
 
 
+def own_labels(client: int, round: int) -> torch.Tensor:
+    """What the clients here, who hold the first samples, train on."""
+    return digits().labels
+
+
+def adversary(clients: list[int], attack: Attack) -> Adversary:
+    """One attack by these clients, in every round."""
+    campaign = Campaign(name=attack.name, clients=tuple(clients), trains=attack.trains)
+    return Adversary(AttackPlan([campaign], num_clients=8, rounds=1, seed=0), [attack])
+
+
 def test_an_epoch_sees_every_sample_once_and_no_batch_of_one() -> None:
     drawn = list(batches(9, work(), derive_generator(0, "t")))
     assert [len(batch) for batch in drawn] == [4, 4]  # the ninth sample would be a batch of its own
@@ -57,7 +70,7 @@ def test_the_row_of_one_step_is_the_gradient_by_hand(send: str) -> None:
     rows, samples = ModelRows(model), digits(4)
     state = torch.cat(rows.read())
     out = torch.full_like(state, torch.nan)
-    trainer = Trainer(rows, samples, [torch.arange(4)], work(send=send, steps=1), 0, torch.device("cpu"), {})
+    trainer = Trainer(rows, samples, [torch.arange(4)], work(send=send, steps=1), 0, torch.device("cpu"), own_labels)
     trainer.update(0, 0, state, out)
     rows.load(state, state[:0])
     model.zero_grad()
@@ -72,7 +85,9 @@ def test_local_training_equals_a_plain_loop_and_leaves_global_randomness_alone()
     state = torch.cat(rows.read())
     out = torch.empty_like(state)
     before = torch.get_rng_state()
-    Trainer(rows, samples, [torch.arange(10)], work(epochs=2), 5, torch.device("cpu"), {}).update(0, 3, state, out)
+    Trainer(rows, samples, [torch.arange(10)], work(epochs=2), 5, torch.device("cpu"), own_labels).update(
+        0, 3, state, out
+    )
     assert torch.equal(torch.get_rng_state(), before)
 
     rows.load(state, state[:0])
@@ -90,7 +105,7 @@ def test_a_client_without_a_batch_sends_zero() -> None:
     rows = ModelRows(nn.Linear(3, 2))
     state = torch.cat(rows.read())
     out = torch.full_like(state, 7.0)
-    Trainer(rows, digits(), [torch.arange(1)], work(), 0, torch.device("cpu"), {}).update(0, 0, state, out)
+    Trainer(rows, digits(), [torch.arange(1)], work(), 0, torch.device("cpu"), own_labels).update(0, 0, state, out)
     assert not out.any()
 
 
@@ -99,7 +114,7 @@ def test_a_wire_dtype_rounds_the_row() -> None:
     state = torch.cat(rows.read())
     out = torch.empty_like(state)
     half = work(wire_dtype=torch.bfloat16)
-    Trainer(rows, digits(), [torch.arange(10)], half, 0, torch.device("cpu"), {}).update(0, 0, state, out)
+    Trainer(rows, digits(), [torch.arange(10)], half, 0, torch.device("cpu"), own_labels).update(0, 0, state, out)
     assert torch.equal(out, out.bfloat16().float())
     assert out.any()
 
@@ -115,9 +130,9 @@ def test_poisoned_labels_leave_the_batches_as_they_were() -> None:
     rows = ModelRows(Spy(3, 2))
     state = torch.cat(rows.read())
     outs = []
-    for poisoned in ({}, {0: 1 - digits().labels}):
-        out = torch.empty_like(state)
-        Trainer(rows, digits(), [torch.arange(10)], work(), 0, torch.device("cpu"), poisoned).update(0, 0, state, out)
+    for labels in (digits().labels, 1 - digits().labels):
+        out, given = torch.empty_like(state), lambda client, round, labels=labels: labels
+        Trainer(rows, digits(), [torch.arange(10)], work(), 0, torch.device("cpu"), given).update(0, 0, state, out)
         outs.append(out)
     assert all(torch.equal(a, b) for a, b in zip(seen[: len(seen) // 2], seen[len(seen) // 2 :], strict=True))
     assert not torch.equal(*outs)
@@ -169,8 +184,7 @@ def test_evaluation_by_hand() -> None:
 
 def server(policy: str = "drop", aggregator: str = "fedavg", parameters: int = 2, **options: object) -> Server:
     return Server(
-        build_aggregator(aggregator, **options),
-        [],
+        Defence(build_aggregator(aggregator, **options)),
         build_aggregator("cwmed"),
         optimizer_maker("sgd", {"lr": 0.5}, "x"),
         policy,
@@ -209,10 +223,10 @@ def test_no_finite_row_is_a_zero_step_and_leaves_the_state() -> None:
     with_momentum = server(aggregator="fedseca", momentum=0.5, sparsity=0.0)
     good = torch.tensor([[1.0, 2.0, 0.0, 0.0], [1.5, 2.0, 0.0, 0.0]])
     with_momentum.decide(good, torch.zeros(4), RoundContext.of(2))
-    before = with_momentum.aggregator.state_dict()["smoothed"].clone()
+    before = with_momentum.defence.state_dict()["smoothed"].clone()
     decision = with_momentum.decide(good * torch.nan, torch.zeros(4), RoundContext.of(2))
     assert not decision.step.any()
-    assert torch.equal(with_momentum.aggregator.state_dict()["smoothed"], before)
+    assert torch.equal(with_momentum.defence.state_dict()["smoothed"], before)
 
 
 def test_an_aggregate_that_overflows_is_no_step() -> None:
@@ -221,26 +235,25 @@ def test_an_aggregate_that_overflows_is_no_step() -> None:
             return torch.tensor([torch.inf, 1.0])
 
     subject = server()
-    subject.aggregator = Overflowing()
+    subject.defence = Defence(Overflowing())
     decision = subject.decide(torch.ones(3, 4), torch.zeros(4), RoundContext.of(3))
     assert decision.nonfinite_aggregate == 1
     assert not decision.step.any()
 
 
 def test_the_adversary_replaces_exactly_the_byzantine_rows_and_buffers() -> None:
-    adversary = Adversary([7, 5], build_attack("ipm", epsilon=2.0))
     rows, buffers = torch.tensor([[1.0], [9.0], [3.0], [9.0]]), torch.tensor([[4.0], [0.0], [6.0], [0.0]])
     context = RoundContext(client_ids=(1, 5, 6, 7))
-    adversary.replace_rows(rows, buffers, context, build_aggregator("fedavg"))
+    adversary([7, 5], build_attack("ipm", epsilon=2.0)).replace_rows(
+        Target(rows, None, context), Target(buffers, None, context)
+    )
     assert rows.flatten().tolist() == [1.0, -4.0, 3.0, -4.0]
     assert buffers.flatten().tolist() == [4.0, -10.0, 6.0, -10.0]
 
 
 def test_rounds_with_only_byzantine_clients_have_zero_rows() -> None:
     rows = torch.full((2, 3), 9.0)
-    Adversary([0, 1], build_attack("fang")).replace_rows(
-        rows, torch.empty(2, 0), RoundContext.of(2), build_aggregator("fedavg")
-    )
+    adversary([0, 1], build_attack("fang")).replace_rows(Target(rows, None, RoundContext.of(2)))
     assert not rows.any()
 
 
@@ -255,8 +268,7 @@ def test_trust_is_recorded_by_client_unless_a_pre_aggregator_mixes_the_clients(p
     """Buckets of one row are as many as the clients, but in shuffled order: no client must get another's trust."""
     before = pre_aggregators.build(pre, **({"bucket_size": 1} if pre == "bucketing" else {}))
     server = Server(
-        build_aggregator("krum"),
-        [before],
+        Defence(build_aggregator("krum"), [before]),
         None,
         optimizer_maker("sgd", {"lr": 1.0}, "server.optimizer"),
         "drop",
@@ -265,7 +277,7 @@ def test_trust_is_recorded_by_client_unless_a_pre_aggregator_mixes_the_clients(p
     )
     rows = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
     layout = RowLayout({"weight": (3,)})
-    head = ServerHead(Adversary([5], build_attack("ipm")), server, layout, seed=0, phases=Phases())
+    head = ServerHead(adversary([5], build_attack("ipm")), server, layout, seed=0, phases=Phases())
     record = head.decide(rows, torch.zeros(3), 0, range(6)).record
     assert ("trust" in record["clients"]) == told
     assert (record["server"]["detection_auc"] is not None) == told
