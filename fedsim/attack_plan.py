@@ -53,7 +53,7 @@ class AttackPlan:
     >>> alie = Campaign(name="alie", clients=(3, 4), first_round=1)
     >>> plan = AttackPlan([alie, Campaign(name="ipm", clients=None, count=1)], num_clients=5, rounds=9, seed=0)
     >>> plan.attackers(0), plan.attackers(1)
-    ({1: 1}, {3: 0, 4: 0, 1: 1})
+    ({0: 1}, {3: 0, 4: 0, 1: 1})
     """
 
     def __init__(self, campaigns: Sequence[Campaign], *, num_clients: int, rounds: int, seed: int) -> None:

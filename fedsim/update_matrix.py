@@ -17,10 +17,10 @@ from fedsim.column_order import column_ranks, sum_rows
 from fedsim.gram import block_gram, block_sign_agreement, squared_distances
 from fedsim.row_quantile import absolute_quantiles
 
-BLOCK = 1 << 14
-"""Columns of a block. Shards begin at multiples of it."""
+BLOCK = 1 << 15
+"""Columns of a block: as many as torch needs to use two threads. Shards begin at multiples of it."""
 
-CUDA_BLOCK = BLOCK << 6
+CUDA_BLOCK = BLOCK << 5
 """On a GPU a block is large, so that launches do not dominate."""
 
 BlockMap = Callable[[Tensor], Tensor]

@@ -62,19 +62,19 @@ class FedSECA(Aggregator):
         quantiles = updates.absolute_quantiles(self.settings.sparsity)
         factors = torch.ones_like(quantiles) if as_released else clip_factors(updates.row_norms())
 
-        column_votes = votes.to(updates.dtype)[:, None]
+        votes_in_a_row = votes.to(updates.dtype)[None]
         column_factors = factors.to(updates.dtype)[:, None]
         threshold = as_threshold(quantiles, updates.dtype, inclusive=as_released)[:, None]
 
         def vote_and_average(block: Tensor) -> tuple[Tensor, Tensor]:
             signs, raw = block.sign(), block.abs()
             clipped = raw * column_factors  # Eq. 8
-            clamped = torch.minimum(clipped, lower_median(clipped))  # Eq. 9
+            clamped = torch.minimum(clipped, lower_median(clipped), out=clipped)  # Eq. 9
             survives = raw.ge_(threshold) if as_released else raw.gt_(threshold)  # as numbers 1 and 0
             ballots = signs * survives if as_released else signs
-            elected = (column_votes * ballots).sum(0).sign()  # Eq. 6
+            elected = (votes_in_a_row @ ballots)[0].sign_()  # Eq. 6, exact: sums of small integers
             survives *= clamped.sign()  # Eq. 10
-            agrees = (signs * elected).clamp_(min=0).mul_(survives)
+            agrees = signs.mul_(elected).clamp_(min=0).mul_(survives)
             mean = sum_rows(clamped.mul_(agrees)) / count(agrees, dim=0).clamp(min=1)  # Eq. 7
             tally = torch.cat([(elected == 0).sum()[None], count(survives, dim=1), count(agrees, dim=1)])
             return elected * mean, tally

@@ -156,7 +156,10 @@ class TensorBoard(RecordWriter):
                 name: ["Multiline", [f"clients/{name}$", *([f"^{SINGLE}/{name}/client_"] if self._followed else [])]]
                 for name in clients
             },
-            "attack": {key: ["Multiline", [f"attack/{key}$"]] for key in groups["attack"]},
+            "attack": {
+                **{key: ["Multiline", [f"attack/{key}$"]] for key in groups["attack"]},
+                "whatever attacks have found, later ones too": ["Multiline", ["attack/.+/.+"]],
+            },
             "times": {"seconds per phase": ["Multiline", ["times/.*"]]},
         }
         self._run.add_custom_scalars({category: charts for category, charts in layout.items() if charts})

@@ -1,5 +1,6 @@
 """The README's examples, as a newcomer would copy them."""
 
+import json
 import re
 from pathlib import Path
 
@@ -12,7 +13,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def code(marker: str) -> str:
-    return next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if marker in block)
+    return next(block for block in re.findall(r"```(?:python|yaml)\n(.*?)```", README, re.DOTALL) if marker in block)
 
 
 def test_the_attack_in_one_file_runs(tmp_path: Path) -> None:
@@ -27,6 +28,17 @@ def test_the_notebook_example_runs() -> None:
     exec(code("honest = torch.randn"), names)
     assert names["step"].shape == (1000,)
     assert names["step"].isfinite().all()
+
+
+def test_the_mixture_of_attacks_runs(tmp_path: Path) -> None:
+    config = tmp_path / "mixture.yaml"
+    config.write_text(code("redraw_every") + f"clients: {{count: 8}}\noutput_dir: {tmp_path}\n")
+    options = ["data={name: synthetic}", "model={name: mlp}", "aggregator={name: cwtm}", "rounds=12"]
+    assert main(["--config", str(config), *options, "evaluation.every=12", "tracking.tensorboard=false"]) == 0
+    (metrics,) = tmp_path.glob("*/metrics.jsonl")
+    under = [json.loads(line)["attack"]["attackers"] for line in metrics.read_text().splitlines()]
+    assert under[0] == {"5": "alie", "6": "alie", "7": "label_flip"}
+    assert sorted(under[11].values()) == ["agr_tailored", "agr_tailored", "label_flip"]
 
 
 def test_ci_runs_the_readme_test_line() -> None:

@@ -667,7 +667,7 @@ def test_robust_tailor_simulates_what_there_is_of_the_default_attacks() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_whole_and_three_shards_agree_over_rounds(name: str) -> None:
     settings = dict(STATEFUL).get(name, {})
-    rounds = [random_rows(7, 50_001, seed=seed) for seed in range(5 if name == "fldetector" else 2)]
+    rounds = [random_rows(7, 100_001, seed=seed) for seed in range(5 if name == "fldetector" else 2)]
     assert len(ColumnShards.cut(rounds[0], 3)._shards) == 3
     ids = [range(7)] * len(rounds)
     whole = run_rounds(build_aggregator(name, **settings), rounds, ids)

@@ -25,7 +25,7 @@ from fedsim.aggregators.pre import PreAggregator, pre_aggregators
 from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.update_matrix import ColumnShards, UpdateMatrix
 
-WIDE = 50_001
+WIDE = 100_001
 LARGEST_F: dict[str, Callable[[int], int]] = {
     "multi_krum": lambda clients: max(0, (clients - 3) // 2),
     "bulyan": lambda clients: max(0, (clients - 3) // 4),

@@ -14,7 +14,7 @@ from fedsim.aggregators import Aggregator, available_aggregators, build_aggregat
 from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.layout import RowLayout
 from fedsim.round_context import RoundContext
-from fedsim.update_matrix import ColumnShards, UpdateMatrix
+from fedsim.update_matrix import BLOCK, ColumnShards, UpdateMatrix
 
 HONEST, BYZANTINE, COLUMNS, LENGTH = 9, 2, 2000, 100.0
 LAYOUT = RowLayout({"first": (40, 40), "second": (20, 15), "bias": (100,)})
@@ -176,7 +176,7 @@ def test_clients_that_come_and_go_are_not_mixed_up(name: str) -> None:
 
 @every_aggregator
 def test_with_a_layout_whole_and_three_shards_agree(name: str) -> None:
-    columns = 3 * (1 << 14) + 100
+    columns = 3 * BLOCK + 100
     rows = torch.randn(7, columns, generator=torch.Generator().manual_seed(0)) + 0.3
     layout = RowLayout({"weight": (150, 200), "conv": (10, 5, 3, 3), "bias": (columns - 30_450,)})
     found = []

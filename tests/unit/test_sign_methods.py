@@ -23,7 +23,7 @@ from fedsim.update_matrix import ColumnShards, UpdateMatrix
 
 Array = np.ndarray
 
-WIDE = 50_001
+WIDE = 100_001
 LAYOUT = RowLayout({"conv": (2, 2, 2, 2), "bias": (5,), "weight": (4, 6), "gain": (), "cube": (2, 2, 2)})
 COLUMNS = LAYOUT.size
 NAMES = ["ties", "signsgd_mv", "election_coding", "detox", "lasa", "signguard"]
