@@ -36,8 +36,8 @@ def largest_variance(squared_distances: Tensor, weights: Tensor) -> tuple[float,
     (4.666667, tensor([0.6667, 0.3333, 1.0000], dtype=torch.float64))
     """
     share = weights / weights.sum()
-    centring = torch.eye(len(share), dtype=share.dtype) - share
-    gram = -0.5 * centring @ squared_distances @ centring.T
+    to_mean = squared_distances @ share  # up to the same number for all rows
+    gram = -0.5 * (squared_distances - (to_mean[:, None] + to_mean) + share @ to_mean)
     root = share.sqrt()
     largest, top = _top_eigenvectors(root[:, None] * gram * root)
     nearness = top.square().sum(1)
