@@ -98,7 +98,8 @@ def _benchmarks(stored: Mapping[str, Any]) -> Iterator[str]:
     yield "Times are medians, given as ratios to a yardstick that ran in turn with the work in the same process:"
     yield "a copy of the same matrix, or a plain PyTorch loop. Run them yourself: see"
     yield "`python -m fedsim.benchmark --help`."
-    yield "Extra memory is the most that was held at once beyond the matrix, in units of it."
+    yield "Extra memory is the most that was held at once beyond the matrix, in units of it; kept is what stays from"
+    yield "one round to the next, the method's history."
     for name, report in stored.items():
         yield ""
         yield f"## {report['title'][:1].upper()}{report['title'][1:]}"
@@ -111,8 +112,8 @@ def _benchmarks(stored: Mapping[str, Any]) -> Iterator[str]:
             yield f"![{report['title']}](benchmarks/{name}.png)"
             yield ""
         memory = report["unit_bytes"] > 0
-        yield f"| name | {report['unit']} | median ms | min | max |{' extra memory |' if memory else ''}"
-        yield f"|---|---:|---:|---:|---:|{'---:|' if memory else ''}"
+        yield f"| name | {report['unit']} | median ms | min | max |{' extra memory | kept |' if memory else ''}"
+        yield f"|---|---:|---:|---:|---:|{'---:|---:|' if memory else ''}"
         for reading in sorted(report["readings"], key=lambda reading: reading["ratio"] or 0):
             yield _row(reading, report["unit_bytes"])
 
@@ -125,6 +126,7 @@ def _row(reading: Mapping[str, Any], unit_bytes: int) -> str:
     if unit_bytes:
         extra = reading["extra_bytes"]
         cells.append("-" if extra is None else f"{extra / unit_bytes:.2f}")
+        cells.append(f"{reading.get('kept_bytes', 0) / unit_bytes:.2f}")
     return f"| {reading['name'].strip()} | {' | '.join(cells)} |"
 
 

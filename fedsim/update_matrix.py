@@ -152,7 +152,13 @@ class UpdateMatrix:
 
     def collect_over_blocks(self, pick: Callable[[Tensor], Sequence[Tensor]]) -> list[Tensor]:
         """The tensors that ``pick(block)`` gives, always equally many: each one concatenated over the blocks."""
-        return [torch.cat(pieces) for pieces in zip(*(pick(block) for block in self.blocks()), strict=True)]
+        collected: list[_Growing] = []
+        for block in self.blocks():
+            pieces = pick(block)
+            collected = collected or [_Growing() for _ in pieces]
+            for growing, piece in zip(collected, pieces, strict=True):
+                growing.add(piece)
+        return [growing.values() for growing in collected]
 
     def map_columns(self, function: BlockMap) -> Tensor:
         """Column map: ``function`` turns each block [K, b] into [b]; the result [D] has the rows' dtype."""
@@ -181,18 +187,16 @@ class UpdateMatrix:
         return self.map_columns(lambda block: function(torch.stack(column_ranks(block, wanted))))
 
     def sorted_ranks(self, wanted: range) -> Tensor:
-        """The values [n, D] of these ranks at each coordinate; they are kept."""
-        if wanted not in self._sorted_ranks:
-            values = torch.empty(len(wanted), self.num_columns, dtype=self.dtype, device=self.device)
+        """The values [n, D] of these ranks at each coordinate; they are kept, with all ranks asked for before."""
+        held: range | None = vars(self).get("_held_ranks")
+        if held is None or wanted.start < held.start or wanted.stop > held.stop:
+            held = wanted if held is None else range(min(held.start, wanted.start), max(held.stop, wanted.stop))
+            values = torch.empty(len(held), self.num_columns, dtype=self.dtype, device=self.device)
             for block, piece in zip(self.blocks(), values.split(self._block_width, dim=1), strict=True):
-                for rank, value in zip(piece, column_ranks(block, wanted), strict=True):
+                for rank, value in zip(piece, column_ranks(block, held), strict=True):
                     rank.copy_(value)
-            self._sorted_ranks[wanted] = values
-        return self._sorted_ranks[wanted]
-
-    @cached_property
-    def _sorted_ranks(self) -> dict[range, Tensor]:
-        return {}
+            self._held_ranks, self._rank_values = held, values
+        return self._rank_values[wanted.start - held.start : wanted.stop - held.start]
 
     # Row statistics -----------------------------------------------------------------------------
 
@@ -268,6 +272,28 @@ class UpdateMatrix:
         scale = weights[used].double()[:, None].to(self.device)
         rows = self if len(used) == self.num_rows else self.select(used)
         return rows.map_columns(lambda block: sum_rows(block * scale))
+
+
+class _Growing:
+    """Values [n, ...] that come in pieces. Copied at once: pieces kept one by one would scatter the heap."""
+
+    def __init__(self) -> None:
+        self._held: Tensor | None = None
+        self._size = 0
+
+    def add(self, piece: Tensor) -> None:
+        size = self._size + len(piece)
+        if self._held is None or size > len(self._held):
+            held = piece.new_empty(max(size, 2 * self._size), *piece.shape[1:])
+            if self._held is not None:
+                held[: self._size] = self._held[: self._size]
+            self._held = held
+        self._held[self._size : size] = piece
+        self._size = size
+
+    def values(self) -> Tensor:
+        assert self._held is not None
+        return self._held[: self._size]
 
 
 class DerivedRows(UpdateMatrix):

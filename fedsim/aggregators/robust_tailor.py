@@ -45,9 +45,9 @@ def cosine(one: Tensor, other: Tensor) -> float:
     >>> cosine(torch.tensor([1.0, 0.0]), torch.tensor([3.0, 4.0]))
     0.6
     """
-    one, other = one.double(), other.double()
-    lengths = float(one.norm()) * float(other.norm())
-    return float(one @ other) / lengths if lengths > 0 else 0.0
+    gram = UpdateMatrix(one[None]).extend(other[None]).gram()
+    lengths = float((gram[0, 0] * gram[1, 1]).sqrt())
+    return float(gram[0, 1]) / lengths if lengths > 0 else 0.0
 
 
 @aggregators.register("robust_tailor", paper="Xie et al. 2022, RobustTailor")

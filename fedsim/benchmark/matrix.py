@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fedsim.aggregators import Aggregator, aggregators
 from fedsim.attacks import Attack, AttackView, attacks
-from fedsim.benchmark.measure import Reading, measure
+from fedsim.benchmark.measure import Reading, measure, tensor_bytes
 from fedsim.layout import RowLayout
 from fedsim.round_context import RoundContext
 from fedsim.update_matrix import UpdateMatrix
@@ -70,6 +70,10 @@ class Rounds:
         self._last_step = self._aggregator(updates, context)
         self._round += 1
 
+    def kept(self) -> int:
+        """Bytes of the aggregator's state."""
+        return tensor_bytes(self._aggregator.state_dict())
+
 
 class Forgery:
     """Crafts the rows of an attack, round after round."""
@@ -86,13 +90,17 @@ class Forgery:
         self._attack(AttackView(honest=honest, own=own, aggregator=self._probe, context=context))
         self._round += 1
 
+    def kept(self) -> int:
+        """Bytes of the attack's state."""
+        return tensor_bytes(self._attack.state_dict())
+
 
 def time_aggregators(case: MatrixCase, names: Sequence[str]) -> Iterator[Reading]:
     """A reading of each aggregator, in copies of the matrix [K, D]."""
     rows = case.rows()
     for name in names:
         work = Rounds(aggregators.build(name), rows, case)
-        yield measure(name, work, rows.clone, case.repeats, case.device)
+        yield measure(name, work, rows.clone, case.repeats, case.device, work.kept)
 
 
 def time_attacks(case: MatrixCase, names: Sequence[str], aggregator: str) -> Iterator[Reading]:
@@ -101,4 +109,4 @@ def time_attacks(case: MatrixCase, names: Sequence[str], aggregator: str) -> Ite
     copy = rows[: case.clients - case.byzantine].clone
     for name in names:
         work = Forgery(attacks.build(name), aggregators.build(aggregator), rows, case)
-        yield measure(name, work, copy, case.repeats, case.device)
+        yield measure(name, work, copy, case.repeats, case.device, work.kept)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +23,9 @@ class Reading:
     Attributes:
         seconds: of each repetition of the work.
         yardstick: of each repetition of the yardstick, run in between.
-        extra_bytes: the most memory that the work held at once beyond what was there before, if it can be told.
+        extra_bytes: the most memory that the work held at once beyond what was there before, if it can be told;
+            read at its second call, when modules are loaded and a history has begun.
+        kept_bytes: what the work keeps from one call to the next, its history.
         problem: why there is no measurement.
     """
 
@@ -31,6 +33,7 @@ class Reading:
     seconds: tuple[float, ...] = ()
     yardstick: tuple[float, ...] = ()
     extra_bytes: int | None = None
+    kept_bytes: int = 0
     problem: str = ""
 
     @property
@@ -46,15 +49,39 @@ class Reading:
         return {**asdict(self), "ratio": self.ratio}
 
 
-def measure(name: str, work: Work, yardstick: Work, repeats: int, device: torch.device) -> Reading:
-    """The reading of ``work`` against ``yardstick``; an exception of the work becomes the reading's problem."""
+def measure(
+    name: str,
+    work: Work,
+    yardstick: Work,
+    repeats: int,
+    device: torch.device,
+    kept: Callable[[], int] = lambda: 0,
+) -> Reading:
+    """The reading of ``work`` against ``yardstick``; an exception of the work becomes the reading's problem.
+
+    Args:
+        kept: bytes that the work keeps between calls, asked at the end.
+    """
     try:
+        work()
         extra = peak_extra_bytes(work, device)
     except Exception as error:  # one method that cannot run must not lose the others' readings
         return Reading(name, problem=f"{type(error).__name__}: {error}")
     yardstick()
     pairs = [(seconds(yardstick, device), seconds(work, device)) for _ in range(repeats)]
-    return Reading(name, tuple(pair[1] for pair in pairs), tuple(pair[0] for pair in pairs), extra)
+    return Reading(name, tuple(pair[1] for pair in pairs), tuple(pair[0] for pair in pairs), extra, kept())
+
+
+def tensor_bytes(state: object) -> int:
+    """Bytes of all tensors in nested mappings and lists.
+
+    >>> tensor_bytes({"rows": {3: torch.zeros(5)}, "rounds": 2, "moves": [torch.zeros(1)]})
+    24
+    """
+    if isinstance(state, torch.Tensor):
+        return state.nbytes
+    parts = state.values() if isinstance(state, Mapping) else state if isinstance(state, list | tuple) else ()
+    return sum(map(tensor_bytes, parts))
 
 
 def seconds(work: Work, device: torch.device) -> float:

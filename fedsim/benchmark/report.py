@@ -57,7 +57,9 @@ class Report:
 
 def table(report: Report) -> str:
     """One line per reading, the cheapest first."""
-    lines = [f"{'name':24} {report.unit:>10} {'median ms':>10} {'min':>8} {'max':>8} {'extra memory':>14}"]
+    lines = [
+        f"{'name':24} {report.unit:>10} {'median ms':>10} {'min':>8} {'max':>8} {'extra memory':>13} {'kept':>6}"
+    ]
     for reading in sorted(report.readings, key=lambda reading: reading.ratio or 0):
         if reading.ratio is None:
             lines.append(f"{reading.name:24} {reading.problem}")
@@ -65,15 +67,14 @@ def table(report: Report) -> str:
         times = [1e3 * value for value in reading.seconds]
         lines.append(
             f"{reading.name:24} {reading.ratio:10.2f} {median(times):10.1f} {min(times):8.1f} {max(times):8.1f} "
-            f"{_memory(reading, report.unit_bytes):>14}"
+            f"{_memory(reading.extra_bytes, report.unit_bytes):>13} {_memory(reading.kept_bytes, report.unit_bytes):>6}"
         )
     return "\n".join(lines)
 
 
-def _memory(reading: Reading, unit_bytes: int) -> str:
-    if reading.extra_bytes is None or not unit_bytes:
-        return "-"
-    return f"{reading.extra_bytes / unit_bytes:.2f}"
+def _memory(count: int | None, unit_bytes: int) -> str:
+    """Bytes in units of the matrix."""
+    return "-" if count is None or not unit_bytes else f"{count / unit_bytes:.2f}"
 
 
 def machine() -> Mapping[str, Any]:
