@@ -99,7 +99,7 @@ class Probe:
         return self._ask(self._staying.extend(rows.expand(self._count, -1)))
 
     def deviation(self, rows: Tensor) -> float:
-        """How far that step would be from the honest mean."""
+        """How far that step would be from the honest mean; one that is not finite counts as zero, as no step is taken."""
         return _distance(self.step(rows), self.honest_mean)
 
     def deviation_along(self, line: Line) -> Callable[[float], float]:
@@ -181,5 +181,6 @@ def _is_vector(value: Any, columns: int) -> bool:
     return isinstance(value, Tensor) and value.shape == (columns,)
 
 
-def _distance(one: Tensor, other: Tensor) -> float:
-    return float(torch.linalg.vector_norm(one - other, dtype=torch.float64))
+def _distance(step: Tensor, mean: Tensor) -> float:
+    distance = torch.linalg.vector_norm(step - mean, dtype=torch.float64)
+    return float(distance if bool(distance.isfinite()) else torch.linalg.vector_norm(mean, dtype=torch.float64))

@@ -160,14 +160,20 @@ class UpdateMatrix:
                 growing.add(piece)
         return [growing.values() for growing in collected]
 
-    def map_columns(self, function: BlockMap) -> Tensor:
-        """Column map: ``function`` turns each block [K, b] into [b]; the result [D] has the rows' dtype."""
-        result = torch.empty(self.num_columns, dtype=self.dtype, device=self.device)
-        for block, piece in zip(self.blocks(), result.split(self._block_width), strict=True):
+    def map_columns(self, function: BlockMap, height: int | None = None) -> Tensor:
+        """Column map: ``function`` turns each block [K, b] into [b]; the result [D] has the rows' dtype.
+
+        With a ``height`` it is [height, b], and the result [height, D].
+        """
+        shape = (self.num_columns,) if height is None else (height, self.num_columns)
+        result = torch.empty(shape, dtype=self.dtype, device=self.device)
+        for block, piece in zip(self.blocks(), result.split(self._block_width, dim=-1), strict=True):
             piece.copy_(function(block))
         return result
 
-    def map_columns_with_tally(self, function: Callable[[Tensor], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    def map_columns_with_tally(
+        self, function: Callable[[Tensor], tuple[Tensor, Tensor]], height: int | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Column map that also counts: the function returns ([b], tally), the tallies are summed."""
         total: list[Tensor] = []
 
@@ -177,7 +183,7 @@ class UpdateMatrix:
             total[:] = [total[0] + tally if total else tally]
             return values
 
-        return self.map_columns(keep_tally), total[0]
+        return self.map_columns(keep_tally, height), total[0]
 
     def map_ranks(self, wanted: range, function: BlockMap) -> Tensor:
         """Column map of order statistics: ``function`` turns the values of these ranks [n, b] into [b].
@@ -191,11 +197,9 @@ class UpdateMatrix:
         held: range | None = vars(self).get("_held_ranks")
         if held is None or wanted.start < held.start or wanted.stop > held.stop:
             held = wanted if held is None else range(min(held.start, wanted.start), max(held.stop, wanted.stop))
-            values = torch.empty(len(held), self.num_columns, dtype=self.dtype, device=self.device)
-            for block, piece in zip(self.blocks(), values.split(self._block_width, dim=1), strict=True):
-                for rank, value in zip(piece, column_ranks(block, held), strict=True):
-                    rank.copy_(value)
-            self._held_ranks, self._rank_values = held, values
+            ranks = held  # as it is now, for the type checker
+            self._rank_values = self.map_columns(lambda block: torch.stack(column_ranks(block, ranks)), len(held))
+            self._held_ranks = held
         return self._rank_values[wanted.start - held.start : wanted.stop - held.start]
 
     # Row statistics -----------------------------------------------------------------------------
@@ -580,8 +584,8 @@ class ColumnShards(UpdateMatrix):
         parts = [shard.collect_over_blocks(pick) for shard in self._shards]
         return [torch.cat(of_row) for of_row in zip(*parts, strict=True)]
 
-    def map_columns(self, function: BlockMap) -> Tensor:
-        return torch.cat([shard.map_columns(function) for shard in self._shards])
+    def map_columns(self, function: BlockMap, height: int | None = None) -> Tensor:
+        return torch.cat([shard.map_columns(function, height) for shard in self._shards], dim=-1)
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
         return torch.cat([shard.weighted_sum(weights) for shard in self._shards])
@@ -604,6 +608,10 @@ class ColumnShards(UpdateMatrix):
     def sorted_ranks(self, wanted: range) -> Tensor:
         return torch.cat([shard.sorted_ranks(wanted) for shard in self._shards], dim=1)
 
-    def map_columns_with_tally(self, function: Callable[[Tensor], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        values, tallies = zip(*(shard.map_columns_with_tally(function) for shard in self._shards), strict=True)
-        return torch.cat(values), torch.stack(tallies).sum(0)
+    def map_columns_with_tally(
+        self, function: Callable[[Tensor], tuple[Tensor, Tensor]], height: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        values, tallies = zip(
+            *(shard.map_columns_with_tally(function, height) for shard in self._shards), strict=True
+        )
+        return torch.cat(values, dim=-1), torch.stack(tallies).sum(0)

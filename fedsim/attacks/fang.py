@@ -1,30 +1,117 @@
-"""Fang's directed deviation."""
+"""Fang's attacks: against any rule, against Krum, against the trimmed mean."""
+
+from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
+from fedsim.aggregators.krum import TIE, krum_scores
 from fedsim.attacks.base import Attack, AttackView, attacks
+from fedsim.column_order import sum_rows
+from fedsim.random_columns import draw_rows, draw_seed
 from fedsim.settings import Schema
+
+SMALLEST_LAMBDA = 1e-5
 
 
 @attacks.register("fang", paper="Fang et al. 2020, Local Model Poisoning Attacks to Byzantine-Robust FL")
 class Fang(Attack):
-    """The honest mean, pushed against its own signs: mean - strength * sgn(mean).
+    """The honest mean pushed against its own signs; or the rows that Krum or the trimmed mean fares worst with.
 
-    >>> import torch
+    ``directed``, the FedSECA paper's form: mean - lambda sgn(mean), lambda = ``strength``.
+
+    ``krum``: -lambda sgn(mean), lambda from the upper bound of the original, halved until Krum (with f = B)
+    selects a Byzantine row or lambda < 1e-5.
+
+    ``trimmed_mean``: where the honest mean is positive, uniform below the smallest honest value m, in [m/2, m] if
+    m > 0, else in [2m, m]; where it is negative, above the largest, mirrored; 0 where it is 0. Of each client its
+    own.
+
     >>> honest = torch.tensor([[0.2, -0.4], [0.4, -0.2]])
     >>> Fang(strength=1.0)(AttackView(honest=honest, own=torch.zeros(1, 2)))
     tensor([[-0.7000,  0.7000]])
     """
 
     class Settings(Schema):
-        strength: float = Field(0.1, ge=0, description="lambda, how far every coordinate is pushed")
-        target: Literal["directed"] = Field("directed", description="form of the attack; directed is the paper's")
+        strength: float = Field(0.1, ge=0, description="lambda, how far every coordinate is pushed (directed only)")
+        target: Literal["directed", "krum", "trimmed_mean"] = Field(
+            "directed", description="form of the attack: directed is the paper's, the others are made for one rule"
+        )
 
     settings: Settings
 
     def craft(self, view: AttackView) -> Tensor:
+        if self.settings.target == "trimmed_mean":
+            return beyond_the_honest(view)
         mean = view.honest.mean()
+        if self.settings.target == "krum":
+            signs = mean.sign()
+            strength, selected = lambda_against_krum(view, signs)
+            self.diagnostics = {"lambda": strength, "selected": float(selected)}
+            return -strength * signs
         return mean - self.settings.strength * mean.sign()
+
+
+def lambda_against_krum(view: AttackView, signs: Tensor) -> tuple[float, bool]:
+    """The lambda for which Krum selects one of B rows -lambda * ``signs`` [D], and whether it does.
+
+    All is worked out on inner products, after one pass over the honest rows [H, D].
+    """
+    points = view.honest.extend(signs[None])
+    honest, count, byzantine = view.num_honest, view.num_honest + view.num_byzantine, view.num_byzantine
+    gram, distances = points.gram().cpu(), points.squared_distances().cpu()[:honest, :honest]
+    squares, along, length = gram.diagonal()[:honest], gram[:honest, honest], gram[honest, honest]
+    strength, selected = upper_bound(distances, squares, byzantine, view.honest.num_columns), False
+    while not selected and strength >= SMALLEST_LAMBDA:
+        to_honest = (strength * strength * length + 2 * strength * along + squares).clamp(min=0)
+        attacked = torch.zeros(count, count, dtype=torch.float64)
+        attacked[:honest, :honest] = distances
+        attacked[honest:, :honest] = to_honest
+        attacked[:honest, honest:] = to_honest[:, None]
+        scores = krum_scores(attacked, byzantine)
+        tied = (scores <= scores.min() * (1 + TIE)).nonzero().flatten().tolist()
+        selected = min(tied, key=view.facts.client_ids.__getitem__) >= honest
+        strength = strength if selected else strength / 2
+    return strength, selected
+
+
+def upper_bound(squared_distances: Tensor, squares: Tensor, byzantine: int, columns: int) -> float:
+    """The largest lambda that Krum could still select (Fang et al. 2020, Theorem 1).
+
+    Args:
+        squared_distances: of the honest rows to each other [H, H].
+        squares: their squared lengths [H]: distances to the zero update, which is the global model.
+        byzantine: B.
+        columns: D.
+
+    >>> two = torch.tensor([[0.0, 4.0], [4.0, 0.0]]).double()
+    >>> upper_bound(two, torch.tensor([1.0, 9.0]).double(), byzantine=1, columns=4)    # sqrt(4 / 4) + 3 / 2
+    2.5
+    """
+    honest = len(squares)
+    neighbours = min(max(1, honest - 2), honest - 1)
+    nearest = squared_distances.clone().fill_diagonal_(torch.inf).sort(dim=1).values[:, :neighbours].sum(1)
+    spare = max(1, honest - byzantine - 1)
+    return float((nearest.min() / (spare * columns)).sqrt() + (squares.max() / columns).sqrt())
+
+
+def beyond_the_honest(view: AttackView) -> Tensor:
+    """Rows [B, D] that are drawn beyond the honest values of each coordinate, on the side that hurts."""
+
+    def edges(block: Tensor) -> Tensor:
+        mean, low, high = sum_rows(block), block.amin(0), block.amax(0)
+        near = torch.where(mean > 0, low, high)
+        # Towards zero half of the edge is left, away from zero it doubles.
+        far = torch.where((mean > 0) == (near > 0), near / 2, near * 2)
+        return torch.where(mean == 0, 0.0, torch.stack([near, far]))
+
+    near, far = view.honest.map_columns(edges, height=2)
+    shares = draw_rows(draw_seed(view.facts.randomness()), view.own_ids, view.own, _uniform)
+    return torch.lerp(near, far, shares)
+
+
+def _uniform(count: int, generator: torch.Generator) -> Tensor:
+    return torch.rand(count, generator=generator)

@@ -65,9 +65,10 @@ def table(report: Report) -> str:
             lines.append(f"{reading.name:24} {reading.problem}")
             continue
         times = [1e3 * value for value in reading.seconds]
+        extra, kept = (_memory(count, report.unit_bytes) for count in (reading.extra_bytes, reading.kept_bytes))
         lines.append(
             f"{reading.name:24} {reading.ratio:10.2f} {median(times):10.1f} {min(times):8.1f} {max(times):8.1f} "
-            f"{_memory(reading.extra_bytes, report.unit_bytes):>13} {_memory(reading.kept_bytes, report.unit_bytes):>6}"
+            f"{extra:>13} {kept:>6}"
         )
     return "\n".join(lines)
 

@@ -1,0 +1,26 @@
+"""Bit flipping: what a broken memory or a crude attacker makes of a number."""
+
+import torch
+from torch import Tensor
+
+from fedsim.attacks.base import Attack, AttackView, attacks
+
+TOP_EXPONENT_BIT = 30
+
+
+@attacks.register("bit_flip", paper="Xie et al. 2018, Generalized Byzantine-tolerant SGD")
+class BitFlip(Attack):
+    """Own update with the top exponent bit of every float32 inverted: small values become huge, huge ones small.
+
+    Magnitudes in [1, 2) become infinite or NaN, so that the server's non-finite policy meets them too; those of 2
+    and more fall below 1e-37.
+
+    >>> BitFlip()(AttackView(honest=torch.ones(2, 2), own=torch.tensor([[0.5, -2.0]])))
+    tensor([[1.7014e+38, -0.0000e+00]])
+    """
+
+    sees_honest = False
+    trains = True
+
+    def craft(self, view: AttackView) -> Tensor:
+        return (view.own.tensor().float().view(torch.int32) ^ (1 << TOP_EXPONENT_BIT)).view(torch.float32)

@@ -1,0 +1,29 @@
+"""Gaussian noise."""
+
+from pydantic import Field
+from torch import Tensor
+
+from fedsim.attacks.base import Attack, AttackView, attacks
+from fedsim.random_columns import draw_rows, draw_seed, normal
+from fedsim.settings import Schema
+
+
+@attacks.register("gaussian", paper="Blanchard et al. 2017, Machine Learning with Adversaries")
+class Gaussian(Attack):
+    """Noise from N(0, std^2) instead of an update, of each client its own.
+
+    >>> import torch
+    >>> rows = Gaussian(std=3.0)(AttackView(honest=torch.ones(2, 10_000), own=torch.zeros(2, 10_000)))
+    >>> rows.std(dim=1).round()
+    tensor([3., 3.])
+    """
+
+    class Settings(Schema):
+        std: float = Field(200.0, ge=0, description="standard deviation of every coordinate")
+
+    settings: Settings
+    sees_honest = False
+
+    def craft(self, view: AttackView) -> Tensor:
+        seed = draw_seed(view.facts.randomness())
+        return draw_rows(seed, view.own_ids, view.own, normal).mul_(self.settings.std)

@@ -1,0 +1,40 @@
+"""Min-Sum: as far from the honest mean as the sum of distances allows."""
+
+from pydantic import Field
+from torch import Tensor
+
+from fedsim.attacks.base import Attack, AttackView, attacks
+from fedsim.attacks.perturbation import DIRECTION_HELP, Direction, Perturbation, largest_gamma, perturbation
+from fedsim.settings import Schema
+
+
+def min_sum_gamma(found: Perturbation) -> float:
+    """The largest gamma with sum_i ||x - g_i||^2 <= max_i sum_j ||g_i - g_j||^2, in closed form."""
+    room = found.squared_distances.sum(1).max() - found.to_mean.sum()
+    count = len(found.to_mean)
+    return largest_gamma(found.along.sum()[None] / count, found.squared_length, room[None] / count)
+
+
+@attacks.register("min_sum", paper="Shejwalkar & Houmansadr 2021, Manipulating the Byzantine")
+class MinSum(Attack):
+    """The honest mean, pushed as far as its squared distances to the honest updates add up to no more than theirs.
+
+    x = mean + gamma p with the largest gamma for which sum_i ||x - g_i||^2 <= max_i sum_j ||g_i - g_j||^2.
+
+    >>> honest = torch.tensor([[1.0], [2.0], [3.0]])
+    >>> attack = MinSum()
+    >>> rows = attack(AttackView(honest=honest, own=torch.zeros(1, 1)))
+    >>> round(attack.diagnostics["gamma"], 6)    # 3 gamma^2 + 2 = 1 + 4
+    1.0
+    """
+
+    class Settings(Schema):
+        direction: Direction = Field("unit", description=DIRECTION_HELP)
+
+    settings: Settings
+
+    def craft(self, view: AttackView) -> Tensor:
+        found = perturbation(view.honest, self.settings.direction)
+        gamma = min_sum_gamma(found)
+        self.diagnostics = {"gamma": gamma}
+        return found.line.at(gamma)

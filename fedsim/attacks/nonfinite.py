@@ -1,0 +1,41 @@
+"""Values that are no numbers."""
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from fedsim.attacks.base import Attack, AttackView, attacks
+from fedsim.random_columns import draw_rows, draw_seed
+from fedsim.settings import Schema
+
+BAD = torch.tensor([torch.nan, torch.inf, -torch.inf])
+
+
+@attacks.register("nonfinite")
+class NonFinite(Attack):
+    """Own update with NaN, +Inf and -Inf in a share of the coordinates, of each client others.
+
+    Every coordinate is spoilt with probability ``share``; a row that got away has its first coordinate spoilt.
+    It tests what a server makes of such rows (``runtime.nonfinite``), and so has no paper.
+
+    >>> NonFinite(share=1.0)(AttackView(honest=torch.ones(2, 3), own=torch.ones(1, 3))).isfinite().any()
+    tensor(False)
+    """
+
+    class Settings(Schema):
+        share: float = Field(0.01, gt=0, le=1, description="share of the coordinates that are spoilt")
+
+    settings: Settings
+    sees_honest = False
+    trains = True
+
+    def craft(self, view: AttackView) -> Tensor:
+        spoils = draw_rows(draw_seed(view.facts.randomness()), view.own_ids, view.own, self._draw)
+        spoils[:, 0] = torch.where((spoils == 0).all(1), torch.nan, spoils[:, 0])
+        return view.own.tensor() + spoils
+
+    def _draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """NaN or infinity where a coordinate is spoilt, else 0."""
+        spoilt = torch.rand(count, generator=generator) < self.settings.share
+        which = BAD[torch.randint(len(BAD), (count,), generator=generator)]
+        return torch.where(spoilt, which, 0.0)

@@ -1,0 +1,135 @@
+"""PoisonedFL: one direction for the whole run, as long as the server lets it pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from fedsim.attacks.base import Attack, AttackView, attacks
+from fedsim.random_columns import draw_rows, draw_seed
+from fedsim.round_context import RoundContext
+from fedsim.settings import Schema
+from fedsim.update_matrix import UpdateMatrix
+
+SHRINK, LEAST_SCALE, CONFIDENCE = 0.7, 0.5, 0.99
+
+
+@attacks.register("poisonedfl", paper="Xie et al. 2024, Model Poisoning Attacks to FL via Multi-Round Consistency")
+class PoisonedFL(Attack):
+    """Rows whose signs are the same in every round, of a size that follows the server's last step; sees no row.
+
+    s in {-1, 1}^D is drawn once. With a the server's last step and m the last malicious row,
+    v = |a - m ||a|| / ||m|| | (coordinate-wise), the row is c ||a|| (v / ||v||) s. Every ``period`` rounds, if the
+    model has moved along s in fewer coordinates than chance would give with 99 % (binomial), c shrinks to 0.7 c,
+    but not below 0.5.
+
+    Without a last step there is nothing to go by and zero is sent; without a malicious row, v = |a| [ours].
+    The model has moved along s where sgn(w_(t-period) - w_t), a sum of steps, agrees with s: updates here point
+    as gradients do. Buffers are left alone.
+
+    State: the sum of the steps since the last check and m, [D] each.
+
+    >>> attack = PoisonedFL(scale=2.0)
+    >>> step = torch.tensor([3.0, -4.0])
+    >>> view = AttackView(honest=torch.ones(1, 2), own=torch.zeros(1, 2), context=RoundContext.of(2))
+    >>> attack(view).any()
+    tensor(False)
+    >>> later = RoundContext(round=1, client_ids=(0, 1), last_step=step)
+    >>> view = AttackView(honest=torch.ones(1, 2), own=torch.zeros(1, 2), context=later)
+    >>> attack(view).abs()    # 2 * 5 * (3, 4) / 5
+    tensor([[6., 8.]])
+    """
+
+    class Settings(Schema):
+        scale: float = Field(8.0, gt=0, description="c, length of the row in lengths of the last step")
+        period: int = Field(50, ge=1, description="rounds between checks of whether the model follows")
+
+    settings: Settings
+    sees_honest = False
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._scale = self.settings.scale
+        self._sign_seed: int | None = None
+        self._signs: Tensor | None = None
+        self._last_row: Tensor | None = None
+        self._moved: Tensor | None = None
+        self._steps = 0
+        self._agreement: float | None = None
+
+    def observe(self, context: RoundContext) -> None:
+        """Add the last step to what the model has moved since the last check; check when it is time."""
+        if self._sign_seed is None:
+            self._sign_seed = draw_seed(context.randomness())
+        if context.last_step is None:
+            return
+        self._moved = context.last_step.clone() if self._moved is None else self._moved + context.last_step
+        self._steps += 1
+        if self._steps == self.settings.period:
+            self._check(self._moved)
+            self._moved, self._steps = None, 0
+
+    def _check(self, moved: Tensor) -> None:
+        from scipy.stats import binom  # heavy
+
+        agreeing = int((moved.sign() == self._signs_like(UpdateMatrix(moved[None]))).sum())
+        self._agreement = agreeing / moved.numel()
+        smaller = SHRINK * self._scale
+        if agreeing < binom.ppf(CONFIDENCE, moved.numel(), 0.5) and smaller >= LEAST_SCALE:
+            self._scale = smaller
+
+    def _signs_like(self, rows: UpdateMatrix) -> Tensor:
+        """s [D]."""
+        if self._signs is None:
+            assert self._sign_seed is not None
+            self._signs = draw_rows(self._sign_seed, [0], rows, _coin)[0]
+        return self._signs
+
+    def craft(self, view: AttackView) -> Tensor:
+        if self._sign_seed is None:  # nobody has let it observe: a plain call
+            self.observe(view.facts)
+        signs, last_step = self._signs_like(view.own), view.facts.last_step
+        self.diagnostics = {"c": self._scale}
+        if self._agreement is not None:
+            self.diagnostics["agreement"] = self._agreement
+        row = torch.zeros_like(signs) if last_step is None else self._row(last_step, signs)
+        self._last_row = row.clone() if bool(row.any()) else self._last_row
+        return row
+
+    def _row(self, last_step: Tensor, signs: Tensor) -> Tensor:
+        length = torch.linalg.vector_norm(last_step, dtype=torch.float64)
+        v = last_step
+        if self._last_row is not None:
+            ratio = float(length / torch.linalg.vector_norm(self._last_row, dtype=torch.float64))
+            v = torch.sub(last_step, self._last_row, alpha=ratio)
+        v_length = torch.linalg.vector_norm(v, dtype=torch.float64)
+        if v_length == 0:
+            return torch.zeros_like(signs)
+        return v.abs().mul_(float(self._scale * length / v_length)).mul_(signs)
+
+    def for_buffers(self) -> Attack:
+        return attacks.build("zero")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "scale": self._scale,
+            "sign_seed": self._sign_seed,
+            "last_row": self._last_row,
+            "moved": self._moved,
+            "steps": self._steps,
+            "agreement": self._agreement,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._scale, self._sign_seed, self._signs = state["scale"], state["sign_seed"], None
+        self._last_row, self._moved, self._steps = state["last_row"], state["moved"], state["steps"]
+        self._agreement = state["agreement"]
+
+
+def _coin(count: int, generator: torch.Generator) -> Tensor:
+    """-1 or 1, evenly [n]."""
+    return torch.randint(2, (count,), generator=generator).mul_(2).sub_(1).float()

@@ -1,0 +1,41 @@
+"""Attacks with one parameter, fitted to the server's real defence by trying it out."""
+
+from abc import abstractmethod
+from typing import ClassVar
+
+from torch import Tensor
+
+from fedsim.attacks.base import Attack, AttackView
+from fedsim.probe import Line, search_largest
+
+PROBES = 20
+"""How often the defence is tried in a round."""
+
+
+class TailoredAttack(Attack):
+    """Rows x(gamma) on a line, with the gamma that moves the aggregate furthest from the honest mean.
+
+    Of the 20 tries one is the parameter of the attack's untailored parent, so that it is never outdone by it
+    [ours]; the others search from gamma = 0 with a first step of :attr:`first_step`. The best of all is sent.
+    """
+
+    probes = True
+
+    parameter: ClassVar[str]
+    """What gamma is called."""
+
+    first_step: ClassVar[float]
+
+    @abstractmethod
+    def line_and_parent(self, view: AttackView) -> tuple[Line, float]:
+        """The line, and the parent's gamma on it."""
+
+    def craft(self, view: AttackView) -> Tensor:
+        line, parent = self.line_and_parent(view)
+        deviation = view.probe().deviation_along(line)
+        gamma, reached = search_largest(deviation, PROBES - 1, self.first_step)
+        by_parent = deviation(parent)
+        if by_parent > reached:
+            gamma, reached = parent, by_parent
+        self.diagnostics = {self.parameter: gamma, "deviation": reached}
+        return line.at(gamma)
