@@ -24,7 +24,7 @@ from torch import Tensor
 from fedsim.errors import FedsimWarning
 from fedsim.random_columns import draw_seed
 from fedsim.round_context import RoundContext
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.update_matrix import BLOCK, UpdateMatrix
 
 
 class Probed(Protocol):
@@ -44,13 +44,13 @@ class Line:
     base: Tensor
     direction: Tensor
 
-    def at(self, gamma: float) -> Tensor:
-        """x(gamma) [D].
+    def at(self, gamma: float, out: Tensor | None = None) -> Tensor:
+        """x(gamma) [D], perhaps written into ``out``.
 
         >>> Line(torch.tensor([1.0, 2.0]), torch.tensor([0.0, -1.0])).at(3.0)
         tensor([ 1., -1.])
         """
-        return torch.add(self.base, self.direction, alpha=gamma)
+        return torch.add(self.base, self.direction, alpha=gamma, out=out)
 
 
 class Probe:
@@ -99,14 +99,15 @@ class Probe:
         return self._ask(self._staying.extend(rows.expand(self._count, -1)))
 
     def deviation(self, rows: Tensor) -> float:
-        """How far that step would be from the honest mean; one that is not finite counts as zero, as no step is taken."""
+        """How far that step would be from the honest mean."""
         return _distance(self.step(rows), self.honest_mean)
 
     def deviation_along(self, line: Line) -> Callable[[float], float]:
         """The deviation under B equal rows x(gamma), as a function of gamma that is cheap to ask again."""
         if getattr(self._defence, "commutes_with_rotations", False):
             return self._deviation_in_coordinates(line)
-        return lambda gamma: self.deviation(line.at(gamma))
+        row = torch.empty_like(line.base)  # written anew by each question: fresh memory costs more than the sum
+        return lambda gamma: self.deviation(line.at(gamma, out=row))
 
     def _deviation_in_coordinates(self, line: Line) -> Callable[[float], float]:
         columns = self._staying.num_columns
@@ -182,5 +183,10 @@ def _is_vector(value: Any, columns: int) -> bool:
 
 
 def _distance(step: Tensor, mean: Tensor) -> float:
-    distance = torch.linalg.vector_norm(step - mean, dtype=torch.float64)
-    return float(distance if bool(distance.isfinite()) else torch.linalg.vector_norm(mean, dtype=torch.float64))
+    """||step - mean||; a step that is not finite would not be taken, so it counts as zero."""
+    if not bool(step.sum(dtype=torch.float64).isfinite()):
+        return float(torch.linalg.vector_norm(mean, dtype=torch.float64))
+    square = 0.0
+    for pieces in zip(step.split(BLOCK), mean.split(BLOCK), strict=True):
+        square += float(torch.linalg.vector_norm(torch.sub(*pieces), dtype=torch.float64)) ** 2
+    return square**0.5

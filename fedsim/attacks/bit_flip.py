@@ -12,8 +12,9 @@ TOP_EXPONENT_BIT = 30
 class BitFlip(Attack):
     """Own update with the top exponent bit of every float32 inverted: small values become huge, huge ones small.
 
-    Magnitudes in [1, 2) become infinite or NaN, so that the server's non-finite policy meets them too; those of 2
-    and more fall below 1e-37.
+    A magnitude below 1 is multiplied by 2^128 (zero becomes 2), one of 2 or more by 2^-128. Those in [1, 2) become
+    infinite or NaN, and so meet the server's policy for such rows. Rows of another dtype are rounded to float32
+    first. One bit, in every coordinate [ours]: the paper flips several bits in some.
 
     >>> BitFlip()(AttackView(honest=torch.ones(2, 2), own=torch.tensor([[0.5, -2.0]])))
     tensor([[1.7014e+38, -0.0000e+00]])

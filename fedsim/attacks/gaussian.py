@@ -10,7 +10,7 @@ from fedsim.settings import Schema
 
 @attacks.register("gaussian", paper="Blanchard et al. 2017, Machine Learning with Adversaries")
 class Gaussian(Attack):
-    """Noise from N(0, std^2) instead of an update, of each client its own.
+    """Noise from N(0, std^2) in every coordinate instead of an update, drawn for each client by itself.
 
     >>> import torch
     >>> rows = Gaussian(std=3.0)(AttackView(honest=torch.ones(2, 10_000), own=torch.zeros(2, 10_000)))

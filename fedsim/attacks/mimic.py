@@ -15,7 +15,7 @@ from fedsim.settings import Schema
 from fedsim.update_matrix import UpdateMatrix
 
 TIE = 1e-12
-"""Products closer than this, relatively, differ by the rounding of a float64 sum only."""
+"""Products closer than this times the length of their rows differ by rounding only (float64 sums)."""
 
 
 @attacks.register(
@@ -24,13 +24,15 @@ TIE = 1e-12
 class Mimic(Attack):
     """All copy one honest client, the one furthest along the direction in which honest updates vary most.
 
-    The direction z is learnt by power iteration during the warm-up. With m the mean of all honest updates seen and
-    q = sum_k ((g_k - m) . z) (g_k - m): in round 0, z = q / ||q|| from a random z; in round t, z becomes
-    t z + q / ||q||, normalised. The target is the client of the largest g_k . z, anew in every round of the
-    warm-up and for good after it; if it is absent later, another one is chosen by z. If q is zero (a single honest
-    client, or equal ones), z stays as it is. Equal products: the lowest id [ours].
+    The direction z [D] is learnt by power iteration during the warm-up. With m [D] the mean of the means of the
+    rounds so far and q = sum_k ((g_k - m) . z) (g_k - m): in round 0, z = q / ||q|| from a random z; in round t,
+    z becomes t z + q / ||q||, normalised. Rounds are those in which the attack acts.
 
-    State: m and z, [D] each. The buffers sent are those of the client that is copied.
+    The target is the client of the largest g_k . z, anew in every round of the warm-up and for good after it; if it
+    is absent later, z chooses another one, for good again. Where q is zero (a single honest client, equal rows) z
+    stays as it is [ours]; equal products: the lowest id [ours].
+
+    State: m and z. The buffers sent are those of the client that is copied.
 
     >>> honest = torch.tensor([[1.0, 0.0], [1.0, 0.1], [1.0, 9.0]])
     >>> attack = Mimic()
@@ -58,33 +60,46 @@ class Mimic(Attack):
         if learning or self.target not in view.honest_ids:
             self.target = self._furthest(view)
         self._rounds += 1
-        self.diagnostics = {"target": float(self.target or 0)}
-        return view.honest.row(view.honest_ids.index(self.target)).clone()
+        row = view.honest_ids.index(self.target)
+        self.diagnostics = {"target": float(view.honest_ids[row])}
+        return view.honest.row(row).clone()
 
     def _learn(self, view: AttackView) -> None:
-        """Update m and z by the honest updates of this round."""
+        """Update m and z by the honest rows of this round."""
         t, mean = self._rounds, view.honest.mean()
         if self._mean is None or self._direction is None:
             self._mean = mean
-            random = draw_rows(draw_seed(view.facts.randomness()), [0], view.honest, normal)[0]
-            self._direction = random / torch.linalg.vector_norm(random)
+            self._direction = _normalise(draw_rows(draw_seed(view.facts.randomness()), [0], view.honest, normal)[0])
         else:
             self._mean = (t * self._mean + mean) / (t + 1)
-        products = products_with(view.honest, self._direction, minus=self._mean)
-        # q = sum_k p_k g_k - (sum_k p_k) m
-        weights = torch.cat([products, -products.sum()[None]])
+        products = self._products(view.honest)
+        largest = products.abs().sum()
+        if largest == 0:
+            return
+        shares = products / largest  # or q could leave the range of float32
+        weights = torch.cat([shares, -shares.sum()[None]])
         q = view.honest.extend(self._mean[None]).weighted_sum(weights)
-        length = torch.linalg.vector_norm(q, dtype=torch.float64)
-        if length > 0:
-            summed = t * self._direction + (q / length).to(q.dtype)
-            self._direction = summed / torch.linalg.vector_norm(summed)
+        if bool(q.any()):
+            self._direction = _normalise(_normalise(q).add_(self._direction, alpha=t))
 
     def _furthest(self, view: AttackView) -> int:
         """Id of the honest client with the largest g_k . z."""
+        products = self._products(view.honest)
+        rounding = TIE * view.honest.row_norms().cpu()
+        best = products.argmax()
+        level = (products + rounding >= products[best] - rounding[best]).tolist()
+        return min(client for client, tied in zip(view.honest_ids, level, strict=True) if tied)
+
+    def _products(self, rows: UpdateMatrix) -> Tensor:
+        """(g_k - m) . z of each row [K], float64, on the CPU; the order of g_k . z, as m . z is the same for all."""
+        assert self._mean is not None
         assert self._direction is not None
-        products = products_with(view.honest, self._direction)
-        limit = float(products.max()) - TIE * float(products.abs().max())
-        return min(client for client, p in zip(view.honest_ids, products.tolist(), strict=True) if p >= limit)
+
+        def products(block: Tensor) -> Tensor:
+            wide = block.double()
+            return (wide[:-2] - wide[-2]) @ wide[-1]
+
+        return rows.extend(torch.stack([self._mean, self._direction])).sum_over_blocks(products).cpu()
 
     def for_buffers(self) -> Attack:
         return MimicBuffers(self)
@@ -103,7 +118,10 @@ class Mimic(Attack):
 
 
 class MimicBuffers(Attack):
-    """Copies the buffers of the client that the rows copy."""
+    """Copies the buffers of the client whose rows are copied.
+
+    If those are not among the honest ones (they are not finite), the mean is sent [ours].
+    """
 
     name = "mimic"
 
@@ -112,26 +130,11 @@ class MimicBuffers(Attack):
         self._rows = rows
 
     def craft(self, view: AttackView) -> Tensor:
-        if self._rows.target not in view.honest_ids:  # its buffers are not finite
+        if self._rows.target not in view.honest_ids:
             return view.honest.mean()
         return view.honest.row(view.honest_ids.index(self._rows.target)).clone()
 
 
-def products_with(updates: UpdateMatrix, direction: Tensor, minus: Tensor | None = None) -> Tensor:
-    """(g_k - m) . z for each row [K], float64, on the CPU.
-
-    Args:
-        direction: z [D].
-        minus: m [D]; zero if left out.
-
-    >>> rows = UpdateMatrix(torch.tensor([[1.0, 2.0], [0.0, 5.0]]))
-    >>> products_with(rows, torch.tensor([1.0, 1.0]), minus=torch.tensor([0.0, 2.0]))
-    tensor([1., 3.], dtype=torch.float64)
-    """
-    below = torch.stack([torch.zeros_like(direction) if minus is None else minus, direction])
-
-    def products(block: Tensor) -> Tensor:
-        wide = block.double()
-        return (wide[:-2] - wide[-2]) @ wide[-1]
-
-    return updates.extend(below).sum_over_blocks(products).cpu()
+def _normalise(vector: Tensor) -> Tensor:
+    """Bring the vector [D] to length 1, in place."""
+    return vector.div_(float(torch.linalg.vector_norm(vector, dtype=torch.float64)))

@@ -13,10 +13,11 @@ BAD = torch.tensor([torch.nan, torch.inf, -torch.inf])
 
 @attacks.register("nonfinite")
 class NonFinite(Attack):
-    """Own update with NaN, +Inf and -Inf in a share of the coordinates, of each client others.
+    """Own update with NaN, +Inf and -Inf in a share of the coordinates, drawn for each client by itself.
 
-    Every coordinate is spoilt with probability ``share``; a row that got away has its first coordinate spoilt.
-    It tests what a server makes of such rows (``runtime.nonfinite``), and so has no paper.
+    Every coordinate is spoilt with probability ``share``, one of the three as likely as another; in a row where none
+    was, the first one becomes NaN [ours]. It tests what the server makes of such rows (``runtime.nonfinite``), so
+    there is no paper.
 
     >>> NonFinite(share=1.0)(AttackView(honest=torch.ones(2, 3), own=torch.ones(1, 3))).isfinite().any()
     tensor(False)
@@ -30,12 +31,14 @@ class NonFinite(Attack):
     trains = True
 
     def craft(self, view: AttackView) -> Tensor:
-        spoils = draw_rows(draw_seed(view.facts.randomness()), view.own_ids, view.own, self._draw)
-        spoils[:, 0] = torch.where((spoils == 0).all(1), torch.nan, spoils[:, 0])
-        return view.own.tensor() + spoils
+        rows = draw_rows(draw_seed(view.facts.randomness()), view.own_ids, view.own, self._draw)
+        for row in rows:
+            if not bool(row.any()):  # NaN counts as something
+                row[0] = torch.nan
+        return rows.add_(view.own.tensor())
 
     def _draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """NaN or infinity where a coordinate is spoilt, else 0."""
+        """NaN or an infinity where a coordinate is spoilt, else 0."""
         spoilt = torch.rand(count, generator=generator) < self.settings.share
         which = BAD[torch.randint(len(BAD), (count,), generator=generator)]
         return torch.where(spoilt, which, 0.0)

@@ -23,15 +23,16 @@ class PoisonedFL(Attack):
     """Rows whose signs are the same in every round, of a size that follows the server's last step; sees no row.
 
     s in {-1, 1}^D is drawn once. With a the server's last step and m the last malicious row,
-    v = |a - m ||a|| / ||m|| | (coordinate-wise), the row is c ||a|| (v / ||v||) s. Every ``period`` rounds, if the
-    model has moved along s in fewer coordinates than chance would give with 99 % (binomial), c shrinks to 0.7 c,
-    but not below 0.5.
+    v = |a - m ||a|| / ||m|| |, coordinate by coordinate, the row is c ||a|| (v / ||v||) s. Every ``period`` rounds,
+    if the model has moved along s in fewer coordinates than the 99 % point of binomial(D, 1/2), c shrinks to 0.7 c,
+    but not below 0.5. It has moved along s where sgn(w_(t-period) - w_t), that is, of the sum of the steps, equals
+    s: updates point as gradients do here.
 
-    Without a last step there is nothing to go by and zero is sent; without a malicious row, v = |a| [ours].
-    The model has moved along s where sgn(w_(t-period) - w_t), a sum of steps, agrees with s: updates here point
-    as gradients do. Buffers are left alone.
+    Without a last step, or with a or v of length zero, zero is sent, and m stays. Before the first malicious row,
+    v = |a| and no check shrinks c [ours]. Buffers are left alone.
 
-    State: the sum of the steps since the last check and m, [D] each.
+    State: the sum of the steps since the last check and m, [D] each. The sum grows in :meth:`observe`; c never
+    changes for a caller who leaves that out.
 
     >>> attack = PoisonedFL(scale=2.0)
     >>> step = torch.tensor([3.0, -4.0])
@@ -63,24 +64,28 @@ class PoisonedFL(Attack):
 
     def observe(self, context: RoundContext) -> None:
         """Add the last step to what the model has moved since the last check; check when it is time."""
-        if self._sign_seed is None:
-            self._sign_seed = draw_seed(context.randomness())
+        self._choose_signs(context)
         if context.last_step is None:
             return
         self._moved = context.last_step.clone() if self._moved is None else self._moved + context.last_step
         self._steps += 1
         if self._steps == self.settings.period:
-            self._check(self._moved)
+            if self._last_row is not None:
+                self._check(self._moved)
             self._moved, self._steps = None, 0
 
     def _check(self, moved: Tensor) -> None:
         from scipy.stats import binom  # heavy
 
         agreeing = int((moved.sign() == self._signs_like(UpdateMatrix(moved[None]))).sum())
-        self._agreement = agreeing / moved.numel()
+        self._agreement = agreeing / len(moved)
         smaller = SHRINK * self._scale
-        if agreeing < binom.ppf(CONFIDENCE, moved.numel(), 0.5) and smaller >= LEAST_SCALE:
+        if agreeing < binom.ppf(CONFIDENCE, len(moved), 0.5) and smaller >= LEAST_SCALE:
             self._scale = smaller
+
+    def _choose_signs(self, context: RoundContext) -> None:
+        if self._sign_seed is None:
+            self._sign_seed = draw_seed(context.randomness())
 
     def _signs_like(self, rows: UpdateMatrix) -> Tensor:
         """s [D]."""
@@ -90,14 +95,14 @@ class PoisonedFL(Attack):
         return self._signs
 
     def craft(self, view: AttackView) -> Tensor:
-        if self._sign_seed is None:  # nobody has let it observe: a plain call
-            self.observe(view.facts)
+        self._choose_signs(view.facts)
         signs, last_step = self._signs_like(view.own), view.facts.last_step
         self.diagnostics = {"c": self._scale}
         if self._agreement is not None:
             self.diagnostics["agreement"] = self._agreement
         row = torch.zeros_like(signs) if last_step is None else self._row(last_step, signs)
-        self._last_row = row.clone() if bool(row.any()) else self._last_row
+        if bool(row.any()):
+            self._last_row = row.clone()
         return row
 
     def _row(self, last_step: Tensor, signs: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Who attacks when: mixtures, schedules and changing sets, in the configuration and in the adversary's hands."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -148,7 +149,9 @@ class Recorder(Attack):
         return build_attack("zero")
 
     def craft(self, view: AttackView) -> Tensor:
-        self.views.append(view)
+        held = {name: getattr(view, name) for name in ("honest", "own", "accomplices")}
+        copies = {name: None if rows is None else rows.tensor().clone() for name, rows in held.items()}
+        self.views.append(replace(view, **copies))  # the adversary overwrites what was there
         return torch.full((view.own.num_columns,), self.constant)
 
 

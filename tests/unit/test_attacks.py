@@ -3,7 +3,9 @@
 import dataclasses
 import io
 import math
-from typing import Any
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Any, ClassVar, Literal, get_args, get_origin
 
 import byzfl
 import pytest
@@ -13,7 +15,7 @@ from scipy.stats import norm
 from torch import Tensor
 
 from fedsim.aggregators import RoundContext, build_aggregator
-from fedsim.attacks import AttackView, available_attacks, build_attack
+from fedsim.attacks import Attack, AttackView, attacks, available_attacks, build_attack
 from fedsim.attacks.alie import largest_hidden_z
 from fedsim.errors import ConfigError
 from fedsim.update_matrix import BLOCK, ColumnShards, UpdateMatrix
@@ -21,28 +23,82 @@ from fedsim.update_matrix import BLOCK, ColumnShards, UpdateMatrix
 WIDER = 5 * BLOCK + 77
 """Six blocks: two for each of three shards."""
 Case = tuple[str, dict[str, Any]]
-MORE: list[Case] = [("alie", {"z": "auto"}), ("scaling", {"factor": -3.0}), ("label_flip", {"mode": "random"})]
-CASES: list[Case] = [(name, {}) for name in available_attacks()] + MORE
+MORE: list[Case] = [
+    ("scaling", {"factor": -3.0}),
+    ("mimic", {"warmup_rounds": 2}),
+    ("poisonedfl", {"period": 2}),
+    ("nonfinite", {"share": 0.5}),
+]
+
+
+def words_of(annotation: Any) -> list[str]:
+    """The words that a setting may be, also beside other types."""
+    if get_origin(annotation) is Literal:
+        return [word for word in get_args(annotation) if isinstance(word, str)]
+    return [word for inner in get_args(annotation) for word in words_of(inner)]
+
+
+def variants(name: str) -> Iterator[Case]:
+    """The attack as it is, and with each word that one of its settings may be."""
+    yield name, {}
+    for key, field in attacks.get(name).Settings.model_fields.items():
+        yield from ((name, {key: word}) for word in words_of(field.annotation) if word != field.default)
+
+
+CASES: list[Case] = [case for name in available_attacks() for case in variants(name)] + MORE
 
 
 def case_id(value: object) -> str:
     return "-".join(f"{key}={setting}" for key, setting in value.items()) if isinstance(value, dict) else str(value)
 
 
-every_attack = pytest.mark.parametrize(("name", "settings"), CASES, ids=case_id)
-SAME_BITS = {"none", "scaling", "label_flip", "ipm", "alie", "fang"}
-SENDS_OWN = {"none", "scaling", "label_flip"}
+def among(cases: Sequence[Case]) -> Any:
+    return pytest.mark.parametrize(("name", "settings"), cases, ids=case_id)
 
 
-def view_of(honest: Tensor | UpdateMatrix, own: Tensor | UpdateMatrix) -> AttackView:
-    """A view with everything that an attack may ask for."""
-    count = len(honest) + len(own)
+every_attack = among(CASES)
+blind_attacks = among([case for case in CASES if not build_attack(case[0], **case[1]).sees_honest])
+seeing_attacks = among([case for case in CASES if build_attack(case[0], **case[1]).sees_honest])
+
+SENDS_NONFINITE = {"nonfinite", "bit_flip"}
+THROUGH_ROW_STATISTICS = {("fang", "krum")}
+"""Cases of the attacks below that are no column maps."""
+SAME_BITS = {"none", "scaling", "label_flip", "ipm", "alie", "fang", "gaussian", "sign_flip", "zero", "bit_flip"}
+SAME_BITS |= {"nonfinite", "mimic", "poisonedfl"}
+FIRST_OWN_ID = 100
+
+
+def has_the_same_bits(name: str, settings: dict[str, Any]) -> bool:
+    """Whether the rows are the same to the last bit however columns are cut."""
+    return name in SAME_BITS and not any((name, value) in THROUGH_ROW_STATISTICS for value in settings.values())
+
+
+def view_of(
+    honest: Tensor | UpdateMatrix, own: Tensor | UpdateMatrix, *, round: int = 1, ids: Sequence[int] | None = None
+) -> AttackView:
+    """A view with everything that an attack may ask for; ``ids`` are those of the honest clients."""
+    honest_ids = range(len(honest)) if ids is None else ids
     return AttackView(
         honest=honest,
         own=own,
         aggregator=build_aggregator("cwmed"),
-        context=RoundContext(client_ids=tuple(range(count)), generator=torch.Generator().manual_seed(5)),
+        context=RoundContext(
+            round=round,
+            client_ids=(*honest_ids, *range(FIRST_OWN_ID, FIRST_OWN_ID + len(own))),
+            last_step=random_rows(1, own.shape[1], seed=50 + round)[0].to(own.dtype),
+            generator=torch.Generator().manual_seed(5 + round),
+        ),
     )
+
+
+def act(attack: Attack, view: AttackView) -> Tensor:
+    """A round as the adversary plays it."""
+    attack.observe(view.facts)
+    return attack(view)
+
+
+def assert_same_bits(one: Tensor, other: Tensor) -> None:
+    torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
 
 
 def cut(rows: Tensor) -> ColumnShards:
@@ -80,6 +136,59 @@ def test_a_view_rejects_rows_of_different_length() -> None:
         AttackView(honest=torch.ones(2, 3), own=torch.ones(1, 4))
 
 
+# What an attack is given ---------------------------------------------------------------------------
+
+
+class Spy(Attack):
+    """Keeps the view that it gets."""
+
+    seen: AttackView
+
+    def craft(self, view: AttackView) -> Tensor:
+        self.seen = view
+        return view.own.tensor() + 1
+
+
+@pytest.mark.parametrize(("sees", "does", "tries"), list(product([False, True], repeat=3)))
+def test_an_attack_finds_what_it_declares_to_need_and_no_more(sees: bool, does: bool, tries: bool) -> None:
+    class Declared(Spy):
+        sees_honest: ClassVar[bool] = sees
+        trains: bool = does
+        probes: ClassVar[bool] = tries
+
+    honest, own, accomplices = random_rows(3, 7), random_rows(2, 7, seed=1), random_rows(1, 7, seed=2)
+    full = view_of(honest, own)
+    context = dataclasses.replace(
+        full.facts, client_ids=(4, 2, 9, 7, 5, 6), dropped=3, sample_counts=(40, 20, 90, 70, 50, 60)
+    )
+    full = dataclasses.replace(full, accomplices=UpdateMatrix(accomplices), context=context)
+    attack = Declared()
+    rows = attack(full)
+    seen = attack.seen
+    assert torch.equal(seen.honest.tensor(), honest if sees else torch.empty(0, 7))
+    assert torch.equal(seen.own.tensor(), own if does else torch.zeros(2, 7))
+    assert torch.equal(rows, own + 1 if does else torch.ones(2, 7))
+    assert seen.aggregator is (full.aggregator if tries else None)
+    assert (seen.accomplices is not None) == tries
+    assert seen.honest_ids == ((4, 2, 9) if sees else ())
+    assert seen.own_ids == (7, 5)
+    assert seen.facts.reported_counts("").tolist() == ([40, 20, 90, 70, 50, 60] if sees else [70, 50, 60])
+    assert seen.facts.dropped == 3
+    assert seen.facts.last_step is context.last_step
+    assert seen.facts.generator is context.generator
+    assert full.facts is context
+
+
+def test_without_honest_rows_an_attack_that_sees_them_is_not_asked() -> None:
+    class Seeing(Spy):
+        trains = True
+
+    own = random_rows(2, 7)
+    attack = Seeing()
+    assert torch.equal(attack(view_of(torch.empty(0, 7), own)), own)
+    assert not hasattr(attack, "seen")
+
+
 # Properties of every attack ------------------------------------------------------------------------
 
 
@@ -92,31 +201,39 @@ def test_rows_have_the_shape_and_dtype_of_the_own_rows(
 ) -> None:
     for dtype in (torch.float32, torch.float64):
         view = view_of(random_rows(honest, columns).to(dtype), random_rows(byzantine, columns, seed=1).to(dtype))
-        rows = build_attack(name, **settings)(view)
+        rows = act(build_attack(name, **settings), view)
         assert rows.shape == (byzantine, columns)
         assert rows.dtype == dtype
-        if name in SAME_BITS:
+        if name not in SENDS_NONFINITE:
             assert bool(rows.isfinite().all())
+
+
+@every_attack
+def test_equal_or_zero_honest_rows_give_finite_rows(name: str, settings: dict[str, Any]) -> None:
+    for honest in (torch.zeros(3, 33), torch.full((3, 33), 0.7)):
+        view = view_of(honest, torch.zeros(2, 33))
+        rows = act(build_attack(name, **settings), view)
+        assert name in SENDS_NONFINITE or bool(rows.isfinite().all())
 
 
 @every_attack
 def test_whole_and_three_shards_agree(name: str, settings: dict[str, Any]) -> None:
     honest, own = random_rows(5, WIDER), random_rows(2, WIDER, seed=1)
-    whole = build_attack(name, **settings)(view_of(honest, own))
-    sharded = build_attack(name, **settings)(view_of(cut(honest), cut(own)))
-    if name in SAME_BITS:
-        assert torch.equal(whole, sharded)
+    whole = act(build_attack(name, **settings), view_of(honest, own))
+    sharded = act(build_attack(name, **settings), view_of(cut(honest), cut(own)))
+    if has_the_same_bits(name, settings):
+        assert_same_bits(sharded, whole)
     else:
-        torch.testing.assert_close(whole, sharded, rtol=1e-5, atol=1e-6, equal_nan=True)
+        torch.testing.assert_close(sharded, whole, rtol=1e-5, atol=1e-6, equal_nan=True)
 
 
 @every_attack
 def test_tensors_and_selected_rows_give_the_same_bits(name: str, settings: dict[str, Any]) -> None:
     rows = random_rows(7, 77)
-    plain = build_attack(name, **settings)(view_of(rows[[0, 2, 5]], rows[[6, 1]]))
+    plain = act(build_attack(name, **settings), view_of(rows[[0, 2, 5]], rows[[6, 1]]))
     matrix = UpdateMatrix(rows)
-    selected = build_attack(name, **settings)(view_of(matrix.select([0, 2, 5]), matrix.select([6, 1])))
-    torch.testing.assert_close(plain, selected, rtol=0, atol=0, equal_nan=True)
+    selected = act(build_attack(name, **settings), view_of(matrix.select([0, 2, 5]), matrix.select([6, 1])))
+    assert_same_bits(selected, plain)
 
 
 @every_attack
@@ -124,54 +241,90 @@ def test_tensors_and_selected_rows_give_the_same_bits(name: str, settings: dict[
 def test_inputs_are_never_changed_and_the_rows_are_new_memory(
     name: str, settings: dict[str, Any], dtype: torch.dtype
 ) -> None:
-    honest, own = random_rows(5, 77).to(dtype), random_rows(1, 77, seed=1).to(dtype)
-    before = honest.clone(), own.clone()
-    rows = build_attack(name, **settings)(view_of(honest, own))
-    rows.fill_(9.0)
-    assert torch.equal(honest, before[0])
-    assert torch.equal(own, before[1])
+    def views() -> Iterator[AttackView]:
+        for round in range(1, 4):
+            honest, own = (random_rows(count, 77, seed=round).to(dtype) for count in (5, 1))
+            yield view_of(honest, own, round=round)
+
+    attack, left_alone = build_attack(name, **settings), build_attack(name, **settings)
+    seen = list(views())
+    for view, same in zip(seen, views(), strict=True):
+        rows = act(attack, view)
+        assert_same_bits(rows, act(left_alone, same))
+        rows.fill_(9.0)  # neither an input nor anything that the next round needs
+    for used, fresh in zip(seen, views(), strict=True):
+        assert torch.equal(used.honest.tensor(), fresh.honest.tensor())
+        assert torch.equal(used.own.tensor(), fresh.own.tensor())
+        assert torch.equal(used.facts.last_step, fresh.facts.last_step)
 
 
-@every_attack
+@seeing_attacks
 def test_without_honest_rows_the_own_rows_are_sent(name: str, settings: dict[str, Any]) -> None:
     own = random_rows(2, 77)
-    sent = build_attack(name, **settings)(view_of(torch.empty(0, 77), own))
+    sent = act(build_attack(name, **settings), view_of(torch.empty(0, 77), own))
     assert torch.equal(sent, own)
     assert sent.data_ptr() != own.data_ptr()
 
 
+@blind_attacks
+def test_rows_of_an_attack_that_sees_no_honest_row_do_not_depend_on_them(name: str, settings: dict[str, Any]) -> None:
+    own = random_rows(2, 77, seed=1)
+    attack, other, alone = (build_attack(name, **settings) for _ in range(3))
+    for round in (1, 2, 3):
+        rows = act(attack, view_of(random_rows(5, 77), own, round=round))
+        assert_same_bits(act(other, view_of(random_rows(3, 77, seed=9), own, round=round)), rows)
+        assert_same_bits(act(alone, view_of(torch.empty(0, 77), own, round=round)), rows)
+
+
 @every_attack
 def test_the_order_of_the_honest_rows_does_not_matter(name: str, settings: dict[str, Any]) -> None:
-    honest, own = random_rows(5, 77), random_rows(2, 77, seed=1)
-    one = build_attack(name, **settings)(view_of(honest, own))
-    other = build_attack(name, **settings)(view_of(honest[[3, 0, 4, 2, 1]], own))
-    torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6, equal_nan=True)
+    honest, own, order = random_rows(5, 77), random_rows(2, 77, seed=1), [3, 0, 4, 2, 1]
+    one = act(build_attack(name, **settings), view_of(honest, own))
+    other = act(build_attack(name, **settings), view_of(honest[order], own, ids=order))
+    torch.testing.assert_close(other, one, rtol=1e-5, atol=1e-6, equal_nan=True)
 
 
 @every_attack
-def test_a_state_that_went_through_a_file_continues_with_the_same_bits(name: str, settings: dict[str, Any]) -> None:
-    attack = build_attack(name, **settings)
-    attack(view_of(random_rows(5, 77), random_rows(2, 77, seed=10)))
+@pytest.mark.parametrize("played", [0, 1, 2, 3])
+def test_a_state_that_went_through_a_file_continues_with_the_same_bits(
+    name: str, settings: dict[str, Any], played: int
+) -> None:
+    def view(round: int) -> AttackView:
+        return view_of(random_rows(5, 77, seed=round), random_rows(2, 77, seed=10 + round), round=round)
+
+    attack, resumed = build_attack(name, **settings), build_attack(name, **settings)
+    for round in range(played):
+        act(attack, view(round))
     file = io.BytesIO()
     torch.save(attack.state_dict(), file)
     file.seek(0)
-    resumed = build_attack(name, **settings)
     resumed.load_state_dict(torch.load(file, weights_only=True))
-    for seed in (1, 2):
-        honest, own = random_rows(5, 77, seed=seed), random_rows(2, 77, seed=10 + seed)
-        expected = attack(view_of(honest, own))
-        torch.testing.assert_close(resumed(view_of(honest, own)), expected, rtol=0, atol=0, equal_nan=True)
+    for round in range(played, played + 3):
+        assert_same_bits(act(resumed, view(round)), act(attack, view(round)))
+        assert resumed.diagnostics == attack.diagnostics
 
 
 @every_attack
-def test_only_attacks_on_own_rows_depend_on_them(name: str, settings: dict[str, Any]) -> None:
+def test_only_attacks_that_train_depend_on_their_own_rows(name: str, settings: dict[str, Any]) -> None:
     honest = random_rows(5, 77)
-    first, second = (build_attack(name, **settings)(view_of(honest, random_rows(2, 77, seed=s))) for s in (1, 2))
-    if name in SENDS_OWN:
-        assert build_attack(name, **settings).trains
-        assert not torch.equal(first, second)
-    elif not build_attack(name, **settings).trains:
+    attack, other = build_attack(name, **settings), build_attack(name, **settings)
+    first, second = (
+        act(each, view_of(honest, random_rows(2, 77, seed=s))) for s, each in enumerate((attack, other), start=1)
+    )
+    if not attack.trains:
         assert torch.equal(first, second)
+    elif not attack.sees_honest:  # what else would it send
+        assert not torch.equal(first, second)
+
+
+@every_attack
+def test_buffers_are_attacked_by_an_attack_of_their_own(name: str, settings: dict[str, Any]) -> None:
+    attack = build_attack(name, **settings)
+    buffers = attack.for_buffers()
+    assert buffers is not attack
+    act(attack, view_of(random_rows(5, 77), random_rows(2, 77, seed=1)))
+    rows = act(buffers, view_of(random_rows(5, 3), torch.zeros(2, 3)))
+    assert rows.shape == (2, 3)
 
 
 @pytest.mark.parametrize("name", available_attacks())
@@ -203,6 +356,12 @@ def test_an_unknown_attack_is_rejected_with_the_nearest_name() -> None:
         ("fang", "target", "everyone"),
         ("scaling", "factor", "10"),
         ("label_flip", "mode", "shuffle"),
+        ("gaussian", "std", -1.0),
+        ("nonfinite", "share", 0.0),
+        ("nonfinite", "share", 1.01),
+        ("mimic", "warmup_rounds", 0),
+        ("poisonedfl", "scale", 0.0),
+        ("poisonedfl", "period", 0),
     ],
 )
 def test_impossible_settings_are_named(name: str, key: str, value: object) -> None:
@@ -346,7 +505,7 @@ def test_random_is_fixed_by_the_generator() -> None:
     assert flip("random", labels, 5, seed=1) != flip("random", labels, 5, seed=2)
 
 
-@pytest.mark.parametrize("name", [name for name in available_attacks() if name != "label_flip"])
+@pytest.mark.parametrize("name", [name for name in available_attacks() if not build_attack(name).poisons_data])
 def test_other_attacks_leave_the_labels_alone(name: str) -> None:
     labels = torch.arange(10)
     assert torch.equal(build_attack(name).poison_labels(labels, 10, torch.Generator()), labels)
