@@ -21,6 +21,7 @@ class MinSum(Attack):
 
     x = mean + gamma p with the largest gamma for which sum_i ||x - g_i||^2 <= max_i sum_j ||g_i - g_j||^2.
 
+    >>> import torch
     >>> honest = torch.tensor([[1.0], [2.0], [3.0]])
     >>> attack = MinSum()
     >>> rows = attack(AttackView(honest=honest, own=torch.zeros(1, 1)))

@@ -57,9 +57,9 @@ class WorstOf(Attack):
             deviations.append(probe.deviation(rows))
         worst = deviations.index(max(deviations))
         self.diagnostics = {
+            **self._members[worst].diagnostics,  # a member that probes has a deviation of its own
             "member": float(worst),
             "deviation": deviations[worst],
-            **self._members[worst].diagnostics,
         }
         return crafted[worst]
 
