@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import isfinite
 from typing import Any, Protocol
 
 import torch
@@ -184,9 +185,7 @@ def _is_vector(value: Any, columns: int) -> bool:
 
 def _distance(step: Tensor, mean: Tensor) -> float:
     """||step - mean||; a step that is not finite would not be taken, so it counts as zero."""
-    if not bool(step.sum(dtype=torch.float64).isfinite()):
-        return float(torch.linalg.vector_norm(mean, dtype=torch.float64))
     square = 0.0
     for pieces in zip(step.split(BLOCK), mean.split(BLOCK), strict=True):
         square += float(torch.linalg.vector_norm(torch.sub(*pieces), dtype=torch.float64)) ** 2
-    return square**0.5
+    return square**0.5 if isfinite(square) else float(torch.linalg.vector_norm(mean, dtype=torch.float64))

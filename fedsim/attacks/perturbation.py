@@ -88,5 +88,8 @@ def largest_gamma(along: Tensor, squared_length: float, room: Tensor) -> float:
     """
     if squared_length == 0:
         return 0.0
-    roots = (along.square() + squared_length * room.clamp(min=0)).sqrt()
-    return max(0.0, float(((roots - along) / squared_length).min()))
+    room = room.clamp(min=0)
+    roots = (along.square() + squared_length * room).sqrt()
+    # Where b is positive, root - b would cancel.
+    gammas = torch.where(along > 0, room / (along + roots), (roots - along) / squared_length)
+    return float(gammas.min())

@@ -1,4 +1,4 @@
-"""ROP: relocated orthogonal perturbation, made for defences that remember their last aggregate."""
+"""Relocated orthogonal perturbation."""
 
 from math import cos, radians, sin
 
@@ -7,68 +7,70 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView, attacks
+from fedsim.column_order import sum_rows
 from fedsim.settings import Schema
+from fedsim.update_matrix import UpdateMatrix
 
-PARALLEL = 1e-12
-"""Less than this share of the ones vector is left when it is parallel to the reference, up to rounding."""
-
-
-def perpendicular(u: Tensor) -> Tensor | None:
-    """Unit vector [D] along the ones vector less its projection on ``u`` [D]; None where nothing is left of it.
-
-    >>> perpendicular(torch.tensor([1.0, 0.0]))
-    tensor([0., 1.])
-    >>> perpendicular(torch.tensor([2.0, 2.0])) is None
-    True
-    """
-    square = torch.linalg.vector_norm(u, dtype=torch.float64).square()
-    dot = u.sum(dtype=torch.float64)
-    along = float(dot / square) if square > 0 else 0.0
-    left = u.numel() - float(dot) * along
-    if left <= PARALLEL * u.numel():
-        return None
-    return u.mul(-along).add_(1).div_(left**0.5)
+TIE = 1e-12
+"""What is left of the ones' squared length below this share of it is the rounding of float64 sums."""
 
 
 @attacks.register(
     "rop", paper="Özfatura et al. 2023, Byzantines Can Also Learn From History: Fall of Centered Clipping"
 )
 class RelocatedOrthogonalPerturbation(Attack):
-    """A mixture of the last aggregate and the honest mean, plus a push at a right angle to what the server expects.
+    """The last aggregate, moved by z at an angle to where the clients are heading.
 
-    With m the last step (in the first round the honest mean), u = lambda m + (1 - lambda) mean, o the part of the
-    ones vector perpendicular to u, of length one, and pi = sin(angle) o + cos(angle) u / ||u||, the row is
-    rho m + (1 - rho) mean + z pi / ||pi||. lambda is ``reference_weight``, rho ``relocation``.
+    With m the last aggregate (in the first round mu, the honest mean), u = lambda m + (1 - lambda) mu, and o what is
+    orthogonal to u of the vector of ones, both brought to length one:
 
-    Where u is parallel to the ones vector (always for D = 1) pi is u / ||u||, where u is zero it is o [ours].
+        pi = sin(angle) o + cos(angle) u,    row = rho m + (1 - rho) mu + z pi.
 
-    >>> honest = torch.tensor([[1.0, 0.0]])
-    >>> RelocatedOrthogonalPerturbation(z=2.0)(AttackView(honest=honest, own=torch.zeros(1, 2)))
-    tensor([[1., 2.]])
+    pi has length one itself. Without an angle to turn by [ours], pi is u where the ones are parallel to u (so it
+    always is with one coordinate), and the ones, brought to length one, where u is zero.
+
+    >>> honest = torch.tensor([[3.0, 0.0], [5.0, 0.0]])
+    >>> RelocatedOrthogonalPerturbation(z=0.5)(AttackView(honest=honest, own=torch.zeros(1, 2)))
+    tensor([[4.0000, 0.5000]])
     """
 
     class Settings(Schema):
-        angle: float = Field(90.0, ge=0, le=180, description="degrees between the push and the reference u")
-        z: float = Field(0.5, description="length of the push")
-        reference_weight: float = Field(0.9, ge=0, le=1, description="lambda, share of the last step in u")
-        relocation: float = Field(1.0, ge=0, le=1, description="rho, share of the last step in what is pushed")
+        angle: float = Field(90.0, ge=0, le=180, description="degrees between the perturbation and u")
+        z: float = Field(0.5, description="length of the perturbation")
+        reference_weight: float = Field(
+            0.9, ge=0, le=1, description="lambda, share of the last aggregate in u; the rest is the honest mean's"
+        )
+        relocation: float = Field(
+            1.0, ge=0, le=1, description="rho, share of the last aggregate in what is perturbed, likewise"
+        )
 
     settings: Settings
 
     def craft(self, view: AttackView) -> Tensor:
-        settings, mean = self.settings, view.honest.mean()
-        last = view.facts.last_step
-        reference = mean if last is None else last.to(mean)
-        u = torch.lerp(mean, reference, settings.reference_weight)
-        row = torch.lerp(mean, reference, settings.relocation)
-        return row.add_(self._push(u), alpha=settings.z)
+        mean = view.honest.mean()
+        last = mean if view.facts.last_step is None else view.facts.last_step.to(mean)
+        both = UpdateMatrix(last[None]).extend(mean[None])
+        of_u, of_ones = self._perturbation(both)
+        weight, rho, z = self.settings.reference_weight, self.settings.relocation, self.settings.z
+        shares = torch.tensor([rho + z * of_u * weight, 1 - rho + z * of_u * (1 - weight)], dtype=torch.float64)
+        shares = shares[:, None].to(mean.device)
+        return both.map_columns(lambda block: sum_rows(block * shares).add_(z * of_ones))
 
-    def _push(self, u: Tensor) -> Tensor:
-        """pi / ||pi|| [D]."""
-        length = torch.linalg.vector_norm(u, dtype=torch.float64)
-        along = u / length.to(u.dtype) if length > 0 else torch.zeros_like(u)
-        across = perpendicular(u)
-        if across is None or length == 0:
-            return along if across is None else across
-        angle = radians(self.settings.angle)
-        return across.mul_(sin(angle)).add_(along, alpha=cos(angle))  # of length one, being perpendicular
+    def _perturbation(self, both: UpdateMatrix) -> tuple[float, float]:
+        """How much of u and how much of the ones pi is made of, u being a sum of the rows [2, D] of m and mu."""
+        weight, angle = self.settings.reference_weight, radians(self.settings.angle)
+
+        def sums(block: Tensor) -> Tensor:
+            last, mean = block.double()
+            u = weight * last + (1 - weight) * mean
+            return torch.stack([u.square().sum(), u.sum()])
+
+        squares, total = both.sum_over_blocks(sums).tolist()
+        ones = both.num_columns
+        if squares == 0:
+            return 0.0, ones**-0.5
+        rest = ones - total**2 / squares  # squared length of 1 - (total / squares) u
+        if rest <= TIE * ones:
+            return squares**-0.5, 0.0
+        of_ones = sin(angle) / rest**0.5
+        return cos(angle) / squares**0.5 - of_ones * total / squares, of_ones

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import torch
@@ -49,19 +50,16 @@ class WorstOf(Attack):
 
     def craft(self, view: AttackView) -> Tensor:
         probe = view.probe()
-        crafted, deviations = [], []
-        for member in self._members:
+        worst, furthest, sent = 0, -inf, view.own.tensor()
+        for position, member in enumerate(self._members):
             generator = torch.Generator().manual_seed(draw_seed(view.facts.randomness()))
             rows = member(replace(view, context=replace(view.facts, generator=generator)))
-            crafted.append(rows)
-            deviations.append(probe.deviation(rows))
-        worst = deviations.index(max(deviations))
-        self.diagnostics = {
-            **self._members[worst].diagnostics,  # a member that probes has a deviation of its own
-            "member": float(worst),
-            "deviation": deviations[worst],
-        }
-        return crafted[worst]
+            deviation = probe.deviation(rows)
+            if deviation > furthest:
+                worst, furthest, sent = position, deviation, rows
+        # A member that probes has a deviation of its own, which is not the one that counts here.
+        self.diagnostics = {**self._members[worst].diagnostics, "member": float(worst), "deviation": furthest}
+        return sent
 
     def observe(self, context: RoundContext) -> None:
         for member in self._members:
