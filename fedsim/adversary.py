@@ -60,17 +60,20 @@ class Adversary:
         context = target.context
         under = self.plan.attackers(context.round)
         campaign_of = [under.get(client) for client in context.client_ids]
-        finite = UpdateMatrix(target.rows).finite_rows()
-        honest = [row for row, campaign in enumerate(campaign_of) if campaign is None and finite[row]]
+        honest = self._honest(target.rows, campaign_of) if any(one is not None for one in campaign_of) else []
         crafted: list[int] = []
         for position, attack in enumerate(attacks):
             own = [row for row, campaign in enumerate(campaign_of) if campaign == position]
-            generator = derive_generator(self._seed, purpose, context.round, position)
-            facts = replace(context, generator=generator)
+            facts = replace(context, generator=derive_generator(self._seed, purpose, context.round, position))
             attack.observe(facts)
             if own:
                 self._replace(target, attack, honest, own, crafted, facts)
                 crafted += own
+
+    def _honest(self, rows: Tensor, campaign_of: Sequence[int | None]) -> list[int]:
+        """The rows under no attack that are finite, as the server will see them."""
+        finite = UpdateMatrix(rows).finite_rows()
+        return [row for row, campaign in enumerate(campaign_of) if campaign is None and finite[row]]
 
     def _replace(
         self,

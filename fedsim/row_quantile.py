@@ -76,26 +76,35 @@ def _bracket(updates: BlockedRows, share: float) -> tuple[Tensor, Tensor]:
 
 def _count_and_collect(updates: BlockedRows, lower: Tensor, upper: Tensor) -> tuple[Tensor, list[Tensor]]:
     """Per row how many magnitudes are <= lower [K], and those strictly inside the bracket."""
+    lows, highs = lower.tolist(), upper.tolist()
 
     def inside_and_above(block: Tensor) -> list[Tensor]:
-        magnitudes = block.abs()
-        above = torch.empty_like(magnitudes)
-        torch.gt(magnitudes, lower[:, None], out=above)  # as numbers 1 and 0
-        inside = magnitudes.lt_(upper[:, None]).mul_(above).bool()
-        return [*(row[_hits(mask)] for row, mask in zip(block, inside, strict=True)), count(above, dim=1)]
+        found = [_between(row, low, high) for row, low, high in zip(block.abs(), lows, highs, strict=True)]
+        return [*(values for values, _ in found), torch.tensor([above for _, above in found])]
 
     *candidates, above = updates.collect_over_blocks(inside_and_above)
-    return updates.num_columns - above.view(-1, updates.num_rows).sum(0), [values.abs() for values in candidates]
+    at_or_below = updates.num_columns - above.view(-1, updates.num_rows).sum(0)
+    return at_or_below.to(updates.device), candidates
+
+
+def _between(values: Tensor, low: float, high: float) -> tuple[Tensor, int]:
+    """The ``values`` [n] strictly between, and how many lie above ``low``.
+
+    On a CPU numpy does it: boolean masks cost it a fraction of what they cost torch.
+    """
+    if values.is_cuda or values.dtype not in (torch.float32, torch.float64):
+        above = values > low
+        return values[above & (values < high)], int(above.sum())
+    numbers = values.numpy()
+    mask = numbers > low
+    count_above = int(np.count_nonzero(mask))
+    mask &= numbers < high
+    return torch.from_numpy(numbers[mask]), count_above
 
 
 def _count_below(updates: BlockedRows, lower: Tensor) -> Tensor:
     """Per row how many magnitudes are < lower [K]."""
     return updates.sum_over_blocks(lambda block: count(block.abs().lt_(lower[:, None]), dim=1))
-
-
-def _hits(mask: Tensor) -> Tensor:
-    """Where ``mask`` [n] is true; numpy skips runs of false, so on a CPU it finds rare hits far sooner."""
-    return mask.nonzero().flatten() if mask.is_cuda else torch.from_numpy(np.flatnonzero(mask.numpy()))
 
 
 def _smallest(values: Tensor, rank: int) -> Tensor:
