@@ -475,30 +475,37 @@ class ExtendedRows(DerivedRows):
 
     @cached_property
     def _gram(self) -> Tensor:
-        return self._border("_gram", torch.float64, Tensor.double)
+        return self._border("_gram", torch.float64, torch.float64, lambda block: block)
 
     @cached_property
     def _sign_agreement(self) -> Tensor:
-        return self._border("_sign_agreement", torch.int64, lambda block: block.sign().float())
+        return self._border("_sign_agreement", torch.int64, torch.float32, Tensor.sign)
 
-    def _border(self, name: str, dtype: torch.dtype, form: BlockMap) -> Tensor:
-        """The products of each two rows [n, n] in some form; those above are taken from there, or left there."""
-        above, distinct = self._source.num_rows, len(self._distinct)
+    def _border(self, name: str, dtype: torch.dtype, within: torch.dtype, form: BlockMap) -> Tensor:
+        """The products of each two rows [n, n] in some form; those above are taken from there, or left there.
+
+        Args:
+            name: of the statistic.
+            dtype: of the sums over blocks.
+            within: dtype in which a block is multiplied.
+        """
+        above, size = self._source.num_rows, self._source.num_rows + len(self._distinct)
         corner: Tensor | None = vars(self._source).get(name)
-        total = torch.zeros(above + distinct, above + distinct, dtype=dtype, device=self.device)
-        for pair in self._pairs(self._distinct):
-            block, others = map(form, pair)
-            if corner is None:
-                total[:above, :above] += (block @ block.T).to(dtype)
-            total[above:, :above] += (others @ block.T).to(dtype)
-            total[above:, above:] += (others @ others.T).to(dtype)
+        first = 0 if corner is None else above
+        total = torch.zeros(size, size, dtype=dtype, device=self.device)
+        held = torch.empty(size, min(self._block_width, self.num_columns), dtype=within, device=self.device)
+        for block, others in self._pairs(self._distinct):
+            rows = held[:, : block.shape[1]]
+            rows[:above] = form(block)
+            rows[above:] = form(others)
+            total[first:] += (rows[first:] @ rows.T).to(dtype)
         if corner is None:
             vars(self._source)[name] = total[:above, :above].clone()
         else:
             total[:above, :above] = corner
         total[:above, above:] = total[above:, :above].T
-        rows = [*range(above), *self._of_below(torch.arange(above, above + distinct)).tolist()]
-        return total[rows][:, rows]
+        order = [*range(above), *self._of_below(torch.arange(above, size)).tolist()]
+        return total[order][:, order]
 
     def _of_below(self, distinct: Tensor) -> Tensor:
         """What is said of the distinct rows below, for each of them."""
