@@ -152,6 +152,11 @@ def warn_of_settings_without_effect(config: RunConfig, given: Mapping[str, Any])
             FedsimWarning,
             stacklevel=2,
         )
+    for position, section in enumerate(config.attack):
+        if section.first_round > config.rounds:
+            key = _attack_key(config, position)
+            text = f"{key}.first_round: {section.first_round} is after the last round, {config.rounds}: it never acts"
+            warnings.warn(text, FedsimWarning, stacklevel=2)
     plan = config.attack_plan()
     if plan.ever and all(section.name == "none" for section in config.attack):
         warnings.warn(

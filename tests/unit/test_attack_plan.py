@@ -13,9 +13,10 @@ from fedsim.aggregators.defence import Defence
 from fedsim.attack_plan import AttackPlan, Campaign
 from fedsim.attacks import Attack, AttackView, build_attack
 from fedsim.client import LocalWork, Trainer
+from fedsim.composition import warn_of_settings_without_effect
 from fedsim.config import parse_config
 from fedsim.data import TensorSamples
-from fedsim.errors import ConfigError
+from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.head import ServerHead
 from fedsim.layout import ModelRows, RowLayout
 from fedsim.optimizers import optimizer_maker
@@ -126,6 +127,12 @@ def test_what_does_not_fit_is_named(attack: Any, key: str, words: str) -> None:
 def test_a_majority_may_be_allowed() -> None:
     allowed = {"name": "ipm", "num_byzantine": 5, "allow_byzantine_majority": True}
     assert len(plan(allowed).attackers(0)) == 5
+
+
+def test_an_attack_that_comes_after_the_last_round_is_warned_of() -> None:
+    values = {"attack": {"name": "ipm", "num_byzantine": 2, "first_round": 6}, "rounds": 5}
+    with pytest.warns(FedsimWarning, match=r"attack\.first_round: 6 is after the last round, 5"):
+        warn_of_settings_without_effect(parse_config(values), values)
 
 
 # The adversary -------------------------------------------------------------------------------------
