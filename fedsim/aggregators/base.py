@@ -64,7 +64,11 @@ class Aggregator(Component):
             updates, context = updates.select(finite), context.keep(finite)
         if not finite:
             return torch.zeros(updates.num_columns, dtype=updates.dtype, device=updates.device)
-        return self.aggregate(updates, context)
+        step = self.aggregate(updates, context)
+        if step.shape != (updates.num_columns,):
+            wrong, columns = list(step.shape), updates.num_columns
+            raise ValueError(f"aggregator '{self.name}' made a step of shape {wrong} of rows of {columns} columns")
+        return step
 
     @abstractmethod
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:

@@ -113,8 +113,12 @@ class Attack(Component):
         self.diagnostics = {}
         if self.sees_honest and view.num_honest == 0:
             return view.own.tensor().clone()
-        rows = self.craft(self._granted(view)).to(view.own.dtype)
-        return rows.expand(view.num_byzantine, view.own.num_columns)
+        rows, wanted = self.craft(self._granted(view)).to(view.own.dtype), view.own.shape
+        if rows.shape not in (wanted, wanted[1:]):
+            raise ValueError(
+                f"attack '{self.name}' made rows of shape {list(rows.shape)}, not {[*wanted]} or {[*wanted[1:]]}"
+            )
+        return rows.expand(wanted)
 
     def _granted(self, view: AttackView) -> AttackView:
         """The view without what the attack does not declare to need."""

@@ -459,3 +459,14 @@ def test_fewer_than_half_outliers_do_not_leave_the_honest_range(
         assert float(step @ honest.mean(0)) > 0
     else:
         assert bool((step >= honest.amin(0) - 1e-6).all())
+
+
+def test_a_step_of_a_wrong_shape_is_named() -> None:
+    class Wrong(Aggregator):
+        name = "wrong"
+
+        def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
+            return updates.tensor()
+
+    with pytest.raises(ValueError, match=r"aggregator 'wrong' made a step of shape \[3, 4\]"):
+        Wrong()(torch.ones(3, 4))

@@ -509,3 +509,15 @@ def test_random_is_fixed_by_the_generator() -> None:
 def test_other_attacks_leave_the_labels_alone(name: str) -> None:
     labels = torch.arange(10)
     assert torch.equal(build_attack(name).poison_labels(labels, 10, torch.Generator()), labels)
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 4), (3, 4), ()])
+def test_rows_of_a_wrong_shape_are_named(shape: tuple[int, ...]) -> None:
+    class Wrong(Attack):
+        name = "wrong"
+
+        def craft(self, view: AttackView) -> Tensor:
+            return torch.zeros(shape)
+
+    with pytest.raises(ValueError, match=r"attack 'wrong' made rows of shape .* not \[2, 4\] or \[4\]"):
+        Wrong()(AttackView(honest=torch.ones(3, 4), own=torch.ones(2, 4)))
