@@ -28,6 +28,10 @@ from fedsim.round_context import RoundContext
 from fedsim.update_matrix import BLOCK, UpdateMatrix
 
 
+ROUNDING = 1e-6
+"""Improvements below this share are those of float32 rounding."""
+
+
 class Probed(Protocol):
     """What can be probed: an aggregator or a defence. Without ``commutes_with_rotations`` it is taken not to."""
 
@@ -153,7 +157,8 @@ def search_largest(objective: Callable[[float], float], probes: int, step: float
     """Where ``objective`` is largest among ``probes`` tries at x >= 0, and its value there.
 
     x = 0 comes first. While x + step is better, it is taken and the step doubles; then each try shrinks the step
-    to 0.8 of it and looks on the other side of the best x so far than the try before.
+    to 0.8 of it and looks on the other side of the best x so far than the try before. What rounding alone could
+    have made better is not: against a defence that a row cannot carry further, x does not run away.
 
     >>> x, value = search_largest(lambda x: -(x - 5) ** 2, probes=20, step=1.0)
     >>> abs(x - 5) < 0.3
@@ -164,7 +169,7 @@ def search_largest(objective: Callable[[float], float], probes: int, step: float
     for _ in range(probes - 1):
         tried = best + step if up else max(0.0, best - step)
         reached = objective(tried)
-        if reached > value:
+        if reached - value > ROUNDING * abs(value):
             best, value = tried, reached
             step = 2 * step if growing else 0.8 * step
         else:
