@@ -27,7 +27,6 @@ from fedsim.random_columns import draw_seed
 from fedsim.round_context import RoundContext
 from fedsim.update_matrix import BLOCK, UpdateMatrix
 
-
 ROUNDING = 1e-6
 """Improvements below this share are those of float32 rounding."""
 
