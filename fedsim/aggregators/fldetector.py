@@ -1,6 +1,6 @@
 """FLDetector: clients whose updates do not follow from their earlier ones."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import fsum
 from typing import Any
 
@@ -48,19 +48,34 @@ def hessian_times(vector: Tensor, moves: Sequence[Tensor], bends: Sequence[Tenso
     )
     solution = torch.linalg.pinv(system, hermitian=True) @ torch.cat([sigma * move_vector, of_bends[:, -1:]])
     shares = scales[:-1] * torch.cat([sigma * solution[:pairs], solution[pairs:]]).flatten()
-    product = float(sigma) * vector.double()
-    for share, column in zip(shares.tolist(), [*moves, *bends], strict=True):
-        product.sub_(column, alpha=share)
+    weights = torch.cat([-shares, sigma[None]]).to(vector.device)
+    product = torch.empty_like(vector, dtype=torch.float64)
+    for piece, block in zip(product.split(BLOCK), _blocks([*moves, *bends, vector]), strict=True):
+        piece.copy_(weights @ block)
     return product
 
 
-def _gram(vectors: Sequence[Tensor]) -> Tensor:
-    """Inner products of each two of n vectors [D], float64, on the CPU; no copy of all of them is made."""
-    total = torch.zeros(len(vectors), len(vectors), dtype=torch.float64, device=vectors[0].device)
+def _blocks(vectors: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Blocks [n, b], float64, of n vectors [D]; no copy of all of them is made."""
     for pieces in zip(*(vector.split(BLOCK) for vector in vectors), strict=True):
-        block = torch.stack(pieces).double()
+        yield torch.stack(pieces).double()
+
+
+def _gram(vectors: Sequence[Tensor]) -> Tensor:
+    """Inner products of each two of n vectors [D], float64, on the CPU."""
+    total = torch.zeros(len(vectors), len(vectors), dtype=torch.float64, device=vectors[0].device)
+    for block in _blocks(vectors):
         total += block @ block.T
     return total.cpu()
+
+
+def _prediction_error(row: Tensor, before: Tensor, change: Tensor) -> float:
+    """||before + change - row||, all [D], in float64 and block by block."""
+    squares = []
+    for now, then, by in zip(row.split(BLOCK), before.split(BLOCK), change.split(BLOCK), strict=True):
+        error = now.to(torch.float64, copy=True).sub_(then).sub_(by)
+        squares.append(torch.linalg.vector_norm(error).square())
+    return float(torch.stack(squares).sum().sqrt())
 
 
 def _scatter(values: Tensor) -> Tensor:
@@ -157,8 +172,7 @@ class FLDetector(Aggregator):
         errors = {}
         for row in known:
             client = context.client_ids[row]
-            error = updates.row(row)[:size].double().sub_(self._rows[client][:size]).sub_(change)
-            errors[client] = float(torch.linalg.vector_norm(error))
+            errors[client] = _prediction_error(updates.row(row)[:size], self._rows[client][:size], change)
         return errors
 
     def _extend_scores(self, errors: Mapping[int, float]) -> None:

@@ -1,5 +1,6 @@
 """COPOD-DOS, FLDetector, RFFL and RobustTailor against slow forms of their definitions, and pyod."""
 
+import copy
 import io
 import itertools
 import math
@@ -709,3 +710,17 @@ def test_a_state_through_a_file_continues_the_same(name: str, settings: dict[str
     for number in range(3):
         assert torch.equal(found[number], expected[number])
         assert torch.equal(again[number], expected[number])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_fldetector_leaves_rows_and_its_history_alone(dtype: torch.dtype) -> None:
+    """Also with a last step, from which it predicts."""
+    detector, step, given = build_aggregator("fldetector", window=2), None, []
+    for round in range(4):
+        rows = random_rows(5, 40, seed=round).to(dtype)
+        given.append((rows, rows.clone()))
+        facts = RoundContext(round=round, client_ids=tuple(range(5)), last_step=step)
+        before = copy.deepcopy(state := detector.state_dict())
+        step = detector(rows, facts)
+        assert all(torch.equal(state["rows"][client], row) for client, row in before["rows"].items())
+    assert all(torch.equal(rows, before) for rows, before in given)
