@@ -32,9 +32,12 @@ class CommandLine:
     show_list: bool
 
 
-class _Parser(argparse.ArgumentParser):
+class QuietParser(argparse.ArgumentParser):
+    """Raises ConfigError where argparse would write to the terminal and exit."""
+
     def error(self, message: str) -> NoReturn:
-        raise ConfigError("command line", message, f"usage: {USAGE}")
+        usage = " ".join(self.format_usage().split())
+        raise ConfigError("command line", message, usage)
 
 
 def parse_command_line(arguments: Sequence[str]) -> CommandLine:
@@ -51,8 +54,8 @@ def parse_command_line(arguments: Sequence[str]) -> CommandLine:
     )
 
 
-def _parser() -> _Parser:
-    parser = _Parser(prog="fedsim", usage=USAGE, add_help=False, allow_abbrev=False)
+def _parser() -> QuietParser:
+    parser = QuietParser(prog="fedsim", usage=USAGE, add_help=False, allow_abbrev=False)
     parser.add_argument("--config", type=Path, default=QUICKSTART, help="YAML file (default: quickstart)")
     parser.add_argument("--resume", action="store_true", help="continue the newest run of this name")
     parser.add_argument("--check", action="store_true", help="check the configuration and stop")

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from fedsim.data.base import Samples
+from fedsim.inputs import Inputs
 from fedsim.layout import ModelRows
 from fedsim.optimizers import MakeOptimizer
 from fedsim.seeds import derive_generator, derive_seed, seeded
@@ -57,7 +57,7 @@ class Trainer:
 
     Args:
         rows: the model and its layout.
-        samples: the training samples of all clients.
+        inputs: of the training samples of all clients.
         shares: indices of each client's samples.
         labels_of: the labels that a client trains on in a round, in the order of its share.
         compiled: train through ``torch.compile``.
@@ -66,7 +66,7 @@ class Trainer:
     def __init__(
         self,
         rows: ModelRows,
-        samples: Samples,
+        inputs: Inputs,
         shares: Sequence[Tensor],
         work: LocalWork,
         seed: int,
@@ -75,7 +75,7 @@ class Trainer:
         *,
         compiled: bool = False,
     ) -> None:
-        self._rows, self._samples, self._shares, self._work = rows, samples, shares, work
+        self._rows, self._inputs, self._shares, self._work = rows, inputs, shares, work
         self._seed, self._device, self._labels_of = seed, device, labels_of
         self._forward: nn.Module = torch.compile(rows.model) if compiled else rows.model  # type: ignore[assignment]
 
@@ -92,7 +92,7 @@ class Trainer:
         parameters = self._rows.layout.size
         self._rows.load(state[:parameters], state[parameters:])
         with seeded(derive_seed(self._seed, "local work", round, client), self._device):
-            losses = self._train(client, round, derive_generator(self._seed, "batches", round, client))
+            losses = self._train(client, round)
         if not losses:
             out.zero_()
             return float("nan")
@@ -102,16 +102,18 @@ class Trainer:
         out.copy_(out.to(self._work.wire_dtype))
         return float(torch.stack(losses).double().mean())
 
-    def _train(self, client: int, round: int, generator: torch.Generator) -> list[Tensor]:
+    def _train(self, client: int, round: int) -> list[Tensor]:
         """Do the local steps; the losses of the batches."""
+        order = derive_generator(self._seed, "batches", round, client)
+        augment = derive_generator(self._seed, "augment", round, client)
         share = self._shares[client]
         labels = self._labels_of(client, round)
         self._rows.model.train()
         trained = [p for p in self._rows.model.parameters() if p.requires_grad]
         optimizer = self._work.make_optimizer(trained)
         losses = []
-        for batch in batches(len(share), self._work, generator):
-            inputs = self._samples.batch(share[batch], generator).to(self._device)
+        for batch in batches(len(share), self._work, order):
+            inputs = self._inputs.batch(share[batch], augment)
             optimizer.zero_grad()
             loss = nn.functional.cross_entropy(self._forward(inputs), labels[batch].to(self._device))
             loss.backward()

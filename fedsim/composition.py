@@ -10,10 +10,12 @@ from fedsim.aggregators import Aggregator, aggregators
 from fedsim.aggregators.pre import PreAggregator, pre_aggregators
 from fedsim.attack_plan import AttackPlan
 from fedsim.attacks import Attack, attacks
+from fedsim.augmentations import Augmentation, augmentations
 from fedsim.config import RunConfig
 from fedsim.config_section import Section
 from fedsim.data import DataSource, Partitioner, partitioners, sources
 from fedsim.errors import ConfigError, FedsimWarning, keys_under
+from fedsim.inputs import View
 from fedsim.models import ModelBuilder, models
 from fedsim.optimizers import MakeOptimizer, optimizer_maker
 from fedsim.registry import Component, Registry
@@ -26,6 +28,7 @@ REGISTRIES: Mapping[str, Registry[Any]] = {
     "attacks": attacks,
     "data sets": sources,
     "partitioners": partitioners,
+    "augmentations": augmentations,
     "models": models,
 }
 
@@ -39,6 +42,7 @@ class Components:
     config: RunConfig
     source: DataSource
     partitioner: Partitioner
+    augmentations: list[Augmentation]
     model: ModelBuilder
     attacks: list[Attack]
     attack_plan: AttackPlan
@@ -50,7 +54,25 @@ class Components:
 
     @property
     def data_root(self) -> Path | None:
-        return None if self.config.data.root is None else Path(self.config.data.root)
+        return None if self.config.data.root is None else Path(self.config.data.root).expanduser()
+
+    def view(self, channels: int) -> View:
+        """How images of so many channels are shown to the model."""
+        data = self.config.data
+        with keys_under("model"):
+            normalization = self.model.normalization(channels) if data.normalize == "auto" else None
+        if not isinstance(data.normalize, str):
+            normalization = (data.normalize.mean, data.normalize.std)
+            for key, values in (("mean", data.normalize.mean), ("std", data.normalize.std)):
+                if len(values) != channels:
+                    problem = f"{len(values)} values for {channels} channels"
+                    raise ConfigError(f"data.normalize.{key}", problem, f"give {channels}")
+        return View(
+            augmentations=self.augmentations,
+            crop=data.crop,
+            resolution=data.resolution,
+            normalization=normalization,
+        )
 
     def resolved(self) -> dict[str, Any]:
         """The configuration with every default filled in, the components' own included."""
@@ -67,6 +89,8 @@ class Components:
             section.update(attack.settings.model_dump())
         for section, pre in zip(flat["aggregator"]["pre"], self.pre, strict=True):
             section.update(pre.settings.model_dump())
+        for section, augmentation in zip(flat["data"]["augment"], self.augmentations, strict=True):
+            section.update(augmentation.settings.model_dump())
         return flat
 
     @property
@@ -97,6 +121,10 @@ def build_components(config: RunConfig) -> Components:
         config=config,
         source=_build(sources, config.data, "data"),
         partitioner=_build(partitioners, config.data.partition, "data.partition"),
+        augmentations=[
+            _build(augmentations, section, f"data.augment.{position}")
+            for position, section in enumerate(config.data.augment)
+        ],
         model=_build(models, config.model, "model"),
         attacks=run_attacks,
         attack_plan=plan,
@@ -117,6 +145,7 @@ def build_components(config: RunConfig) -> Components:
             attack.check(clients.count, section.count(clients.count))
     with keys_under("data"):
         components.source.check(components.data_root)
+    components.partitioner.check()
     return components
 
 

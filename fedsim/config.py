@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 
 from fedsim.attack_plan import AttackPlan
 from fedsim.config_attack import AttackSection, check_attacks, plan_of
@@ -22,9 +22,28 @@ class PartitionSection(Section):
     name: str = Field("dirichlet", description="how training samples are shared out among the clients")
 
 
+class AugmentSection(Section):
+    pass
+
+
+class NormalizeSection(Schema):
+    mean: list[float] = Field(min_length=1, description="of each channel, of values from 0 to 1")
+    std: list[PositiveFloat] = Field(min_length=1, description="of each channel")
+
+
 class DataSection(Section):
     name: str = Field("mnist5k", description="data set")
-    root: str | None = Field(None, description="folder of the data, where the data set needs one")
+    root: str | None = Field(None, min_length=1, description="folder of the data, where the data set needs one")
+    augment: list[AugmentSection] = Field(
+        default_factory=list, description="what is done to training images at random, in order"
+    )
+    crop: int | None = Field(
+        None, ge=1, description="pixels per side of what is cut out, at random in training, else in the middle"
+    )
+    resolution: int | None = Field(None, ge=1, description="pixels per side to which images are then scaled")
+    normalize: Literal["auto", "none"] | NormalizeSection = Field(
+        "auto", description="auto: as the model was pre-trained; none; or {mean: [...], std: [...]} of the channels"
+    )
     partition: PartitionSection = Field(default_factory=lambda: PartitionSection(), description="partitioner")
 
 

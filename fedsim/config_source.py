@@ -64,7 +64,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 NAMED_SECTIONS: dict[str, frozenset[str]] = {
-    "data": frozenset({"root", "partition"}),
+    "data": frozenset({"root", "partition", "augment", "crop", "resolution", "normalize"}),
     "data.partition": frozenset(),
     "model": frozenset(),
     "clients.optimizer": frozenset(),

@@ -17,8 +17,8 @@ from typing import Any
 from fedsim.cli import config_keys
 from fedsim.composition import REGISTRIES
 from fedsim.config import RunConfig
+from fedsim.files import write_text
 from fedsim.records.console import say
-from fedsim.records.run_directory import write_text
 from fedsim.registry import Description
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"

@@ -19,16 +19,19 @@ from fedsim.comm import Communicator, RankPlace, open_communicator
 from fedsim.composition import Components
 from fedsim.config_source import differing_keys, read_yaml
 from fedsim.data import Splits
+from fedsim.data.split_file import keep_split, samples_by_class
 from fedsim.errors import ConfigError, keys_under
 from fedsim.evaluation import Evaluator
 from fedsim.head import EmptySeat, Head, ServerHead
 from fedsim.heap import keep_freed_memory
+from fedsim.inputs import Inputs
 from fedsim.layout import ModelRows
 from fedsim.participation import homes
 from fedsim.phases import Phases
 from fedsim.poisoned_labels import PoisonedLabels
 from fedsim.records.console import progress
 from fedsim.records.logs import start_logs
+from fedsim.records.pictures import partition_picture, save_picture
 from fedsim.records.run_directory import environment, new_run_directory, newest_run_directory, write_json, write_yaml
 from fedsim.records.summary import RunFacts, SummaryFile
 from fedsim.records.tensor_board import Story, TensorBoard, hparams_of
@@ -97,13 +100,18 @@ def open_run(components: Components, place: RankPlace, *, resume: bool) -> Run:
 
 def _build(components: Components, comm: Communicator, directory: Path, *, resume: bool) -> Run:
     config = components.config
-    with comm.first_on_each_host("load data"):
+    with comm.first_on_each_host("load data"), keys_under("data"):
         splits = components.source.load(components.data_root)
+    view = components.view(splits.input_shape[0])
+    with keys_under("data"):
+        input_shape = view.shape(splits)
     shares = components.partitioner.partition(
-        splits.train.labels, config.clients.count, derive_generator(config.seed, "partition")
+        splits.train.labels, config.clients.count, derive_generator(config.seed, "partition"), splits.train.columns
     )
+    if comm.rank == 0:
+        keep_split(directory, shares, splits.train.labels)
     with keys_under("model"), seeded(derive_seed(config.seed, "model")):
-        model = components.model.build(splits.input_shape, splits.num_classes)
+        model = components.model.build(input_shape, splits.num_classes)
     rows = ModelRows(model.to(comm.device))
     state = torch.cat(rows.read())
     phases = Phases()
@@ -138,11 +146,17 @@ def _build(components: Components, comm: Communicator, directory: Path, *, resum
         comm=comm,
         rows=rows,
         state=state,
-        trainer=_trainer(components, comm, rows, splits, shares),
+        trainer=_trainer(components, comm, rows, splits, shares, Inputs(splits.train, view, comm.device)),
         transport=comm.open_rows(config.participants_per_round, len(state)),
         head=head,
-        evaluator=Evaluator(splits.test, splits.num_classes, config.evaluation.batch_size, comm),
-        writer=_writer(components, comm, directory, _samples_by_class(splits, shares), done),
+        evaluator=Evaluator(
+            Inputs(splits.test, view, comm.device),
+            splits.num_classes,
+            config.evaluation.batch_size,
+            comm,
+            components.partitioner.owners_of_tests(splits.train.columns, splits.test.columns),
+        ),
+        writer=_writer(components, comm, directory, splits, shares, done),
         checkpoints=_keeper(components, comm, directory),
         phases=phases,
         done=done,
@@ -150,7 +164,14 @@ def _build(components: Components, comm: Communicator, directory: Path, *, resum
     return Run(simulation, directory, facts)
 
 
-def _trainer(components: Components, comm: Communicator, rows: ModelRows, splits: Splits, shares: Any) -> Trainer:
+def _trainer(
+    components: Components,
+    comm: Communicator,
+    rows: ModelRows,
+    splits: Splits,
+    shares: Sequence[Tensor],
+    inputs: Inputs,
+) -> Trainer:
     config, clients = components.config, components.config.clients
     labels_of = PoisonedLabels(
         components.attack_plan, components.attacks, splits.train.labels, shares, splits.num_classes, config.seed
@@ -164,7 +185,7 @@ def _trainer(components: Components, comm: Communicator, rows: ModelRows, splits
         wire_dtype=getattr(torch, config.runtime.wire_dtype),
     )
     compiled = config.runtime.compile
-    return Trainer(rows, splits.train, shares, work, config.seed, comm.device, labels_of, compiled=compiled)
+    return Trainer(rows, inputs, shares, work, config.seed, comm.device, labels_of, compiled=compiled)
 
 
 def _head(
@@ -193,10 +214,15 @@ def _head(
     return ServerHead(adversary, server, rows.layout, config.seed, phases, sample_counts)
 
 
-def _writer(components: Components, comm: Communicator, directory: Path, samples: Tensor, done: int) -> RecordWriter:
-    """The writers of rank 0; ``samples`` [K, C] counts each client's training samples by class."""
+def _writer(
+    components: Components, comm: Communicator, directory: Path, splits: Splits, shares: Sequence[Tensor], done: int
+) -> RecordWriter:
+    """The writers of rank 0."""
     if comm.rank != 0:
         return SilentWriter()
+    samples = samples_by_class(splits.train.labels, shares, splits.num_classes)
+    byzantine = components.attack_plan.ever
+    save_picture(directory / "partition.png", partition_picture(samples, splits.class_names, byzantine))
     config, resolved = components.config, components.resolved()
     facts_of_host = environment(comm.description, comm.size, str(comm.device))
     write_yaml(directory / "config.yaml", resolved)
@@ -205,9 +231,10 @@ def _writer(components: Components, comm: Communicator, directory: Path, samples
     writers = [JsonLines(metrics, done), progress(config.rounds, done), SummaryFile(directory)]
     if config.tracking.tensorboard:
         story = Story(
-            byzantine=components.attack_plan.ever,
+            byzantine=byzantine,
             num_clients=config.clients.count,
-            partition=samples.tolist(),
+            partition=samples,
+            class_names=splits.class_names,
             curves=config.tracking.clients,
             images_every=config.tracking.images_every,
             rounds=config.rounds,
@@ -216,11 +243,6 @@ def _writer(components: Components, comm: Communicator, directory: Path, samples
         )
         writers.append(TensorBoard(directory, metrics, done, story))
     return ManyWriters(writers)
-
-
-def _samples_by_class(splits: Splits, shares: Sequence[Tensor]) -> Tensor:
-    classes = splits.num_classes
-    return torch.stack([torch.bincount(splits.train.labels[share], minlength=classes) for share in shares])
 
 
 def _keeper(components: Components, comm: Communicator, directory: Path) -> CheckpointKeeper:

@@ -12,7 +12,7 @@ from fedsim.checkpoint import CheckpointKeeper
 from fedsim.client import Trainer
 from fedsim.comm import Communicator, RowTransport
 from fedsim.errors import RankError
-from fedsim.evaluation import NOT_EVALUATED, Evaluator
+from fedsim.evaluation import NOT_EVALUATED, Evaluation, Evaluator
 from fedsim.head import Head
 from fedsim.layout import ModelRows
 from fedsim.participation import participants
@@ -98,13 +98,16 @@ class Simulation:
             self.comm.broadcast(outcome.step)
             self.state -= outcome.step
         with self.phases("evaluate"):
-            quality = self._evaluate(round + 1)
+            evaluation = self._evaluate(round + 1)
         idle = schedule.attack_plan.idle(round)
         trained = [client for client in clients if client not in idle]
         train_losses = {client: float(by_rank[schedule.homes[client], client]) for client in trained}
         mean_loss = torch.tensor(list(train_losses.values())).nanmean()  # NaN: diverged, or no batch to train on
+        quality = NOT_EVALUATED if evaluation is None else evaluation.record()
         record = {**quality, "train_loss": float(mean_loss), **outcome.record}
         record["clients"] = {**record.get("clients", {}), "train_loss": train_losses}
+        if evaluation is not None and evaluation.client_accuracy:
+            record["clients"]["test_accuracy"] = evaluation.client_accuracy
         record["times"] = self.phases.finish_round()
         return record
 
@@ -117,12 +120,12 @@ class Simulation:
                 losses[client] = self._trainer.update(client, round, self.state, self._transport.row(slot))
         return losses
 
-    def _evaluate(self, done: int) -> dict[str, Any]:
+    def _evaluate(self, done: int) -> Evaluation | None:
         if not self._schedule.due(self._schedule.evaluate_every, done):
-            return dict(NOT_EVALUATED)
+            return None
         parameters = self._rows.layout.size
         self._rows.load(self.state[:parameters], self.state[parameters:])
-        return self._evaluator.evaluate(self._rows.model).record()
+        return self._evaluator.evaluate(self._rows.model)
 
     def _check_drift(self) -> None:
         """RankError if a rank does not hold the same parameters as rank 0, to the last bit."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fedsim.benchmark.measure import Reading
 from fedsim.comm import Communicator, RankPlace
 from fedsim.composition import Components
-from fedsim.data import Splits
+from fedsim.inputs import Inputs
 from fedsim.launch_run import open_run
 from fedsim.participation import homes
 from fedsim.seeds import derive_generator
@@ -25,10 +25,11 @@ class PlainLoop:
     """Local training as one would write it by hand: no rows, no seeds, no records."""
 
     components: Components
-    splits: Splits
+    train: Inputs
     shares: Sequence[Tensor]
     model: nn.Module
     device: torch.device
+    augment: torch.Generator
 
     def __call__(self, clients: Sequence[int]) -> None:
         start = {name: value.clone() for name, value in self.model.state_dict().items()}
@@ -37,7 +38,7 @@ class PlainLoop:
             self._train(client)
 
     def _train(self, client: int) -> None:
-        work, train, share = self.components.config.clients, self.splits.train, self.shares[client]
+        work, share = self.components.config.clients, self.shares[client]
         optimizer = self.components.client_optimizer(list(self.model.parameters()))
         self.model.train()
         order = torch.cat([share[torch.randperm(len(share))] for _ in range(work.local_epochs)])
@@ -45,7 +46,7 @@ class PlainLoop:
             if len(batch) > 1:
                 optimizer.zero_grad()
                 loss = nn.functional.cross_entropy(
-                    self.model(train.batch(batch).to(self.device)), train.labels[batch].to(self.device)
+                    self.model(self.train.batch(batch, self.augment)), self.train.labels[batch].to(self.device)
                 )
                 loss.backward()
                 optimizer.step()
@@ -92,10 +93,12 @@ def _plain_loop(components: Components, comm: Communicator) -> PlainLoop:
     config = components.config
     splits = components.source.load(components.data_root)
     shares = components.partitioner.partition(
-        splits.train.labels, config.clients.count, derive_generator(config.seed, "partition")
+        splits.train.labels, config.clients.count, derive_generator(config.seed, "partition"), splits.train.columns
     )
-    model = components.model.build(splits.input_shape, splits.num_classes).to(comm.device)
-    return PlainLoop(components, splits, shares, model, comm.device)
+    view = components.view(splits.input_shape[0])
+    model = components.model.build(view.shape(splits), splits.num_classes).to(comm.device)
+    train = Inputs(splits.train, view, comm.device)
+    return PlainLoop(components, train, shares, model, comm.device, torch.Generator().manual_seed(0))
 
 
 def _seconds(comm: Communicator, work: Callable[[], None]) -> float:

@@ -1,8 +1,30 @@
 """Data sources and partitioners, one per file, by name."""
 
-from fedsim.data.base import DataSource, Partitioner, Samples, Splits, TensorSamples, partitioners, sources
+from fedsim.data.base import (
+    Columns,
+    DataSource,
+    Partitioner,
+    PartitionSettings,
+    Samples,
+    Splits,
+    Subset,
+    TensorSamples,
+    partitioners,
+    sources,
+)
 from fedsim.registry import import_every_module
 
-__all__ = ["DataSource", "Partitioner", "Samples", "Splits", "TensorSamples", "partitioners", "sources"]
+__all__ = [
+    "Columns",
+    "DataSource",
+    "PartitionSettings",
+    "Partitioner",
+    "Samples",
+    "Splits",
+    "Subset",
+    "TensorSamples",
+    "partitioners",
+    "sources",
+]
 
 import_every_module(__name__)

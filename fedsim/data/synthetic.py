@@ -40,8 +40,8 @@ class Synthetic(DataSource):
             return TensorSamples(inputs.reshape(count, *settings.shape), labels)
 
         return Splits(
-            draw(settings.num_train, "synthetic train"),
-            draw(settings.num_test, "synthetic test"),
-            num_classes=settings.num_classes,
+            train=draw(settings.num_train, "synthetic train"),
+            test=draw(settings.num_test, "synthetic test"),
+            class_names=tuple(map(str, range(settings.num_classes))),
             input_shape=tuple(settings.shape),
         )

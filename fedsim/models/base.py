@@ -1,6 +1,7 @@
 """What a model is here: a torch module built for a number of classes and an input shape."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 from torch import nn
 
@@ -17,6 +18,10 @@ class ModelBuilder(Component):
         It may draw from the global generators: the caller seeds them.
         """
         raise NotImplementedError
+
+    def normalization(self, channels: int) -> tuple[Sequence[float], Sequence[float]] | None:
+        """Mean and standard deviation of each channel of the images (values in [0, 1]) that the model expects."""
+        return None
 
 
 models = Registry[ModelBuilder]("model")

@@ -1,6 +1,8 @@
 """Any image classifier that timm knows."""
 
+from collections.abc import Sequence
 from difflib import get_close_matches
+from typing import Any
 
 from pydantic import Field
 from torch import nn
@@ -20,11 +22,19 @@ class TimmModel(ModelBuilder):
     settings: Settings
 
     def build(self, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+        timm, name = self._timm(), self.settings.architecture
+        model: nn.Module = timm.create_model(name, num_classes=num_classes, in_chans=input_shape[0])
+        return model
+
+    def normalization(self, channels: int) -> tuple[Sequence[float], Sequence[float]] | None:
+        expected = self._timm().get_pretrained_cfg(self.settings.architecture)
+        return (expected.mean, expected.std) if expected is not None and len(expected.mean) == channels else None
+
+    def _timm(self) -> Any:
         import timm  # most of a rank's start-up time, so only where it is used
 
         name = self.settings.architecture
         if not timm.is_model(name):
             near = get_close_matches(name, timm.list_models(), n=3)
             raise ConfigError("architecture", f"timm has no model '{name}'", f"nearest: {', '.join(near) or 'none'}")
-        model: nn.Module = timm.create_model(name, num_classes=num_classes, in_chans=input_shape[0])
-        return model
+        return timm

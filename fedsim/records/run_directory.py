@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import os
 import platform
 import re
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any
 import yaml
 
 from fedsim.errors import ConfigError
+from fedsim.files import write_text
 
 
 def new_run_directory(output_dir: Path, name: str) -> Path:
@@ -36,13 +36,6 @@ def newest_run_directory(output_dir: Path, name: str) -> Path | None:
     found = [(pattern.fullmatch(path.name), path) for path in output_dir.glob(f"{name}*") if path.is_dir()]
     runs = [(int(match[1] or 1), path) for match, path in found if match and (path / "config.yaml").exists()]
     return max(runs)[1] if runs else None
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
 
 
 def write_yaml(path: Path, values: Mapping[str, Any]) -> None:

@@ -12,13 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from fedsim.records.heat_map import heat_map
+from fedsim.records.pictures import confusion_picture, partition_picture, trust_picture
 from fedsim.records.summary import summarise
 from fedsim.records.writers import Record, RecordWriter, read_records
 
-QUALITY = ("accuracy", "balanced_accuracy", "loss", "train_loss")
+ACCURACIES = ("accuracy", "balanced_accuracy", "macro_f1", "worst_client_accuracy", "mean_client_accuracy")
+
+QUALITY = (*ACCURACIES, "loss", "train_loss")
+
+RECALL_CURVES = 20
+"""More classes than this get no curves of their own; metrics.jsonl has the recall of all."""
 
 SINGLE = "zoom_in_on_clients"
 """Group of the curves of single clients; TensorBoard sorts groups by name, and these should come last."""
@@ -35,6 +38,7 @@ class Story:
         byzantine: ids of the Byzantine clients.
         num_clients: K.
         partition: samples per client and class [K, C].
+        class_names: of the C classes.
         curves: how many clients get curves of their own.
         images_every: rounds between images (0: none).
         rounds: of the whole run.
@@ -45,6 +49,7 @@ class Story:
     byzantine: Collection[int]
     num_clients: int
     partition: Sequence[Sequence[int]]
+    class_names: Sequence[str]
     curves: int
     images_every: int
     rounds: int
@@ -98,7 +103,8 @@ class TensorBoard(RecordWriter):
         for name, text in story.texts.items():
             self._run.add_text(name, "\n".join(f"    {line}" for line in text.splitlines()))
         if story.images_every:
-            self._show("data/partition", self._partition(), after_round)
+            partition = partition_picture(story.partition, story.class_names, story.byzantine)
+            self._show("data/partition", partition, after_round)
         self._start_hparams()
 
     # One round -----------------------------------------------------------------------------------
@@ -110,6 +116,7 @@ class TensorBoard(RecordWriter):
             "server": record.get("server", {}),
             "attack": _parameters(record),
             "times": record["times"],
+            "recall": self._recalls(record),
         }
         for group, values in groups.items():
             for key, value in values.items():
@@ -123,6 +130,11 @@ class TensorBoard(RecordWriter):
         self._trust[round] = {str(client): value for client, value in clients.get("trust", {}).items()} or None
         if self._story.images_every and (round % self._story.images_every == 0 or round == self._story.rounds):
             self._picture(record)
+
+    def _recalls(self, record: Record) -> dict[str, float]:
+        """Recall by class name, where there are few classes."""
+        names, values = self._story.class_names, record.get("per_class_recall")
+        return dict(zip(names, values, strict=True)) if values is not None and len(names) <= RECALL_CURVES else {}
 
     def _add_sides(self, name: str, values: Mapping[int, float], attackers: Collection[int], round: int) -> None:
         """The mean of each side of this round, and the curves of the clients that are followed."""
@@ -148,7 +160,8 @@ class TensorBoard(RecordWriter):
         """Tell the tab "Custom Scalars" which curves belong together."""
         layout = {
             "accuracy": {
-                "accuracy": ["Multiline", ["accuracy/accuracy", "accuracy/balanced_accuracy"]],
+                "accuracy": ["Multiline", [f"accuracy/{name}" for name in ACCURACIES]],
+                **({"recall of each class": ["Multiline", ["recall/.*"]]} if groups["recall"] else {}),
                 "loss": ["Multiline", ["accuracy/loss", "accuracy/train_loss"]],
             },
             "server": {key: ["Multiline", [f"server/{key}$"]] for key in groups["server"]},
@@ -170,42 +183,14 @@ class TensorBoard(RecordWriter):
     def _picture(self, record: Record) -> None:
         round = record["round"]
         if record.get("confusion") is not None:
-            self._show("accuracy/confusion", _confusion(np.array(record["confusion"], dtype=float)), round)
+            self._show("accuracy/confusion", confusion_picture(record["confusion"], self._story.class_names), round)
         if any(self._trust.values()):
-            self._show("clients/trust", self._trust_over_rounds(), round)
+            rounds = evenly(sorted(self._trust), COLUMNS)
+            picture = trust_picture(self._trust, rounds, self._story.num_clients, self._story.byzantine)
+            self._show("clients/trust", picture, round)
 
     def _show(self, tag: str, picture: Any, round: int) -> None:
         self._run.add_image(tag, picture, round, dataformats="HWC")
-
-    def _partition(self) -> Any:
-        counts = np.array(self._story.partition, dtype=float)
-        return heat_map(
-            counts,
-            title="training samples of each client (Byzantine: red) by class",
-            rows=self._client_names(),
-            columns=[str(label) for label in range(counts.shape[1])],
-            marked=self._story.byzantine,
-            text=lambda count: f"{count:.0f}",
-        )
-
-    def _trust_over_rounds(self) -> Any:
-        rounds = evenly(sorted(self._trust), COLUMNS)
-        trust = np.full((self._story.num_clients, len(rounds)), np.nan)
-        for column, round in enumerate(rounds):
-            for client, value in (self._trust[round] or {}).items():
-                trust[int(client), column] = np.nan if value is None else value
-        return heat_map(
-            trust,
-            title="trust in each client (Byzantine: red) over rounds",
-            rows=self._client_names(),
-            columns=[str(round) for round in rounds],
-            marked=self._story.byzantine,
-            highest=1.0,
-            text=lambda value: f"{value:.2f}",
-        )
-
-    def _client_names(self) -> list[str]:
-        return [f"client {client}" for client in range(self._story.num_clients)]
 
     # Hyperparameters and the end -----------------------------------------------------------------
 
@@ -239,20 +224,6 @@ def _parameters(record: Record) -> dict[str, float | None]:
 def _add(events: Any, tag: str, value: Any, round: int) -> None:
     if value is not None:
         events.add_scalar(tag, value, round)
-
-
-def _confusion(counts: Any) -> Any:
-    """Rows are true classes, shaded by the share that is taken for the class of the column."""
-    names = [str(label) for label in range(len(counts))]
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    return heat_map(
-        shares,
-        title="share of a class (row) that is taken for another (column)",
-        rows=names,
-        columns=names,
-        highest=1.0,
-        text=lambda share: f"{share:.2f}" if share else "",
-    )
 
 
 def _settings(section: Mapping[str, Any]) -> str:

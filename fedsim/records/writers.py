@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from fedsim.records.run_directory import write_text
+from fedsim.files import write_text
 
 Record = Mapping[str, Any]
 """What is known after a round: ``round`` (from 1), numbers, lists, and mappings by phase or client id."""

@@ -18,6 +18,7 @@ from fedsim.config import parse_config
 from fedsim.data import TensorSamples
 from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.head import ServerHead
+from fedsim.inputs import Inputs
 from fedsim.layout import ModelRows, RowLayout
 from fedsim.optimizers import optimizer_maker
 from fedsim.phases import Phases
@@ -315,7 +316,7 @@ def test_honest_clients_train_as_they_would_without_an_attack_beside_them() -> N
         plan = AttackPlan(campaigns, num_clients=4, rounds=9, seed=0)
         attacks = [build_attack("label_flip", mode="random") for _ in campaigns]
         labels_of = PoisonedLabels(plan, attacks, samples.labels, shares, 4, seed=0)
-        trainer = Trainer(rows, samples, shares, work, 0, torch.device("cpu"), labels_of)
+        trainer = Trainer(rows, Inputs(samples), shares, work, 0, torch.device("cpu"), labels_of)
         outs = [torch.empty_like(state) for _ in shares]
         for client, out in enumerate(outs):
             trainer.update(client, round, state, out)

@@ -3,40 +3,18 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from fedsim.checkpoint import Checkpoints, pack, unpack
-from fedsim.data import partitioners, sources
-from fedsim.data.cache import cached_array
+from fedsim.data import sources
 from fedsim.errors import CheckpointError, ConfigError
+from fedsim.inputs import Inputs
 from fedsim.models import models
 from fedsim.records.run_directory import new_run_directory, newest_run_directory
 from fedsim.records.writers import JsonLines
 
 LABELS = torch.arange(997) % 10
-
-
-@pytest.mark.parametrize("name", list(partitioners.describe()))
-@pytest.mark.parametrize("clients", [1, 7, 300])
-def test_every_partition_is_exact_seeded_and_leaves_nobody_empty(name: str, clients: int) -> None:
-    partitioner = partitioners.build(name)
-    shares = partitioner.partition(LABELS, clients, torch.Generator().manual_seed(3))
-    assert sorted(torch.cat(list(shares)).tolist()) == list(range(997))
-    assert all(len(share) > 0 for share in shares)
-    again = partitioner.partition(LABELS, clients, torch.Generator().manual_seed(3))
-    assert all(torch.equal(a, b) for a, b in zip(shares, again, strict=True))
-    with pytest.raises(ConfigError, match=r"clients\.count"):
-        partitioner.partition(LABELS[:5], 6, torch.Generator())
-
-
-def test_a_small_alpha_skews_the_labels() -> None:
-    def mean_largest_share(alpha: float) -> float:
-        shares = partitioners.build("dirichlet", alpha=alpha).partition(LABELS, 5, torch.Generator().manual_seed(0))
-        return float(np.mean([torch.bincount(LABELS[share]).max() / len(share) for share in shares]))
-
-    assert mean_largest_share(100.0) < 0.15 < 0.4 < mean_largest_share(0.1)
 
 
 def test_the_embedded_digits_are_stratified_and_split_for_good(
@@ -46,32 +24,16 @@ def test_the_embedded_digits_are_stratified_and_split_for_good(
     splits = sources.build("mnist5k").load(None)
     assert torch.bincount(splits.train.labels).tolist() == [400] * 10
     assert torch.bincount(splits.test.labels).tolist() == [100] * 10
-    images = splits.train.batch(torch.tensor([0, 399, 400]))
+    images = Inputs(splits.train).batch(torch.tensor([0, 399, 400]))
     assert images.shape == (3, 1, 28, 28)
     assert 0.05 < images.mean() < 0.5
     assert images.max() == 1.0
     train, test = (
-        {splits.inputs[i].numpy().tobytes() for i in range(len(splits))} for splits in (splits.train, splits.test)
+        {image.numpy().tobytes() for image in samples.pick(torch.arange(len(samples)))}
+        for samples in (splits.train, splits.test)
     )
     assert len(train & test) == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["mnist5k-v1.npy"]
-
-
-def test_the_cache_holds_whole_files_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FEDSIM_CACHE", str(tmp_path / "cache"))
-    made = []
-
-    def make() -> np.ndarray:
-        made.append(1)
-        return np.arange(5, dtype=np.uint8)
-
-    for _ in range(2):
-        assert cached_array("x", make).tolist() == [0, 1, 2, 3, 4]
-    assert len(made) == 1
-    blocked = tmp_path / "file"
-    blocked.write_text("")
-    monkeypatch.setenv("FEDSIM_CACHE", str(blocked))
-    assert cached_array("x", make).tolist() == [0, 1, 2, 3, 4]
+    assert [path.name for path in tmp_path.iterdir()] == ["mnist5k-v2"]
 
 
 @pytest.mark.parametrize("name", list(models.describe()))

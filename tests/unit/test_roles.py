@@ -18,6 +18,7 @@ from fedsim.data import TensorSamples
 from fedsim.errors import NonFiniteError
 from fedsim.evaluation import Evaluator
 from fedsim.head import ServerHead
+from fedsim.inputs import Inputs
 from fedsim.layout import ModelRows, RowLayout
 from fedsim.optimizers import optimizer_maker
 from fedsim.participation import homes, participants
@@ -27,6 +28,9 @@ from fedsim.seeds import derive_generator, derive_seed, seeded
 from fedsim.server import Server
 
 SGD = optimizer_maker("sgd", {"lr": 0.1}, "x")
+
+
+CPU = torch.device("cpu")
 
 
 def work(**changes: object) -> LocalWork:
@@ -70,7 +74,7 @@ def test_the_row_of_one_step_is_the_gradient_by_hand(send: str) -> None:
     rows, samples = ModelRows(model), digits(4)
     state = torch.cat(rows.read())
     out = torch.full_like(state, torch.nan)
-    trainer = Trainer(rows, samples, [torch.arange(4)], work(send=send, steps=1), 0, torch.device("cpu"), own_labels)
+    trainer = Trainer(rows, Inputs(samples), [torch.arange(4)], work(send=send, steps=1), 0, CPU, own_labels)
     trainer.update(0, 0, state, out)
     rows.load(state, state[:0])
     model.zero_grad()
@@ -85,9 +89,7 @@ def test_local_training_equals_a_plain_loop_and_leaves_global_randomness_alone()
     state = torch.cat(rows.read())
     out = torch.empty_like(state)
     before = torch.get_rng_state()
-    Trainer(rows, samples, [torch.arange(10)], work(epochs=2), 5, torch.device("cpu"), own_labels).update(
-        0, 3, state, out
-    )
+    Trainer(rows, Inputs(samples), [torch.arange(10)], work(epochs=2), 5, CPU, own_labels).update(0, 3, state, out)
     assert torch.equal(torch.get_rng_state(), before)
 
     rows.load(state, state[:0])
@@ -105,7 +107,7 @@ def test_a_client_without_a_batch_sends_zero() -> None:
     rows = ModelRows(nn.Linear(3, 2))
     state = torch.cat(rows.read())
     out = torch.full_like(state, 7.0)
-    Trainer(rows, digits(), [torch.arange(1)], work(), 0, torch.device("cpu"), own_labels).update(0, 0, state, out)
+    Trainer(rows, Inputs(digits()), [torch.arange(1)], work(), 0, CPU, own_labels).update(0, 0, state, out)
     assert not out.any()
 
 
@@ -114,7 +116,7 @@ def test_a_wire_dtype_rounds_the_row() -> None:
     state = torch.cat(rows.read())
     out = torch.empty_like(state)
     half = work(wire_dtype=torch.bfloat16)
-    Trainer(rows, digits(), [torch.arange(10)], half, 0, torch.device("cpu"), own_labels).update(0, 0, state, out)
+    Trainer(rows, Inputs(digits()), [torch.arange(10)], half, 0, CPU, own_labels).update(0, 0, state, out)
     assert torch.equal(out, out.bfloat16().float())
     assert out.any()
 
@@ -132,7 +134,7 @@ def test_poisoned_labels_leave_the_batches_as_they_were() -> None:
     outs = []
     for labels in (digits().labels, 1 - digits().labels):
         out, given = torch.empty_like(state), lambda client, round, labels=labels: labels
-        Trainer(rows, digits(), [torch.arange(10)], work(), 0, torch.device("cpu"), given).update(0, 0, state, out)
+        Trainer(rows, Inputs(digits()), [torch.arange(10)], work(), 0, CPU, given).update(0, 0, state, out)
         outs.append(out)
     assert all(torch.equal(a, b) for a, b in zip(seen[: len(seen) // 2], seen[len(seen) // 2 :], strict=True))
     assert not torch.equal(*outs)
@@ -172,7 +174,7 @@ def test_homes_give_every_rank_about_as_many_training_clients() -> None:
 def test_evaluation_by_hand() -> None:
     model = nn.Linear(3, 2)
     samples = digits(11)
-    evaluation = Evaluator(samples, 2, batch_size=4, comm=SingleProcess()).evaluate(model)
+    evaluation = Evaluator(Inputs(samples), 2, batch_size=4, comm=SingleProcess()).evaluate(model)
     logits = model(samples.inputs).double()
     right = logits.argmax(1) == samples.labels
     assert evaluation.accuracy == pytest.approx(right.double().mean().item())

@@ -1,0 +1,174 @@
+"""Image files, decoded once into one array that every rank maps."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from fedsim.data.base import Columns, Samples, TensorSamples
+from fedsim.data.cache import cached_arrays, reserve_array
+from fedsim.errors import ConfigError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
+
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "PPM")
+"""The only decoders that are let near a file, whatever its name says: Pillow's others run PostScript and such."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class ImagesOfManySizes:
+    """RGB images one after another in memory, or in a memory-mapped file.
+
+    Attributes:
+        pixels: uint8, all images [C, H, W] flat.
+        sizes: height and width of each [N, 2].
+        labels: classes [N], int64.
+    """
+
+    pixels: Tensor
+    sizes: Tensor
+    labels: Tensor
+    columns: Columns = field(default_factory=dict)
+
+    @cached_property
+    def _starts(self) -> Tensor:
+        lengths = 3 * self.sizes.prod(1)
+        return lengths.cumsum(0) - lengths
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def pick(self, indices: Tensor) -> list[Tensor]:
+        images = []
+        for start, (height, width) in zip(self._starts[indices].tolist(), self.sizes[indices].tolist(), strict=True):
+            images.append(self.pixels[start : start + 3 * height * width].view(3, height, width))
+        return images
+
+
+def is_image(name: str) -> bool:
+    """Whether a file of this name is taken for an image; hidden files are not."""
+    return Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+
+
+def decode_images(
+    files: Sequence[Path],
+    labels: Tensor,
+    columns: Columns,
+    *,
+    name: str,
+    short_side: int | None,
+    repair: str,
+) -> tuple[Samples, tuple[int, int, int], bool]:
+    """The images in RGB, decoded on first use and cached.
+
+    Args:
+        files: at least one.
+        name: beginning of the name in the cache.
+        short_side: pixels to which the shorter side is scaled; None keeps the size.
+        repair: what the user does about a damaged file, in words.
+
+    Returns:
+        Samples in the order of the files, the smallest shape [C, H, W], and whether all have it.
+
+    Raises:
+        ConfigError: a file is missing or no image; the message names it.
+    """
+    mark = _mark(files, short_side, repair)
+    arrays = cached_arrays(
+        f"{name}-{mark}", ["pixels", "sizes"], lambda folder: _decode_into(folder, files, short_side, repair)
+    )
+    pixels, sizes = torch.from_numpy(arrays["pixels"]), torch.from_numpy(arrays["sizes"])
+    height, width = sizes.min(0).values.tolist()
+    if bool((sizes == sizes[0]).all()):
+        return TensorSamples(pixels.view(-1, 3, height, width), labels, columns), (3, height, width), True
+    return ImagesOfManySizes(pixels, sizes, labels, columns), (3, height, width), False
+
+
+def _mark(files: Sequence[Path], short_side: int | None, repair: str) -> str:
+    """A mark of the files as they are now, by which changed ones are told apart."""
+    mark = hashlib.blake2b(f"2 {short_side}".encode(), digest_size=8)
+    for file in files:
+        try:
+            facts = file.stat()
+        except OSError as error:
+            raise ConfigError("root", f"cannot read {file}: {error.strerror}", repair) from None
+        mark.update(f"\n{file.absolute()} {facts.st_size} {facts.st_mtime_ns}".encode(errors="surrogateescape"))
+    return mark.hexdigest()
+
+
+def _decode_into(folder: Path, files: Sequence[Path], short_side: int | None, repair: str) -> None:
+    def measure(file: Path) -> tuple[int, int]:
+        with _opened(file, repair) as image:
+            return scaled(image.height, image.width, short_side)
+
+    sizes = np.array(list(in_threads(measure, files, "looking at images")), dtype=np.int64)
+    ends = (3 * sizes.prod(axis=1)).cumsum()
+    pixels = reserve_array(folder / "pixels.npy", (int(ends[-1]),))
+
+    def decode(position: int) -> None:
+        height, width = sizes[position].tolist()
+        image = read_rgb(files[position], (height, width), repair)
+        pixels[ends[position] - image.size : ends[position]] = image.transpose(2, 0, 1).ravel()
+
+    for _ in in_threads(decode, range(len(files)), "decoding images"):
+        pass
+    np.save(folder / "sizes.npy", sizes)
+
+
+def scaled(height: int, width: int, short_side: int | None) -> tuple[int, int]:
+    """Height and width after the shorter side was scaled to ``short_side``, the aspect ratio kept.
+
+    >>> scaled(450, 600, 224)
+    (224, 298)
+    """
+    if short_side is None:
+        return height, width
+    factor = short_side / min(height, width)
+    return max(short_side, int(height * factor)), max(short_side, int(width * factor))
+
+
+def read_rgb(file: Path, size: tuple[int, int] | None, repair: str) -> NDArray[np.uint8]:
+    """The pixels [H, W, 3] of an image file, scaled to ``size`` (height, width) where it has another."""
+    with _opened(file, repair) as image:
+        picture = image.convert("RGB")
+        if size is not None and picture.size != size[::-1]:
+            picture = picture.resize(size[::-1], Image.Resampling.BILINEAR)
+        return np.asarray(picture)
+
+
+@contextmanager
+def _opened(file: Path, repair: str) -> Iterator[Image.Image]:
+    """An open image; whatever goes wrong with it in the block becomes a ConfigError that names the file."""
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            yield image
+    except Exception as error:  # decoders raise nearly everything
+        what = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ConfigError("root", f"cannot read the image {file}: {what}", repair) from None
+
+
+def in_threads(work: Callable[[T], R], items: Sequence[T], doing: str) -> Iterator[R]:
+    """Results of ``work`` in the order of the items, on as many threads as there are cores, with a progress bar."""
+    cores = len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(cores) as pool, tqdm(total=len(items), desc=doing, delay=2, mininterval=1) as bar:
+        try:
+            for result in pool.map(work, items):
+                bar.update()
+                yield result
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

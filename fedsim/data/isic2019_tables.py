@@ -1,0 +1,120 @@
+"""The tables of Fed-ISIC2019: which image is of what class, from which centre, and in which fold."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from fedsim.data.class_folders import held_out
+from fedsim.data.table import Row, read_table
+from fedsim.errors import ConfigError
+
+CLASSES = ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC")
+
+CENTERS = ("BCN_", "HAM_vidir_molemax", "HAM_vidir_modern", "HAM_rosendahl", "MSK4", "HAM_vienna_dias")
+"""FLamby's six centres in its order: the beginning of a lesion's name, and for HAM10000 its part."""
+
+METADATA, TRUTH = "ISIC_2019_Training_Metadata.csv", "ISIC_2019_Training_GroundTruth.csv"
+HAM_METADATA = "HAM10000_metadata"
+
+SPLIT_NAMES = ("train_test_split", "train_test_split.csv", "train_test_folds.csv")
+"""FLamby's split file, under the names that it has had."""
+
+OWN_SPLIT = "fedsim_split.csv"
+
+FLAMBY = "https://github.com/owkin/FLamby/blob/main/flamby/datasets/fed_isic2019"
+SPLIT_URL = f"{FLAMBY}/dataset_creation_scripts/train_test_split"
+HAM_URL = f"{FLAMBY}/HAM10000_metadata"
+ISIC_URL = "https://challenge.isic-archive.com/data/#2019"
+
+TEST_SHARE = 0.2
+
+
+def split_file(root: Path, *, own_fold: bool) -> Path:
+    """The split file in ``root``; ConfigError if there is none."""
+    for name in (OWN_SPLIT,) if own_fold else SPLIT_NAMES:
+        if (root / name).is_file():
+            return root / name
+    if own_fold:
+        remedy = f"`python -m fedsim.prepare fed_isic2019 --root {root} own_fold=true` draws it"
+        raise ConfigError("root", f"there is no file {root / OWN_SPLIT}", remedy)
+    remedy = f"copy it there from {SPLIT_URL}, or set own_fold: true for a fold of ours"
+    raise ConfigError("root", f"there is no file {root / SPLIT_NAMES[0]}", remedy)
+
+
+def read_split_rows(path: Path) -> list[Row]:
+    """The rows of a split file: ``image``, ``target``, ``center`` and ``fold``, each checked.
+
+    Raises:
+        ConfigError: the file is damaged; the message names the line.
+    """
+    repair = f"copy it anew from {SPLIT_URL}"
+    rows = read_table(path, ["image", "target", "center", "fold"], repair)
+    seen: set[str] = set()
+    for number, row in enumerate(rows, start=2):
+        problem = _problem(row, seen)
+        if problem:
+            raise ConfigError("root", f"{path}, line {number}: {problem}", repair)
+        seen.add(row["image"])
+    for fold in ("train", "test"):
+        if all(row["fold"] != fold for row in rows):
+            raise ConfigError("root", f"{path} has no row whose fold is {fold}", repair)
+    return rows
+
+
+def _problem(row: Row, seen: set[str]) -> str | None:
+    name = row["image"]
+    if not name.replace("_", "").isalnum() or not name.isascii():  # no path, in particular
+        return f"'{name}' is no name of an image"
+    if name in seen:
+        return f"image {name} is there twice"
+    if row["target"] not in map(str, range(len(CLASSES))):
+        return f"target '{row['target']}' is no class from 0 to {len(CLASSES) - 1}"
+    if not row["center"]:
+        return "no center"
+    if row["fold"] not in ("train", "test"):
+        return f"fold '{row['fold']}' is neither train nor test"
+    return None
+
+
+def draw_split(root: Path) -> list[Row]:
+    """Class, centre and fold of each image, from the challenge's own tables: a fifth of each centre is for testing.
+
+    The official fold was drawn without a seed, so this is another one.
+
+    Raises:
+        ConfigError: a table is missing or damaged; the message says where it is published.
+    """
+    again, ham_repair = f"take it anew from {ISIC_URL}", f"copy it there from {HAM_URL}"
+    truth = {row["image"]: row for row in read_table(root / TRUTH, ["image", *CLASSES], again)}
+    metadata = read_table(root / METADATA, ["image", "lesion_id"], again)
+    ham = read_table(root / HAM_METADATA, ["image_id", "dataset"], ham_repair)
+    parts = {row["image_id"]: row["dataset"] for row in ham}
+    rows = []
+    for row in metadata:
+        name, lesion = row["image"], row["lesion_id"]
+        if not lesion:
+            continue  # the centre is not known: FLamby leaves these out too
+        if name not in truth:
+            raise ConfigError("root", f"{root / TRUTH} has no row for {name}", again)
+        center = lesion[:4] + parts.get(name, "")
+        if center not in CENTERS:
+            problem = f"{root / HAM_METADATA} does not tell the centre of {name} ('{lesion}')"
+            raise ConfigError("root", problem, ham_repair)
+        target = _target(truth[name], root, again)
+        rows.append({"image": name, "target": target, "center": str(CENTERS.index(center))})
+    if not rows:
+        raise ConfigError("root", f"{root / METADATA} names no lesion", again)
+    return _with_fold(rows)
+
+
+def _target(row: Row, root: Path, again: str) -> str:
+    positive = [number for number, name in enumerate(CLASSES) if row[name] in ("1", "1.0")]
+    if len(positive) != 1:
+        raise ConfigError("root", f"{root / TRUTH} gives {row['image']} {len(positive)} classes", again)
+    return str(positive[0])
+
+
+def _with_fold(rows: Sequence[Row]) -> list[Row]:
+    for_test = held_out(torch.tensor([int(row["center"]) for row in rows]), TEST_SHARE, seed=0).tolist()
+    return [{**row, "fold": "test" if test else "train"} for row, test in zip(rows, for_test, strict=True)]
