@@ -10,18 +10,11 @@ import numpy as np
 from PIL import Image
 
 EUROSAT = [
-    "AnnualCrop",
-    "Forest",
-    "HerbaceousVegetation",
-    "Highway",
-    "Industrial",
-    "Pasture",
-    "PermanentCrop",
-    "Residential",
-    "River",
-    "SeaLake",
+    *("AnnualCrop", "Forest", "HerbaceousVegetation", "Highway", "Industrial"),
+    *("Pasture", "PermanentCrop", "Residential", "River", "SeaLake"),
 ]
 ISIC = ["MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK"]
+CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 
 # Pickles as Python 2 wrote them ----------------------------------------------------------------------------------
@@ -48,12 +41,8 @@ def _python2(value: Any) -> bytes:
     assert isinstance(value, np.ndarray)
     empty = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85U\x01btR"
     code = value.dtype.str.lstrip("|<").encode()
-    kind = (
-        b"cnumpy\ndtype\n(U"
-        + bytes([len(code)])
-        + code
-        + b"K\x00K\x01tR(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
-    )
+    state = b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    kind = b"cnumpy\ndtype\n(U" + bytes([len(code)]) + code + b"K\x00K\x01tR" + state
     shape = b"(" + b"".join(map(_python2, value.shape)) + b"t"
     return empty + b"(K\x01" + shape + kind + b"\x89" + _python2(value.tobytes()) + b"tb"
 
@@ -72,8 +61,7 @@ def write_cifar10(root: Path, per_batch: int = 20) -> Path:
             "filenames": [f"image_{number}_{index}.png" for index in range(per_batch)],
         }
         (folder / name).write_bytes(python2_pickle(content))
-    labels = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-    meta = {"num_cases_per_batch": per_batch, "label_names": labels, "num_vis": 3072}
+    meta = {"num_cases_per_batch": per_batch, "label_names": CIFAR10, "num_vis": 3072}
     (folder / "batches.meta").write_bytes(python2_pickle(meta))
     return folder
 
@@ -120,23 +108,14 @@ def write_eurosat(root: Path, per_class: int = 10) -> Path:
 
 
 def isic_rows(count: int = 48) -> list[dict[str, str]]:
-    """Rows as in FLamby's split file: classes, the six centres and both folds in turn."""
+    """Rows as in FLamby's split file: classes and the six centres in turn, every third round of classes to test."""
     rows = []
     for number in range(count):
-        target, center = number % 8, number % 6
-        fold = "test" if number % 4 == 3 else "train"
-        one_hot = {name: "1.0" if position == target else "0.0" for position, name in enumerate(ISIC)}
-        name = f"ISIC_{number:07d}" + ("_downsampled" if center == 4 else "")
-        rows.append(
-            {
-                "image": name,
-                **one_hot,
-                "target": str(target),
-                "center": str(center),
-                "fold": fold,
-                "fold2": f"{fold}_{center}",
-            }
-        )
+        target, center = str(number % 8), str(number % 6)
+        fold = "test" if number // 8 % 3 == 2 else "train"
+        row = {"image": f"ISIC_{number:07d}" + ("_downsampled" if center == "4" else "")}
+        row |= {name: "1.0" if position == number % 8 else "0.0" for position, name in enumerate(ISIC)}
+        rows.append({**row, "target": target, "center": center, "fold": fold, "fold2": f"{fold}_{center}"})
     return rows
 
 
@@ -170,28 +149,12 @@ def write_raw_isic(root: Path, count: int = 48) -> Path:
         truth.append({key: row[key] for key in ("image", *ISIC)})
         prefix = {0: "BCN_", 4: "MSK4"}.get(center, "HAM_")
         lesion = "" if number in (6, 12) else f"{prefix}{number:07d}"
-        metadata.append(
-            {
-                "image": name,
-                "age_approx": "55.0",
-                "anatom_site_general": "anterior torso",
-                "lesion_id": lesion,
-                "sex": "female",
-            }
-        )
+        place = {"age_approx": "55.0", "anatom_site_general": "anterior torso"}
+        metadata.append({"image": name, **place, "lesion_id": lesion, "sex": "female"})
         if center in HAM_PARTS:
-            ham.append(
-                {
-                    "lesion_id": f"HAM_{number:07d}",
-                    "image_id": name,
-                    "dx": "nv",
-                    "dx_type": "histo",
-                    "age": "55.0",
-                    "sex": "female",
-                    "localization": "back",
-                    "dataset": HAM_PARTS[center],
-                }
-            )
+            facts = {"dx": "nv", "dx_type": "histo", "age": "55.0", "sex": "female", "localization": "back"}
+            ids = {"lesion_id": f"HAM_{number:07d}", "image_id": name}
+            ham.append({**ids, **facts, "dataset": HAM_PARTS[center]})
     write_rows(root / "ISIC_2019_Training_GroundTruth.csv", truth)
     write_rows(root / "ISIC_2019_Training_Metadata.csv", metadata)
     write_rows(root / "HAM10000_metadata", ham)

@@ -4,6 +4,7 @@ Drawn with Pillow, because a plotting library needs a quarter of a second for ea
 """
 
 from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,8 @@ def heat_map(
     """The picture [height, width, 3] of ``values`` [R, C]; NaN is grey.
 
     Args:
-        rows, columns: their names; where there is no room for all, every n-th is written.
+        rows, columns: their names; where there is no room for all, every n-th is written. Columns that are narrower
+            than their names have them turned.
         marked: rows whose name is red.
         highest: the value of the darkest cell (default: the largest).
         text: what is written into a cell, where cells are large enough.
@@ -45,7 +47,10 @@ def heat_map(
     shades = _shades(values, highest)
     cells = _colours(shades).repeat(height, axis=0).repeat(width, axis=1)
     needed = left + max(cells.shape[1], int(font.getlength(title))) + MARGIN
-    picture = Image.new("RGB", (needed, top + cells.shape[0] + 2 * MARGIN + LETTER), "white")
+    widest = int(max(font.getlength(name) for name in columns))
+    turned = width < widest + MARGIN // 2 and width >= LETTER
+    bottom = top + cells.shape[0] + MARGIN // 2
+    picture = Image.new("RGB", (needed, bottom + (widest if turned else LETTER) + MARGIN + MARGIN // 2), "white")
     picture.paste(Image.fromarray(cells), (left, top))
     draw = ImageDraw.Draw(picture)
     draw.text((left, MARGIN), title, INK, font)
@@ -57,15 +62,13 @@ def heat_map(
             font,
             anchor="rm",
         )
-    widest = max(font.getlength(name) for name in columns) + MARGIN // 2
-    for column in range(0, len(columns), int(-(-widest // width))):
-        draw.text(
-            (left + (column + 0.5) * width, top + cells.shape[0] + MARGIN // 2),
-            columns[column],
-            INK,
-            font,
-            anchor="ma",
-        )
+    if turned:
+        for column, name in enumerate(columns):
+            label = _turned(name, font)
+            picture.paste(label, (left + int((column + 0.5) * width) - label.width // 2, bottom))
+    else:
+        for column in range(0, len(columns), -(-(widest + MARGIN // 2) // width)):
+            draw.text((left + (column + 0.5) * width, bottom), columns[column], INK, font, anchor="ma")
     if text is not None and height >= LETTER:
         for (row, column), value in np.ndenumerate(values):
             words = "" if np.isnan(value) else text(float(value))
@@ -73,6 +76,13 @@ def heat_map(
                 where = (left + (column + 0.5) * width, top + (row + 0.5) * height)
                 draw.text(where, words, PALE if shades[row, column] > 0.5 else INK, font, anchor="mm")
     return np.asarray(picture)
+
+
+def _turned(name: str, font: Any) -> Image.Image:
+    """The name written from top to bottom."""
+    label = Image.new("RGB", (int(font.getlength(name)) + 1, LETTER + 4), "white")
+    ImageDraw.Draw(label).text((0, label.height // 2), name, INK, font, anchor="lm")
+    return label.transpose(Image.Transpose.ROTATE_270)
 
 
 def _shades(values: NDArray[np.floating], highest: float | None) -> NDArray[np.floating]:
