@@ -27,7 +27,7 @@ NOTE = "<!-- Written by `python -m fedsim.docs`; edits are lost. -->"
 PAGES = {
     "aggregators": ("Aggregators", ("aggregators", "pre-aggregators")),
     "attacks": ("Attacks", ("attacks",)),
-    "data": ("Data", ("data sets", "partitioners")),
+    "data": ("Data", ("data sets", "partitioners", "augmentations")),
     "models": ("Models", ("models",)),
 }
 

@@ -1,0 +1,127 @@
+"""Runs on data as labs have them: the published formats, real splits, augmentations."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import final_state, torchrun
+from data_sets import write_cifar10, write_flamby_isic
+from PIL import Image
+
+from fedsim.main import main
+
+SMALL = ["model={name: small_cnn, width: 4, hidden: 8}", "clients.batch_size=4", "tracking.tensorboard=false"]
+
+ISIC = [
+    *SMALL,
+    "data.name=fed_isic2019",
+    "data.crop=200",
+    "data.resolution=24",
+    "data.augment=[{name: flip, vertical: 0.5}, {name: rotation}, {name: color_jitter}]",
+    "data.normalize={mean: [0.5, 0.5, 0.5], std: [0.25, 0.25, 0.25]}",
+    "data.partition={name: natural}",
+    "clients.count=6",
+    "attack={name: alie, num_byzantine: 2}",
+]
+
+
+@pytest.fixture(scope="module")
+def isic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("isic")
+    write_flamby_isic(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("FEDSIM_CACHE", str(folder))
+    return folder
+
+
+def records(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_centres_augmented_on_three_ranks_and_resumed_give_the_bits_of_one(
+    tmp_path: Path, isic: Path, cache: Path
+) -> None:
+    common = [*ISIC, f"data.root={isic}", f"output_dir={tmp_path}"]
+    assert main([*common, "rounds=3", "run_name=one"]) == 0
+    assert torchrun(3, *common, "rounds=2", "run_name=three").status == 0
+    resumed = torchrun(2, *common, "rounds=3", "run_name=three", "--resume")
+    assert resumed.status == 0, resumed.err
+    one, three = tmp_path / "one", tmp_path / "three"
+    assert torch.equal(final_state(one, 3), final_state(three, 3))
+    assert [record["clients"] for record in records(one)] == [record["clients"] for record in records(three)]
+    assert [folder.name.split("-")[0] for folder in cache.iterdir()] == ["fed_isic2019"]  # one decoding, nothing half
+
+
+def test_a_run_tells_how_well_each_centre_does_and_leaves_its_split(tmp_path: Path, isic: Path) -> None:
+    assert main([*ISIC, f"data.root={isic}", f"output_dir={tmp_path}", "rounds=1", "run_name=run"]) == 0
+    (record,) = records(tmp_path / "run")
+    by_client = record["clients"]["test_accuracy"]
+    assert record["worst_client_accuracy"] == min(by_client.values())
+    assert record["mean_client_accuracy"] == pytest.approx(sum(by_client.values()) / len(by_client))
+    assert 0 <= record["macro_f1"] <= 1
+    split = json.loads((tmp_path / "run" / "partition.json").read_text())
+    assert sorted(index for share in split["clients"] for index in share) == list(range(32))
+    with Image.open(tmp_path / "run" / "partition.png") as picture:
+        assert picture.size[0] > 100
+
+
+def test_a_saved_split_gives_the_run_that_it_was_saved_by(tmp_path: Path) -> None:
+    common = [*SMALL, "data.name=synthetic", "data.shape=[1, 16, 16]", "data.num_train=200", "rounds=1"]
+    common += ["attack=[]", f"output_dir={tmp_path}"]
+    assert main([*common, "run_name=drawn", "data.partition={name: shards}"]) == 0
+    path = tmp_path / "drawn" / "partition.json"
+    assert main([*common, "run_name=read", f"data.partition={{name: file, path: {path}}}", "seed=0"]) == 0
+    assert torch.equal(final_state(tmp_path / "drawn", 1), final_state(tmp_path / "read", 1))
+
+
+def test_resuming_on_other_data_is_refused(tmp_path: Path, isic: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    root = shutil.copytree(isic, tmp_path / "data")
+    common = [*ISIC, f"data.root={root}", f"output_dir={tmp_path}", "run_name=run"]
+    assert main([*common, "rounds=1"]) == 0
+    lines = (root / "train_test_split").read_text().splitlines(keepends=True)
+    (root / "train_test_split").write_text("".join(lines[:1] + lines[2:]))
+    assert main([*common, "rounds=2", "--resume"]) == 2
+    assert "the data are not those" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("data.crop=225", "data.crop: 225 is larger than the smallest image, 224 x 224"),
+        ("data.crop=null", "data.crop: images differ in size"),
+        ("data.normalize={mean: [0.5], std: [1.0]}", "data.normalize.mean: 1 values for 3 channels"),
+        ("data.normalize=imagenet", "data.normalize"),
+        ("data.augment=[{name: flop}]", "data.augment.0.name: unknown augmentation 'flop'; did you mean 'flip'?"),
+        ("data.augment=[{name: flip, vertikal: 1.0}]", "data.augment.0.vertikal"),
+        ("data.partition={name: natural, column: hospital}", "data.partition.column"),
+        ("clients.count=7", "clients.count: 7, but the data have 6"),
+        ("data.partition={name: file}", "data.partition.path: missing"),
+        ("data.root=/nowhere", "data.root: there is no folder /nowhere"),
+    ],
+)
+def test_a_mistake_about_data_is_one_sentence(
+    tmp_path: Path, isic: Path, override: str, says: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*ISIC, f"data.root={isic}", f"output_dir={tmp_path}", override]) == 2
+    err = capfd.readouterr().err
+    assert says in err
+    assert err.count("configuration error") == 1
+    assert "Traceback" not in err
+
+
+def test_cifar_through_torchrun_warns_once_that_it_is_not_the_published_one(tmp_path: Path) -> None:
+    write_cifar10(tmp_path / "data")
+    options = [f"data.root={tmp_path / 'data'}", "data.name=cifar10", f"output_dir={tmp_path}", "rounds=1"]
+    options += ["data.augment=[{name: padded_crop}, {name: flip}]", "clients.count=4"]
+    done = torchrun(3, *SMALL, *options, "attack={name: alie, num_byzantine: 1}")
+    assert done.status == 0, done.err
+    assert done.err.count("published") == 1
+    assert not [name for name in os.listdir(tmp_path / "data") if name.startswith(".")]
