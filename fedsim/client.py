@@ -1,15 +1,21 @@
 """A client's local work: from the global parameters to one row."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from fedsim.freezing import set_training
 from fedsim.inputs import Inputs
 from fedsim.layout import ModelRows
+from fedsim.local_steps import LocalSteps, StepRules
+from fedsim.losses import ClassCounts
+from fedsim.losses.cross_entropy import CrossEntropy
 from fedsim.optimizers import MakeOptimizer
+from fedsim.schedules import Schedule
+from fedsim.schedules.constant import Constant
 from fedsim.seeds import derive_generator, derive_seed, seeded
 
 LabelsOf = Callable[[int, int], Tensor]
@@ -31,6 +37,8 @@ class LocalWork:
     batch_size: int
     send: Literal["delta", "gradient"]
     make_optimizer: MakeOptimizer
+    rules: StepRules = field(default_factory=lambda: StepRules(loss=CrossEntropy()))
+    schedule: Schedule = field(default_factory=Constant)
     wire_dtype: torch.dtype = torch.float32
 
 
@@ -61,6 +69,7 @@ class Trainer:
         shares: indices of each client's samples.
         labels_of: the labels that a client trains on in a round, in the order of its share.
         compiled: train through ``torch.compile``.
+        num_classes: C, where not every class is among the samples.
     """
 
     def __init__(
@@ -74,9 +83,11 @@ class Trainer:
         labels_of: LabelsOf,
         *,
         compiled: bool = False,
+        num_classes: int | None = None,
     ) -> None:
         self._rows, self._inputs, self._shares, self._work = rows, inputs, shares, work
         self._seed, self._device, self._labels_of = seed, device, labels_of
+        self._everyone = torch.bincount(inputs.labels, minlength=num_classes or 0)
         self._forward: nn.Module = torch.compile(rows.model) if compiled else rows.model  # type: ignore[assignment]
 
     def update(self, client: int, round: int, state: Tensor, out: Tensor) -> float:
@@ -108,16 +119,21 @@ class Trainer:
         augment = derive_generator(self._seed, "augment", round, client)
         share = self._shares[client]
         labels = self._labels_of(client, round)
-        self._rows.model.train()
-        trained = [p for p in self._rows.model.parameters() if p.requires_grad]
-        optimizer = self._work.make_optimizer(trained)
+        set_training(self._rows.model)
+        steps = self._local_steps(round, labels)
         losses = []
         for batch in batches(len(share), self._work, order):
-            inputs = self._inputs.batch(share[batch], augment)
-            optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(self._forward(inputs), labels[batch].to(self._device))
-            loss.backward()
+            losses.append(steps.backward(self._inputs.batch(share[batch], augment), labels[batch]))
             if self._work.send == "delta":
-                optimizer.step()
-            losses.append(loss.detach())
+                steps.step()
         return losses
+
+    def _local_steps(self, round: int, labels: Tensor) -> LocalSteps:
+        """For the client whose samples have these labels."""
+        trained = [p for p in self._rows.model.parameters() if p.requires_grad]
+        optimizer, factor = self._work.make_optimizer(trained), self._work.schedule.factor(round)
+        for group in optimizer.param_groups if factor != 1 else ():
+            group["lr"] *= factor
+        counts = ClassCounts(torch.bincount(labels, minlength=len(self._everyone)), self._everyone)
+        weights = self._work.rules.loss.class_weights(counts)
+        return LocalSteps(self._work.rules, self._forward, trained, optimizer, weights)

@@ -15,10 +15,13 @@ from fedsim.config import RunConfig
 from fedsim.config_section import Section
 from fedsim.data import DataSource, Partitioner, partitioners, sources
 from fedsim.errors import ConfigError, FedsimWarning, keys_under
+from fedsim.files import user_path
 from fedsim.inputs import View
+from fedsim.losses import Loss, losses
 from fedsim.models import ModelBuilder, models
 from fedsim.optimizers import MakeOptimizer, optimizer_maker
 from fedsim.registry import Component, Registry
+from fedsim.schedules import Schedule, schedules
 
 C = TypeVar("C", bound=Component)
 
@@ -30,6 +33,8 @@ REGISTRIES: Mapping[str, Registry[Any]] = {
     "partitioners": partitioners,
     "augmentations": augmentations,
     "models": models,
+    "losses": losses,
+    "schedules": schedules,
 }
 
 BUFFER_RULES: Mapping[str, str | None] = {"cwmed": "cwmed", "mean": "fedavg", "in_row": None}
@@ -49,12 +54,15 @@ class Components:
     aggregator: Aggregator
     pre: list[PreAggregator]
     buffer_aggregator: Aggregator | None
+    loss: Loss
+    client_schedule: Schedule
+    server_schedule: Schedule
     client_optimizer: MakeOptimizer
     server_optimizer: MakeOptimizer
 
     @property
     def data_root(self) -> Path | None:
-        return None if self.config.data.root is None else Path(self.config.data.root).expanduser()
+        return None if self.config.data.root is None else user_path(self.config.data.root)
 
     def view(self, channels: int) -> View:
         """How images of so many channels are shown to the model."""
@@ -82,6 +90,9 @@ class Components:
             (flat["data"]["partition"], self.partitioner),
             (flat["model"], self.model),
             (flat["aggregator"], self.aggregator),
+            (flat["clients"]["loss"], self.loss),
+            (flat["clients"]["schedule"], self.client_schedule),
+            (flat["server"]["schedule"], self.server_schedule),
         ):
             section.update(component.settings.model_dump())
         sections = flat["attack"] if isinstance(flat["attack"], list) else [flat["attack"]]
@@ -134,6 +145,9 @@ def build_components(config: RunConfig) -> Components:
             for position, section in enumerate(config.aggregator.pre)
         ],
         buffer_aggregator=aggregators.build(rule) if rule else None,
+        loss=_build(losses, clients.loss, "clients.loss"),
+        client_schedule=_build(schedules, clients.schedule, "clients.schedule"),
+        server_schedule=_build(schedules, config.server.schedule, "server.schedule"),
         client_optimizer=optimizer_maker(clients.optimizer.name, clients.optimizer.own, "clients.optimizer"),
         server_optimizer=optimizer_maker(
             config.server.optimizer.name, config.server.optimizer.own, "server.optimizer"
@@ -146,6 +160,8 @@ def build_components(config: RunConfig) -> Components:
     with keys_under("data"):
         components.source.check(components.data_root)
     components.partitioner.check()
+    with keys_under("model"):
+        components.model.check()
     return components
 
 
@@ -175,12 +191,10 @@ def _check_aggregation(components: Components) -> None:
 
 def warn_of_settings_without_effect(config: RunConfig, given: Mapping[str, Any]) -> None:
     """FedsimWarning for each setting that the user gave and that does nothing."""
-    if config.clients.send == "gradient" and "optimizer" in given.get("clients", {}):
-        warnings.warn(
-            "clients.optimizer has no effect with clients.send: gradient (no local step is taken)",
-            FedsimWarning,
-            stacklevel=2,
-        )
+    for key in ("optimizer", "schedule", "proximal") if config.clients.send == "gradient" else ():
+        if key in given.get("clients", {}):
+            text = f"clients.{key} has no effect with clients.send: gradient (no local step is taken)"
+            warnings.warn(text, FedsimWarning, stacklevel=2)
     for position, section in enumerate(config.attack):
         if section.first_round > config.rounds:
             key = _attack_key(config, position)

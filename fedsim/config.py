@@ -49,6 +49,9 @@ class DataSection(Section):
 
 class ModelSection(Section):
     name: str = Field("small_cnn", description="model")
+    freeze: list[str] = Field(
+        default_factory=list, description="patterns of parameters that are neither trained nor sent, as in layer1.*"
+    )
 
 
 class OptimizerSection(Section):
@@ -59,6 +62,14 @@ class ClientOptimizerSection(OptimizerSection):
     defaults_for: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "sgd": {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.0}
     }
+
+
+class LossSection(Section):
+    name: str = Field("cross_entropy", description="what clients minimise")
+
+
+class ScheduleSection(Section):
+    name: str = Field("constant", description="factor of the learning rate over rounds")
 
 
 class ClientsSection(Schema):
@@ -73,6 +84,14 @@ class ClientsSection(Schema):
     optimizer: ClientOptimizerSection = Field(
         default_factory=lambda: ClientOptimizerSection(), description="of the clients, new in every round"
     )
+    schedule: ScheduleSection = Field(default_factory=lambda: ScheduleSection())
+    loss: LossSection = Field(default_factory=lambda: LossSection())
+    momentum: float = Field(
+        0.0, ge=0, lt=1, description="clients send the momentum of their updates, kept over rounds (Karimireddy 2021)"
+    )
+    proximal: float = Field(0.0, ge=0, description="mu of FedProx: pull towards the global parameters")
+    clip_norm: float | None = Field(None, gt=0, description="gradients of a step are shortened to this length")
+    micro_batches: int = Field(1, ge=1, description="pieces in which a batch is computed, to save memory")
 
 
 class PreSection(Section):
@@ -92,6 +111,7 @@ class ServerSection(Schema):
     optimizer: ServerOptimizerSection = Field(
         default_factory=lambda: ServerOptimizerSection(), description="takes the aggregate as gradient"
     )
+    schedule: ScheduleSection = Field(default_factory=lambda: ScheduleSection())
     buffers: Literal["cwmed", "mean", "in_row"] = Field(
         "cwmed", description="how BatchNorm buffers are aggregated; in_row: as further coordinates of the row"
     )
@@ -122,6 +142,10 @@ class RuntimeSection(Schema):
     threads: int = Field(1, ge=1, le=1024, description="CPU threads of each rank; results depend on it")
     deterministic: bool = Field(True, description="deterministic algorithms only")
     compile: bool = Field(False, description="torch.compile the clients' model; results depend on it")
+    amp: Literal["none", "bfloat16", "float16"] = Field(
+        "none", description="mixed precision: what clients multiply matrices in; results depend on it"
+    )
+    channels_last: bool = Field(False, description="images with channels innermost; results depend on it")
     wire_dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="rows are rounded to it")
     nonfinite: Literal["drop", "zero", "error"] = Field("drop", description="rows with NaN or infinity")
     check_every: int = Field(10, ge=1, description="rounds between checks that all ranks hold the same parameters")

@@ -66,8 +66,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
 NAMED_SECTIONS: dict[str, frozenset[str]] = {
     "data": frozenset({"root", "partition", "augment", "crop", "resolution", "normalize"}),
     "data.partition": frozenset(),
-    "model": frozenset(),
+    "model": frozenset({"freeze"}),
     "clients.optimizer": frozenset(),
+    "clients.schedule": frozenset(),
+    "clients.loss": frozenset(),
     "attack": frozenset(
         {
             "num_byzantine",
@@ -81,6 +83,7 @@ NAMED_SECTIONS: dict[str, frozenset[str]] = {
     ),
     "aggregator": frozenset({"pre"}),
     "server.optimizer": frozenset(),
+    "server.schedule": frozenset(),
 }
 """Sections that name a component, with the keys that stay when another component is named."""
 

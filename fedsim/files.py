@@ -7,6 +7,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def user_path(text: str | Path) -> Path:
+    """The path that a user wrote, ``~`` being her home."""
+    return Path(os.path.expanduser(text))
+
+
+def folder_exists(path: Path) -> bool:
+    """Whether there is a folder; a path that cannot even be looked at has none."""
+    try:
+        return path.is_dir()
+    except OSError:  # a name too long, or a folder above that may not be entered
+        return False
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     with whole_or_not_at_all(path) as part:

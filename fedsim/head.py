@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fedsim.adversary import Adversary, Target
+from fedsim.client_momentum import ClientMomentum
 from fedsim.diagnosis import cosines_to_honest_mean, detection_auc
 from fedsim.layout import RowLayout
 from fedsim.phases import Phases
@@ -73,10 +74,11 @@ class ServerHead(Head):
         seed: int,
         phases: Phases,
         sample_counts: Sequence[int] | None = None,
+        momentum: ClientMomentum | None = None,
     ) -> None:
         self._counts = sample_counts
         self._adversary, self._server, self._layout, self._seed = adversary, server, layout, seed
-        self._phases = phases
+        self._phases, self._momentum = phases, momentum or ClientMomentum(0.0)
         self._warned_of_majority = False
 
     def decide(self, rows: Tensor | None, state: Tensor, round: int, clients: Sequence[int]) -> Outcome:
@@ -92,6 +94,9 @@ class ServerHead(Head):
             sample_counts=None if self._counts is None else tuple(self._counts[client] for client in clients),
         )
         self._warn_of_majority(context)
+        idle = self._adversary.plan.idle(round)
+        trained = [slot for slot, client in enumerate(clients) if client not in idle]
+        self._momentum.apply([rows[slot, :cut] for slot in trained], [clients[slot] for slot in trained])
         with self._phases("attack"):
             self._attack(rows, context)
         with self._phases("aggregate"):
@@ -154,11 +159,16 @@ class ServerHead(Head):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        return {"server": self._server.state_dict(), "adversary": self._adversary.state_dict()}
+        return {
+            "server": self._server.state_dict(),
+            "adversary": self._adversary.state_dict(),
+            "momentum": self._momentum.state_dict(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._server.load_state_dict(state["server"])
         self._adversary.load_state_dict(state["adversary"])
+        self._momentum.load_state_dict(state["momentum"])
 
 
 def _by_client(values: Tensor, clients: Sequence[int]) -> dict[int, float]:

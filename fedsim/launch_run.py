@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 import yaml
-from torch import Tensor
+from torch import Tensor, nn
 
 from fedsim.adversary import Adversary
 from fedsim.aggregators.defence import Defence
 from fedsim.checkpoint import CheckpointKeeper, Checkpoints, NoCheckpoints
 from fedsim.client import LocalWork, Trainer
+from fedsim.client_momentum import ClientMomentum
 from fedsim.comm import Communicator, RankPlace, open_communicator
 from fedsim.composition import Components
 from fedsim.config_source import differing_keys, read_yaml
@@ -22,10 +23,13 @@ from fedsim.data import Splits
 from fedsim.data.split_file import keep_split, samples_by_class
 from fedsim.errors import ConfigError, keys_under
 from fedsim.evaluation import Evaluator
+from fedsim.freezing import freeze
 from fedsim.head import EmptySeat, Head, ServerHead
 from fedsim.heap import keep_freed_memory
 from fedsim.inputs import Inputs
 from fedsim.layout import ModelRows
+from fedsim.local_steps import StepRules
+from fedsim.losses import ClassCounts
 from fedsim.participation import homes
 from fedsim.phases import Phases
 from fedsim.poisoned_labels import PoisonedLabels
@@ -102,6 +106,8 @@ def _build(components: Components, comm: Communicator, directory: Path, *, resum
     config = components.config
     with comm.first_on_each_host("load data"), keys_under("data"):
         splits = components.source.load(components.data_root)
+    with keys_under("clients.loss"):
+        components.loss.class_weights(ClassCounts(*[torch.ones(splits.num_classes)] * 2))
     view = components.view(splits.input_shape[0])
     with keys_under("data"):
         input_shape = view.shape(splits)
@@ -110,9 +116,7 @@ def _build(components: Components, comm: Communicator, directory: Path, *, resum
     )
     if comm.rank == 0:
         keep_split(directory, shares, splits.train.labels)
-    with keys_under("model"), seeded(derive_seed(config.seed, "model")):
-        model = components.model.build(input_shape, splits.num_classes)
-    rows = ModelRows(model.to(comm.device))
+    rows = ModelRows(_model(components, comm, input_shape, splits.num_classes))
     state = torch.cat(rows.read())
     phases = Phases()
     head = _head(components, comm, rows, phases, [len(share) for share in shares])
@@ -164,6 +168,22 @@ def _build(components: Components, comm: Communicator, directory: Path, *, resum
     return Run(simulation, directory, facts)
 
 
+def _model(components: Components, comm: Communicator, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+    """The model as the run starts with it: weights are read on rank 0 only, and handed to the others."""
+    config, builder = components.config, components.model
+    with keys_under("model"), seeded(derive_seed(config.seed, "model")):
+        reads = builder.has_weights and comm.rank == 0
+        model = (builder.build_with_weights if reads else builder.build)(input_shape, num_classes)
+        freeze(model, config.model.freeze)
+    if config.runtime.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    model = model.to(comm.device)
+    if builder.has_weights:
+        for tensor in (*model.parameters(), *model.buffers()):
+            comm.broadcast(tensor.data)
+    return model
+
+
 def _trainer(
     components: Components,
     comm: Communicator,
@@ -182,10 +202,28 @@ def _trainer(
         batch_size=clients.batch_size,
         send=clients.send,
         make_optimizer=components.client_optimizer,
+        schedule=components.client_schedule,
+        rules=StepRules(
+            loss=components.loss,
+            proximal=clients.proximal,
+            clip_norm=clients.clip_norm,
+            micro_batches=clients.micro_batches,
+            amp=None if config.runtime.amp == "none" else getattr(torch, config.runtime.amp),
+            channels_last=config.runtime.channels_last,
+        ),
         wire_dtype=getattr(torch, config.runtime.wire_dtype),
     )
-    compiled = config.runtime.compile
-    return Trainer(rows, inputs, shares, work, config.seed, comm.device, labels_of, compiled=compiled)
+    return Trainer(
+        rows,
+        inputs,
+        shares,
+        work,
+        config.seed,
+        comm.device,
+        labels_of,
+        compiled=config.runtime.compile,
+        num_classes=splits.num_classes,
+    )
 
 
 def _head(
@@ -208,10 +246,12 @@ def _head(
         config.runtime.nonfinite,
         rows.layout.size,
         variances.to(comm.device),
+        components.server_schedule,
     )
     wire_dtype = getattr(torch, config.runtime.wire_dtype)
     adversary = Adversary(components.attack_plan, components.attacks, seed=config.seed, wire_dtype=wire_dtype)
-    return ServerHead(adversary, server, rows.layout, config.seed, phases, sample_counts)
+    momentum = ClientMomentum(config.clients.momentum, wire_dtype)
+    return ServerHead(adversary, server, rows.layout, config.seed, phases, sample_counts, momentum)
 
 
 def _writer(

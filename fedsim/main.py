@@ -12,6 +12,7 @@ from fedsim.comm import RankPlace
 from fedsim.composition import Components, build_components, warn_of_settings_without_effect
 from fedsim.config import parse_config
 from fedsim.config_source import apply_overrides, read_yaml
+from fedsim.errors import keys_under
 from fedsim.failure import leave_after, one_message_per_run
 from fedsim.launch_run import open_run, prepare_process
 from fedsim.records.console import say
@@ -29,7 +30,11 @@ def configure(command: CommandLine, *, speaks: bool) -> Components:
     config = parse_config(values)
     with one_message_per_run(notes, speaks=speaks):
         warn_of_settings_without_effect(config, values)
-        return build_components(config)
+        components = build_components(config)
+    if speaks:
+        with keys_under("model"):
+            components.model.check_weights()
+    return components
 
 
 def main(arguments: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""Any optimiser of torch.optim by name, its settings checked before a run."""
+"""Any optimiser of torch.optim, and those of FedOpt, by name; their settings are checked before a run."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fedsim.adaptive_optimizers import FedAdagrad, FedAdam, FedYogi
 from fedsim.errors import ConfigError, did_you_mean
 
 MakeOptimizer = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
@@ -20,6 +21,7 @@ def available_optimizers() -> dict[str, type[torch.optim.Optimizer]]:
     """Optimiser classes by their name in lower case."""
     classes = (value for value in vars(torch.optim).values() if inspect.isclass(value))
     optimizers = {kind.__name__.lower(): kind for kind in classes if issubclass(kind, torch.optim.Optimizer)}
+    optimizers |= {kind.__name__.lower(): kind for kind in (FedAdagrad, FedAdam, FedYogi)}
     return {name: kind for name, kind in optimizers.items() if name not in NOT_USABLE}
 
 

@@ -2,13 +2,13 @@
 
 import sys
 import warnings
-from pathlib import Path
 
 from fedsim.cli import QuietParser
 from fedsim.config_source import apply_overrides
 from fedsim.data import sources
 from fedsim.data.cache import cache_folder
 from fedsim.errors import ConfigError, FedsimWarning
+from fedsim.files import user_path
 from fedsim.records.console import say
 
 DONE, MISTAKE = 0, 2
@@ -18,17 +18,17 @@ def main(arguments: list[str]) -> int:
     """Exit status: 0 the data set is ready, 2 it is missing or damaged."""
     parser = QuietParser(prog="python -m fedsim.prepare", description=__doc__)
     parser.add_argument("name", help="data set: " + ", ".join(sources.describe()))
-    parser.add_argument("--root", type=Path, help="folder of its files (data.root of a config)")
+    parser.add_argument("--root", type=user_path, help="folder of its files (data.root of a config)")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="settings of the data set (see --list)")
     try:
         parsed = parser.parse_intermixed_args(arguments)
         settings, _ = apply_overrides({}, parsed.settings)
-        source, root = sources.build(parsed.name, **settings), parsed.root and parsed.root.expanduser()
+        source, root = sources.build(parsed.name, **settings), parsed.root
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", FedsimWarning)
             source.prepare(root)
             splits = source.load(root)
-    except ConfigError as error:
+    except (ConfigError, OSError) as error:
         sys.stderr.write(f"fedsim: {error}\n")
         return MISTAKE
     for text in dict.fromkeys(str(warning.message) for warning in caught):

@@ -14,6 +14,8 @@ from fedsim.errors import NonFiniteError
 from fedsim.nonfinite import NonFinitePolicy, count_nonfinite, usable_rows, zero_nonfinite
 from fedsim.optimizers import MakeOptimizer
 from fedsim.round_context import RoundContext
+from fedsim.schedules import Schedule
+from fedsim.schedules.constant import Constant
 from fedsim.update_matrix import UpdateMatrix
 
 log = logging.getLogger(__name__)
@@ -59,11 +61,14 @@ class Server:
         policy: NonFinitePolicy,
         parameters: int,
         variances: Tensor,
+        schedule: Schedule | None = None,
     ) -> None:
         self.defence, self.buffer_defence = defence, buffer_defence
         self._policy, self._parameters, self._variances = policy, parameters, variances
         self._weights = torch.zeros(parameters, device=variances.device)
         self._optimizer = make_optimizer([self._weights])
+        self._schedule = schedule or Constant()
+        self._rates = [group["lr"] for group in self._optimizer.param_groups]
         self.last_step: Tensor | None = None
         self._named: set[int] = set()
 
@@ -86,7 +91,7 @@ class Server:
             if self.buffer_defence is not None and buffers.num_columns > 0:
                 aggregate[row_part.shape[1] :] = self.buffer_defence(buffers, context)
         bad = self._refuse_nonfinite(aggregate, context)
-        step = self._step(aggregate, state) if keep and not bad else torch.zeros_like(state)
+        step = self._step(aggregate, state, context.round) if keep and not bad else torch.zeros_like(state)
         self.last_step = step.clone()
         return Decision(step, aggregate[: self._parameters], context.client_ids, offenders, bad)
 
@@ -124,8 +129,10 @@ class Server:
             log.warning("round %d: %d coordinates of the aggregate are not finite; no step", context.round + 1, bad)
         return bad
 
-    def _step(self, aggregate: Tensor, state: Tensor) -> Tensor:
+    def _step(self, aggregate: Tensor, state: Tensor, round: int) -> Tensor:
         """The server optimiser's step for the parameters; buffers step with rate 1."""
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * self._schedule.factor(round)
         step = aggregate.clone()
         weights = state[: self._parameters]
         self._weights.copy_(weights)

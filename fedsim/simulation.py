@@ -95,8 +95,7 @@ class Simulation:
             by_rank = self.comm.all_gather(losses)
         outcome = self._head.decide(rows, self.state, round, clients)
         with self.phases("broadcast"):
-            self.comm.broadcast(outcome.step)
-            self.state -= outcome.step
+            self._move(outcome.step, rows)
         with self.phases("evaluate"):
             evaluation = self._evaluate(round + 1)
         idle = schedule.attack_plan.idle(round)
@@ -110,6 +109,22 @@ class Simulation:
             record["clients"]["test_accuracy"] = evaluation.client_accuracy
         record["times"] = self.phases.finish_round()
         return record
+
+    def _move(self, step: Tensor, rows: Tensor | None) -> None:
+        """Bring the step of rank 0 to all ranks and take it.
+
+        With a single client whose update is the step, the new global model is that client's model. In float32 its
+        parameters are not always w - (w - w_client), so rank 0, where it lives, hands out the parameters themselves.
+        """
+        if self._schedule.num_clients > 1:
+            self.comm.broadcast(step)
+            self.state -= step
+            return
+        moved = self.state - step
+        if rows is not None and torch.equal(step, rows[0].to(step.device)):
+            moved = torch.cat(self._rows.read())
+        self.comm.broadcast(moved)
+        self.state.copy_(moved)
 
     def _train(self, round: int, clients: Sequence[int]) -> Tensor:
         """The local work of the clients that live here; training losses [K], NaN for the others."""

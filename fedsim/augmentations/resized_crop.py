@@ -25,7 +25,8 @@ class ResizedCrop(Augmentation):
 
         height, width = image.shape[1:]
         share = sqrt(uniform(self.settings.smallest, 1, generator))
-        bend = exp(uniform(-log(self.settings.stretch), log(self.settings.stretch), generator) / 2)
+        most = min(log(self.settings.stretch) / 2, -log(share))  # no side becomes longer than the image's
+        bend = exp(uniform(-most, most, generator))
         piece_height = min(height, max(1, round(share * height / bend)))
         piece_width = min(width, max(1, round(share * width * bend)))
         top = int(torch.randint(height - piece_height + 1, (), generator=generator))

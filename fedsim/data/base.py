@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.errors import ConfigError, FedsimWarning
+from fedsim.files import folder_exists
 from fedsim.registry import Component, Registry
 from fedsim.settings import Schema
 
@@ -116,7 +117,7 @@ class DataSource(Component):
 
     def check(self, root: Path | None) -> None:
         """Raise ConfigError if the data are not where they should be; called before any rank starts work."""
-        if self.reads_root and (root is None or not root.is_dir()):
+        if self.reads_root and (root is None or not folder_exists(root)):
             problem = "missing" if root is None else f"there is no folder {root}"
             raise ConfigError("root", problem, f"name the folder that holds {self.name}; {self.repair(root)}")
         if root is not None and not self.reads_root:

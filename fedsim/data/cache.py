@@ -7,6 +7,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedsim.errors import ConfigError, FedsimWarning
+from fedsim.files import folder_exists, user_path
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -25,7 +27,7 @@ ONE_DAY = 24 * 3600
 def cache_folder() -> Path:
     """``$FEDSIM_CACHE``, or ``fedsim`` in the user's cache folder."""
     given = os.environ.get("FEDSIM_CACHE")
-    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "fedsim"
+    return user_path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedsim"
 
 
 def cached_arrays(name: str, names: Sequence[str], make: Callable[[Path], None]) -> Arrays:
@@ -75,7 +77,7 @@ def reserve_array(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 def _read(folder: Path, names: Sequence[str]) -> Arrays | None:
     """The arrays, None if they are not there or damaged."""
-    if not folder.is_dir():
+    if not folder_exists(folder):
         return None
     try:
         return {name: np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in names}
@@ -89,8 +91,9 @@ def _new_part(folder: Path) -> Path:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         for old in folder.parent.glob(".*.part"):
-            if time.time() - old.stat().st_mtime > ONE_DAY:
-                shutil.rmtree(old, ignore_errors=True)
+            with suppress(OSError):  # another process may sweep too
+                if time.time() - old.stat().st_mtime > ONE_DAY:
+                    shutil.rmtree(old, ignore_errors=True)
         part = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.part"
         part.mkdir()
         return part

@@ -15,6 +15,7 @@ from fedsim.data.cache import cached_arrays
 from fedsim.data.fetch import fetch
 from fedsim.data.python2_pickle import RefusedPickleError, read_dictionary
 from fedsim.errors import ConfigError, FedsimWarning
+from fedsim.files import folder_exists
 
 SHAPE = (3, 32, 32)
 
@@ -40,13 +41,14 @@ class Cifar(DataSource):
         assert root is not None
         for name in (*self.train_files, *self.test_files, self.names_file):
             if not (self._files(root) / name).is_file():
-                raise ConfigError("root", f"there is no file {self._files(root) / name}", self.repair(root))
+                remedy = f"remove what there is of {self._files(root)}; then {self.repair(root)}"
+                raise ConfigError("root", f"there is no file {self._files(root) / name}", remedy)
 
     def prepare(self, root: Path | None) -> None:
         try:
             self.check(root)
         except ConfigError:
-            if root is None:
+            if root is None or folder_exists(self._files(root)):
                 raise
             self._fetch(root)
         super().prepare(root)
@@ -58,7 +60,7 @@ class Cifar(DataSource):
         fetch(root, self.folder, lambda place: published(place, download=True), self.name)
 
     def _files(self, root: Path) -> Path:
-        return root if root.name == self.folder else root / self.folder
+        return root if (root / self.names_file).is_file() else root / self.folder
 
     def load(self, root: Path | None) -> Splits:
         assert root is not None

@@ -10,6 +10,7 @@ from fedsim.data.image_files import decode_images
 from fedsim.data.isic2019_preparation import IMAGES, prepare_images
 from fedsim.data.isic2019_tables import CLASSES, OWN_SPLIT, read_split_rows, split_file
 from fedsim.errors import ConfigError
+from fedsim.files import folder_exists
 from fedsim.settings import Schema
 
 
@@ -38,7 +39,7 @@ class FedIsic2019(DataSource):
         return f"`{command}` makes it from the raw ISIC 2019 files"
 
     def prepare(self, root: Path | None) -> None:
-        if root is not None and root.is_dir():
+        if root is not None and folder_exists(root):
             prepare_images(root, own_fold=self.settings.own_fold)
         super().prepare(root)
 

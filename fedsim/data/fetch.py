@@ -22,7 +22,7 @@ def fetch(root: Path, folder: str, download: Callable[[str], object], name: str)
         part.mkdir(parents=True)
         download(str(part))
         os.rename(part / folder, root / folder)
-    except (OSError, RuntimeError) as error:
+    except Exception as error:  # archives that are cut off raise nearly everything
         remedy = f"fetch it elsewhere and unpack it, so that there is {root / folder}"
         raise ConfigError("root", f"cannot fetch {name}: {error}", remedy) from None
     finally:

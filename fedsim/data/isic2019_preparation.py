@@ -38,9 +38,13 @@ def prepare_images(root: Path, *, own_fold: bool) -> None:
     if missing and not (root / RAW).is_dir():
         problem = f"there are neither {root / IMAGES / missing[0]}.jpg nor the raw images in {root / RAW}"
         raise ConfigError("root", problem, f"unpack {RAW}.zip from {ISIC_URL} there")
-    (root / IMAGES).mkdir(exist_ok=True)
-    for _ in in_threads(lambda name: _preprocess(root, name), missing, "preprocessing images"):
-        pass
+    try:
+        (root / IMAGES).mkdir(exist_ok=True)
+        for _ in in_threads(lambda name: _preprocess(root, name), missing, "preprocessing images"):
+            pass
+    except OSError as error:
+        problem = f"cannot write {root / IMAGES}: {error.strerror or error}"
+        raise ConfigError("root", problem, "make room there, or a folder that may be written") from None
 
 
 def _preprocess(root: Path, name: str) -> None:

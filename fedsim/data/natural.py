@@ -43,7 +43,7 @@ class Natural(Partitioner):
 
 def _sorted(values: Sequence[str]) -> list[str]:
     """Distinct values, numbers by size."""
-    return sorted(set(values), key=lambda value: (0, int(value), "") if value.isdecimal() else (1, 0, value))
+    return sorted(set(values), key=lambda value: (0, int(value), value) if value.isdecimal() else (1, 0, value))
 
 
 def _positions(values: Sequence[str], names: Sequence[str]) -> Tensor:

@@ -13,7 +13,7 @@ class DirichletShares:
 
     def __init__(self, alpha: float, num_clients: int, generator: torch.Generator) -> None:
         self._draws = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
-        self._alphas = np.full(num_clients, alpha)
+        self._alphas = np.full(num_clients, min(alpha, 1e300))  # their sum is finite
 
     def deal(self, count: int) -> Tensor:
         """The client that gets each of ``count`` samples [count], after a shuffle."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from fedsim.data.base import Columns, Partitioner, PartitionSettings, partitioners
 from fedsim.errors import ConfigError
-from fedsim.files import write_text
+from fedsim.files import user_path, write_text
 
 KEY = "data.partition.path"
 
@@ -86,7 +87,7 @@ class SplitFile(Partitioner):
     def _path(self) -> Path:
         if self.settings.path is None:
             raise ConfigError(KEY, "missing", "name the partition.json of another run")
-        return Path(self.settings.path).expanduser()
+        return user_path(self.settings.path)
 
     def check(self) -> None:
         read_split(self._path)
@@ -97,13 +98,13 @@ class SplitFile(Partitioner):
         if len(clients) != num_clients:
             remedy = f"set it to {len(clients)}"
             raise ConfigError("clients.count", f"{num_clients}, but {self._path} splits among {len(clients)}", remedy)
-        indices = torch.tensor([index for share in clients for index in share], dtype=torch.int64)
-        counts = torch.bincount(indices[(indices >= 0) & (indices < len(labels))], minlength=len(labels))
-        if len(indices) != len(labels) or bool((counts != 1).any()):
-            wrong = int((counts != 1).nonzero()[0]) if bool((counts != 1).any()) else int(indices.max())
+        named = Counter(index for share in clients for index in share)
+        wrong = [index for index, times in named.items() if times > 1 or not 0 <= index < len(labels)]
+        wrong = wrong or [index for index in range(len(labels)) if index not in named]
+        if wrong:
             raise ConfigError(
                 KEY,
-                f"{self._path} does not name each of the {len(labels)} training samples once (see sample {wrong})",
+                f"{self._path} does not name each of the {len(labels)} training samples once (see sample {wrong[0]})",
                 "take a split of the same data",
             )
         if split.get("labels", labels_mark(labels)) != labels_mark(labels):
