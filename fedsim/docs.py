@@ -98,8 +98,8 @@ def _benchmarks(stored: Mapping[str, Any]) -> Iterator[str]:
     yield "Times are medians, given as ratios to a yardstick that ran in turn with the work in the same process:"
     yield "a copy of the same matrix, or a plain PyTorch loop. Run them yourself: see"
     yield "`python -m fedsim.benchmark --help`."
-    yield "Extra memory is the most that was held at once beyond the matrix, in units of it; kept is what stays from"
-    yield "one round to the next, the method's history."
+    yield "Extra memory is the most that was held at once beyond the matrix (for a local step: beyond the model), in"
+    yield "units of it; kept is what stays from one round to the next, the method's history."
     for name, report in stored.items():
         yield ""
         yield f"## {report['title'][:1].upper()}{report['title'][1:]}"

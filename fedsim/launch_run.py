@@ -175,13 +175,31 @@ def _model(components: Components, comm: Communicator, input_shape: tuple[int, .
         reads = builder.has_weights and comm.rank == 0
         model = (builder.build_with_weights if reads else builder.build)(input_shape, num_classes)
         freeze(model, config.model.freeze)
-    if config.runtime.channels_last:
-        model = model.to(memory_format=torch.channels_last)
-    model = model.to(comm.device)
+    model = on_device(model, components, comm.device)
     if builder.has_weights:
         for tensor in (*model.parameters(), *model.buffers()):
             comm.broadcast(tensor.data)
     return model
+
+
+def on_device(model: nn.Module, components: Components, device: torch.device) -> nn.Module:
+    """The model where its rank computes, in the memory layout of the run."""
+    if components.config.runtime.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    return model.to(device)
+
+
+def step_rules(components: Components) -> StepRules:
+    """How clients turn a batch into a step."""
+    clients, runtime = components.config.clients, components.config.runtime
+    return StepRules(
+        loss=components.loss,
+        proximal=clients.proximal,
+        clip_norm=clients.clip_norm,
+        micro_batches=clients.micro_batches,
+        amp=None if runtime.amp == "none" else getattr(torch, runtime.amp),
+        channels_last=runtime.channels_last,
+    )
 
 
 def _trainer(
@@ -203,14 +221,7 @@ def _trainer(
         send=clients.send,
         make_optimizer=components.client_optimizer,
         schedule=components.client_schedule,
-        rules=StepRules(
-            loss=components.loss,
-            proximal=clients.proximal,
-            clip_norm=clients.clip_norm,
-            micro_batches=clients.micro_batches,
-            amp=None if config.runtime.amp == "none" else getattr(torch, config.runtime.amp),
-            channels_last=config.runtime.channels_last,
-        ),
+        rules=step_rules(components),
         wire_dtype=getattr(torch, config.runtime.wire_dtype),
     )
     return Trainer(

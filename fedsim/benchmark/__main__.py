@@ -1,4 +1,4 @@
-"""``python -m fedsim.benchmark aggregators | attacks | gather | round``; ``--help`` after any of them."""
+"""``python -m fedsim.benchmark aggregators | attacks | gather | round | step``; ``--help`` after any of them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tqdm import tqdm
 from fedsim.aggregators import available_aggregators
 from fedsim.attacks import available_attacks
 from fedsim.benchmark.gather import time_gather
+from fedsim.benchmark.local_step import time_local_step, without_data
 from fedsim.benchmark.matrix import MatrixCase, time_aggregators, time_attacks
 from fedsim.benchmark.measure import Reading
 from fedsim.benchmark.report import Report
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m fedsim.benchmark", description=__doc__)
-    kinds = parser.add_subparsers(required=True, metavar="aggregators | attacks | gather | round")
+    kinds = parser.add_subparsers(required=True, metavar="aggregators | attacks | gather | round | step")
 
     def add(name: str, run: Callable[..., Report | None], help: str, clients: int) -> argparse.ArgumentParser:
         kind = kinds.add_parser(name, help=help, description=help)
@@ -69,9 +70,16 @@ def _parser() -> argparse.ArgumentParser:
     kind.add_argument("--aggregator", choices=available_aggregators(), default="cwtm", help="what attacks probe")
     add("gather", _gather, "the gather of K rows from K ranks, in copies of the matrix [K, D]", 5)
     kind = add("round", _round, "a round of a run, in plain PyTorch loops of the same local steps", 8)
+    _add_config(kind)
+    kind = add("step", _step, "a local step of a config's model on random images, in plain PyTorch steps", 1)
+    kind.add_argument("--side", type=_positive, help="pixels per side (default: as the config's model sees them)")
+    _add_config(kind)
+    return parser
+
+
+def _add_config(kind: argparse.ArgumentParser) -> None:
     kind.add_argument("--config", type=Path, default=QUICKSTART, help="default: the quickstart")
     kind.add_argument("overrides", nargs="*", metavar="dotted.key=value", help="settings that replace the file's")
-    return parser
 
 
 def _positive(text: str) -> int:
@@ -136,6 +144,18 @@ def _round(options: argparse.Namespace, command: str) -> Report | None:
     readings = time_round(components, place, options.repeats)
     title = f"a round of {components.run_name()} on {place.size} ranks"
     return Report(title, "loops", command, readings) if place.rank == 0 else None
+
+
+def _step(options: argparse.Namespace, command: str) -> Report:
+    values, _ = apply_overrides(read_yaml(options.config), options.overrides)
+    components = build_components(parse_config(without_data(values, options.side)))
+    device = RankPlace(0, 1, 0, 1).device(options.device)
+    readings, parameters = time_local_step(components, device, options.repeats)
+    shape = " x ".join(map(str, components.source.settings.shape))
+    model = getattr(components.model.settings, "architecture", components.model.name)
+    batch = f"{components.config.clients.batch_size} images of {shape}"
+    title = f"a local step of {model}, {batch}, row of {4 * parameters / 1e6:.0f} MB, on the {device.type}"
+    return Report(title, "plain steps", command, readings, 4 * parameters)
 
 
 def _needs_ranks(count: int) -> None:

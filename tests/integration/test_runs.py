@@ -217,5 +217,7 @@ def test_gradients_of_one_step_ignore_the_client_optimiser(tmp_path: Path, capfd
 
 def test_every_config_says_how_to_run_it_and_is_valid() -> None:
     for path in (ROOT / "configs").glob("*.yaml"):
-        assert "fedsim/main.py" in path.read_text().split("\nseed")[0]
-        assert main(["--config", str(path), "--check"]) == 0
+        header = path.read_text().split("\nseed")[0]
+        assert "fedsim/main.py" in header
+        if "fedsim.prepare" not in header:  # those that need data: test_presets.py
+            assert main(["--config", str(path), "--check"]) == 0

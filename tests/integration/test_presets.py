@@ -1,0 +1,74 @@
+"""The paper's three experiments: on small data in the published formats, by overrides only, and whole models once."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from data_sets import write_cifar10, write_eurosat, write_flamby_isic
+
+from fedsim.benchmark.__main__ import main as benchmark
+from fedsim.main import main
+
+PRESETS: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
+    "cifar10_resnet18": (write_cifar10, ["data.resolution=32"]),
+    "eurosat_deit_small": (write_eurosat, ["data.resolution=32", "model.pretrained=false"]),
+    "fed_isic2019_convnext_nano": (write_flamby_isic, ["data.crop=32", "model.pretrained=false"]),
+}
+
+
+def config(name: str) -> list[str]:
+    return ["--config", str(ROOT / "configs" / f"{name}.yaml")]
+
+
+def test_every_config_that_needs_data_is_here() -> None:
+    need = {path.stem for path in (ROOT / "configs").glob("*.yaml") if "fedsim.prepare" in path.read_text()}
+    assert need == PRESETS.keys()
+
+
+@pytest.mark.filterwarnings("ignore::fedsim.errors.FedsimWarning")
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_a_preset_runs_two_rounds_on_small_data(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write, smaller = PRESETS[name]
+    monkeypatch.setenv("FEDSIM_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "data").mkdir()
+    write(tmp_path / "data")
+    overrides = [f"data.root={tmp_path / 'data'}", f"output_dir={tmp_path}", "run_name=run", *smaller]
+    assert main([*config(name), *overrides, "--check"]) == 0
+    assert main([*config(name), *overrides, "rounds=2", "clients.batch_size=4", "checkpoint.keep=1"]) == 0
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert len(lines) == 2
+    record = json.loads(lines[-1])
+    assert record["train_loss"] > 0
+    assert record["nonfinite_clients"] == []
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "completed"
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_the_whole_model_does_a_step_at_its_full_size(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--repeats", "1", "--threads", "1", "clients.batch_size=2", "--json", str(tmp_path / "step.json")]
+    assert benchmark(["step", *config(name), *options]) == 0
+    stored = json.loads((tmp_path / "step.json").read_text())
+    side = 200 if "isic" in name else 224
+    assert f"3 x {side} x {side}" in stored["title"]
+    assert stored["readings"][0]["problem"] == ""
+
+
+@pytest.mark.parametrize("name", ["eurosat_deit_small", "fed_isic2019_convnext_nano"])
+def test_a_preset_without_network_says_so_at_once(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write, _ = PRESETS[name]
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    (tmp_path / "data").mkdir()
+    write(tmp_path / "data")
+    assert main([*config(name), f"data.root={tmp_path / 'data'}", f"output_dir={tmp_path}"]) == 2
+    err = capfd.readouterr().err
+    assert "model.pretrained: the weights of" in err
+    assert "model.weights" in err
