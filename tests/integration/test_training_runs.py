@@ -1,0 +1,161 @@
+"""Whole runs against plain PyTorch, and every option of local training through main."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import final_state, torchrun
+from torch import nn
+
+from fedsim.client import LocalWork, batches
+from fedsim.composition import build_components
+from fedsim.config import parse_config
+from fedsim.inputs import Inputs
+from fedsim.main import main
+from fedsim.seeds import derive_generator, derive_seed, seeded
+
+DATA = "data={name: synthetic, num_train: 210, num_test: 50, num_classes: 4, shape: [1, 16, 16], spread: 2.0}"
+MODEL = "model={name: small_cnn, width: 4, hidden: 8, batch_norm: true}"
+COMMON = [DATA, MODEL, "attack=[]", "tracking.tensorboard=false", "clients.batch_size=16"]
+SGD = "clients.optimizer={name: sgd, lr: 0.05}"
+
+
+def records(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def values_of(overrides: list[str]) -> dict:
+    from fedsim.config_source import apply_overrides
+
+    return apply_overrides({}, overrides)[0]
+
+
+def plain_loop(overrides: list[str], rounds: int) -> torch.Tensor:
+    """Parameters, then float buffers, after as many epochs in plain PyTorch, in the same order of samples."""
+    components = build_components(parse_config(values_of(overrides)))
+    splits = components.source.load(None)
+    inputs, labels = Inputs(splits.train), splits.train.labels
+    with seeded(derive_seed(0, "model")):
+        model = components.model.build(splits.input_shape, splits.num_classes)
+    work = LocalWork(epochs=1, steps=None, batch_size=16, send="delta", make_optimizer=components.client_optimizer)
+    model.train()
+    for epoch in range(rounds):
+        optimizer = components.client_optimizer(list(model.parameters()))
+        for batch in batches(len(labels), work, derive_generator(0, "batches", epoch, 0)):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(inputs.batch(batch)), labels[batch]).backward()
+            optimizer.step()
+    buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+    return torch.cat([tensor.detach().flatten() for tensor in (*model.parameters(), *buffers)])
+
+
+@pytest.mark.parametrize("optimizer", [SGD, "clients.optimizer={name: adamw, lr: 0.05}"])
+@pytest.mark.parametrize("buffers", ["cwmed", "in_row"])
+def test_one_client_alone_is_a_plain_pytorch_loop_bit_for_bit(tmp_path: Path, optimizer: str, buffers: str) -> None:
+    """The large rate makes parameters shrink and change sign, where float32 differences are not exact."""
+    alone = [*COMMON, optimizer, "clients.count=1", "aggregator={name: fedavg}", "rounds=6"]
+    assert main([*alone, f"server.buffers={buffers}", f"output_dir={tmp_path}", "run_name=run"]) == 0
+    state = final_state(tmp_path / "run", 6)
+    assert torch.equal(state, plain_loop([*COMMON, optimizer], rounds=6))
+    two = torchrun(2, *alone, f"server.buffers={buffers}", f"output_dir={tmp_path}", "run_name=two")
+    assert two.status == 0, two.err
+    assert torch.equal(state, final_state(tmp_path / "two", 6))
+
+
+def run(folder: Path, name: str, *overrides: str) -> torch.Tensor:
+    options = [*COMMON, SGD, "clients.count=3", "aggregator={name: cwmed}", "rounds=2", *overrides]
+    assert main([*options, f"output_dir={folder}", f"run_name={name}"]) == 0
+    return final_state(folder / name, 2)
+
+
+def test_a_proximal_term_of_nothing_changes_nothing_and_a_strong_one_holds_clients_back(tmp_path: Path) -> None:
+    without, none, strong = (
+        run(tmp_path, name, *override)
+        for name, override in (("a", ()), ("b", ("clients.proximal=0.0",)), ("c", ("clients.proximal=10.0",)))
+    )
+    assert torch.equal(without, none)
+    norms = [sum(records(tmp_path / name)[0]["clients"]["update_norm"].values()) for name in ("a", "c")]
+    assert norms[1] < norms[0]
+    assert not torch.equal(without, strong)
+
+
+def test_mixed_precision_stays_near(tmp_path: Path) -> None:
+    exact = run(tmp_path, "float32")
+    for amp in ("bfloat16", "float16"):
+        near = run(tmp_path, amp, f"runtime.amp={amp}")
+        assert not torch.equal(exact, near)
+        torch.testing.assert_close(exact, near, atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "runtime.channels_last=true",
+        "clients.clip_norm=0.1",
+        "clients.micro_batches=4",
+        "clients.loss={name: focal, gamma: 1.5, class_weights: client}",
+        "clients.loss={name: cross_entropy, label_smoothing: 0.1, class_weights: global}",
+        "clients.schedule={name: cosine, over: 10, warmup_rounds: 3}",
+        "clients.schedule={name: steps, after: [1]}",
+        "server.schedule={name: steps, after: [1]}",
+        "server.optimizer={name: fedyogi, lr: 0.01}",
+        "server.optimizer={name: fedadam, lr: 0.01, betas: [0.9, 0.99]}",
+        "server.optimizer={name: fedadagrad, lr: 0.01}",
+        "server.optimizer={name: sgd, lr: 1.0, momentum: 0.9}",
+        "clients.momentum=0.9",
+    ],
+)
+def test_every_option_runs_and_does_something(tmp_path: Path, override: str) -> None:
+    assert not torch.equal(run(tmp_path, "plain"), run(tmp_path, "option", override))
+    assert records(tmp_path / "option")[-1]["loss"] is not None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["clients.momentum=0.9", "clients.fraction=0.7", "attack={name: alie, num_byzantine: 1}"],
+        [
+            "server.optimizer={name: fedyogi, lr: 0.01}",
+            "server.schedule={name: cosine, over: 4}",
+            "clients.momentum=0.5",
+        ],
+    ],
+)
+def test_state_that_lasts_moves_with_its_client_to_other_ranks(tmp_path: Path, options: list[str]) -> None:
+    common = [*COMMON, SGD, "clients.count=4", "aggregator={name: cwmed}", f"output_dir={tmp_path}", *options]
+    assert main([*common, "rounds=4", "run_name=one"]) == 0
+    assert torchrun(3, *common, "rounds=2", "run_name=moved").status == 0
+    resumed = torchrun(2, *common, "rounds=4", "run_name=moved", "--resume")
+    assert resumed.status == 0, resumed.err
+    assert torch.equal(final_state(tmp_path / "one", 4), final_state(tmp_path / "moved", 4))
+    assert [r["clients"] for r in records(tmp_path / "one")] == [r["clients"] for r in records(tmp_path / "moved")]
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("clients.loss={name: focal, class_weights: [1.0]}", "clients.loss.class_weights: 1 weights for 4 classes"),
+        ("clients.loss={name: hinge}", "clients.loss.name: unknown loss 'hinge'"),
+        ("clients.schedule={name: cosin}", "clients.schedule.name: unknown schedule 'cosin'; did you mean 'cosine'?"),
+        ("server.schedule={name: cosine, ower: 3}", "server.schedule.ower"),
+        ("server.optimizer={name: fedyogi, tau: -1.0}", "server.optimizer"),
+        ("model.freeze=['head.*']", "model.freeze.0: no parameter matches 'head.*'"),
+        ("model.freeze=['*']", "model.freeze: nothing is left to train"),
+        ("runtime.amp=int8", "runtime.amp"),
+        ("model={name: timm, architecture: resnet_18}", "model.architecture: timm has no model 'resnet_18'"),
+    ],
+)
+def test_a_mistake_about_training_is_one_sentence(
+    tmp_path: Path, override: str, says: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*COMMON, override, f"output_dir={tmp_path}"]) == 2
+    err = capfd.readouterr().err
+    assert says in err
+    assert err.count("configuration error") == 1
+
+
+def test_naming_the_gradient_makes_local_options_idle(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    options = ["clients.send=gradient", "clients.local_steps=1", "clients.proximal=1.0", "rounds=1"]
+    assert main([*COMMON, "clients.count=3", *options, f"output_dir={tmp_path}"]) == 0
+    assert "clients.proximal has no effect" in capfd.readouterr().err
