@@ -1,19 +1,25 @@
 """Checkpoints: one safetensors file each, written whole or not at all, read without pickle."""
 
+import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from fedsim.errors import CheckpointError
+from fedsim.files import whole_or_not_at_all
 
-FORMAT = "fedsim-1"
+log = logging.getLogger(__name__)
+
+FORMAT = "fedsim-2"
 
 
 def pack(state: Any) -> tuple[Any, dict[str, Tensor]]:
@@ -78,35 +84,58 @@ class Checkpoints:
         """Store the state after ``round`` rounds; older checkpoints beyond ``keep`` go."""
         self._folder.mkdir(parents=True, exist_ok=True)
         tree, tensors = pack(state)
-        path = self._folder / f"round_{round:06d}.safetensors"
-        part = path.with_suffix(".part")
-        save_file(tensors, part, metadata={"format": FORMAT, "round": str(round), "state": json.dumps(tree)})
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        for part in self._folder.glob(".*.part.safetensors"):
+            part.unlink()  # of a process that was killed
+        text = json.dumps(tree)
+        metadata = {"format": FORMAT, "round": str(round), "state": text, "checksum": _checksum(text, tensors)}
+        with whole_or_not_at_all(self._folder / f"round_{round:06d}.safetensors") as part:
+            save_file(tensors, part, metadata=metadata)
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
         for _, old in self._stored()[: -self._keep]:
             old.unlink()
 
     def load_newest(self) -> tuple[int, dict[str, Any]] | None:
-        """Round and state of the newest checkpoint; None if there is none.
+        """Round and state of the newest checkpoint that is whole; None if there is none at all.
+
+        A damaged one is put aside with a warning, and the one before is taken.
 
         Raises:
-            CheckpointError: the file is damaged or not a checkpoint of fedsim.
+            CheckpointError: all are damaged, or the newest was written by another version of fedsim.
         """
         stored = self._stored()
-        if not stored:
-            return None
-        round, path = stored[-1]
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-            if metadata.get("format") != FORMAT:
-                raise CheckpointError(f"{path} is not a checkpoint of this version ({FORMAT})")
-            return round, unpack(json.loads(metadata["state"]), tensors)
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise CheckpointError(f"{path} is damaged ({error}); remove it to resume from the one before") from None
+        for round, path in reversed(stored):
+            try:
+                return round, _read(path)
+            except (SafetensorError, OSError, KeyError, ValueError) as error:
+                aside = path.with_suffix(".damaged")
+                path.rename(aside)
+                log.warning("%s is damaged (%s): put aside as %s", path, error, aside.name)
+        if stored:
+            raise CheckpointError(f"every checkpoint in {self._folder} is damaged: start a new run")
+        return None
 
     def _stored(self) -> list[tuple[int, Path]]:
         found = [(re.fullmatch(r"round_(\d+)\.safetensors", path.name), path) for path in self._folder.glob("*")]
         return sorted((int(match[1]), path) for match, path in found if match)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is not a checkpoint of this version ({FORMAT})")
+    if _checksum(metadata["state"], tensors) != metadata["checksum"]:
+        raise ValueError("its checksum does not fit")
+    state: dict[str, Any] = unpack(json.loads(metadata["state"]), tensors)
+    return state
+
+
+def _checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
+    """Of everything that is stored, to the last bit."""
+    mark = hashlib.blake2b(text.encode(), digest_size=16)
+    for name in sorted(tensors):
+        mark.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
+        mark.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+    return mark.hexdigest()

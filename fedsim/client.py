@@ -17,6 +17,7 @@ from fedsim.optimizers import MakeOptimizer
 from fedsim.schedules import Schedule
 from fedsim.schedules.constant import Constant
 from fedsim.seeds import derive_generator, derive_seed, seeded
+from fedsim.stop_request import StopRequest
 
 LabelsOf = Callable[[int, int], Tensor]
 """(client, round) -> labels of the client's samples."""
@@ -70,6 +71,7 @@ class Trainer:
         labels_of: the labels that a client trains on in a round, in the order of its share.
         compiled: train through ``torch.compile``.
         num_classes: C, where not every class is among the samples.
+        stop: whether this rank has been asked to stop.
     """
 
     def __init__(
@@ -84,9 +86,11 @@ class Trainer:
         *,
         compiled: bool = False,
         num_classes: int | None = None,
+        stop: StopRequest | None = None,
     ) -> None:
         self._rows, self._inputs, self._shares, self._work = rows, inputs, shares, work
         self._seed, self._device, self._labels_of = seed, device, labels_of
+        self._stop = stop or StopRequest()
         self._everyone = torch.bincount(inputs.labels, minlength=num_classes or 0)
         self._forward: nn.Module = torch.compile(rows.model) if compiled else rows.model  # type: ignore[assignment]
 
@@ -123,6 +127,8 @@ class Trainer:
         steps = self._local_steps(round, labels)
         losses = []
         for batch in batches(len(share), self._work, order):
+            if self._stop.received:  # the round will be given up
+                break
             losses.append(steps.backward(self._inputs.batch(share[batch], augment), labels[batch]))
             if self._work.send == "delta":
                 steps.step()

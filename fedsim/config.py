@@ -148,6 +148,9 @@ class RuntimeSection(Schema):
     channels_last: bool = Field(False, description="images with channels innermost; results depend on it")
     wire_dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="rows are rounded to it")
     nonfinite: Literal["drop", "zero", "error"] = Field("drop", description="rows with NaN or infinity")
+    on_divergence: Literal["stop", "continue"] = Field(
+        "stop", description="what happens when the global model is not finite any more"
+    )
     check_every: int = Field(10, ge=1, description="rounds between checks that all ranks hold the same parameters")
     timeout: float = Field(600, gt=0, le=1e6, description="seconds that ranks wait for each other")
 

@@ -53,7 +53,8 @@ def _page(title: str, lines: Iterator[str]) -> str:
 def _config() -> Iterator[str]:
     yield "Every key of a config file, also as `dotted.key=value` on the command line. A section that names a"
     yield "component (`data`, `data.partition`, `model`, `attack`, `aggregator`) takes that component's settings too:"
-    yield "see [aggregators](aggregators.md), [attacks](attacks.md), [data](data.md), [models](models.md), [training](training.md)."
+    yield "see [aggregators](aggregators.md), [attacks](attacks.md), [data](data.md), [models](models.md),"
+    yield "[training](training.md)."
     yield ""
     yield "| key | default | |"
     yield "|---|---|---|"

@@ -22,6 +22,19 @@ PATIENCE = 30.0
 STANDARD_ERROR = 2
 FAILED, MISTAKE = 1, 2
 
+EXIT_STATUS = {"completed": 0, "diverged": 3, "interrupted": 75}
+"""75 is what sendmail and schedulers mean by it: a temporary failure, try again."""
+
+
+def early_end(status: str, done: int) -> str:
+    """What is said at the end of a run that did not complete."""
+    if status == "interrupted":
+        return f"stopped by a signal after round {done}, nothing is lost: --resume continues"
+    return (
+        f"diverged: after round {done} the global model is not finite; the newest checkpoint is from before "
+        "(a smaller learning rate, or runtime.on_divergence: continue)"
+    )
+
 
 @contextmanager
 def one_message_per_run(notes: Sequence[str], *, speaks: bool) -> Iterator[None]:

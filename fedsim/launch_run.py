@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fedsim.adversary import Adversary
 from fedsim.aggregators.defence import Defence
-from fedsim.checkpoint import CheckpointKeeper, Checkpoints, NoCheckpoints
+from fedsim.checkpoint import Checkpoints, NoCheckpoints
 from fedsim.client import LocalWork, Trainer
 from fedsim.client_momentum import ClientMomentum
 from fedsim.comm import Communicator, RankPlace, open_communicator
@@ -37,12 +37,14 @@ from fedsim.records.console import progress
 from fedsim.records.logs import start_logs
 from fedsim.records.pictures import partition_picture, save_picture
 from fedsim.records.run_directory import environment, new_run_directory, newest_run_directory, write_json, write_yaml
+from fedsim.records.run_lock import RunLock, lock_run_directory
 from fedsim.records.summary import RunFacts, SummaryFile
 from fedsim.records.tensor_board import Story, TensorBoard, hparams_of
 from fedsim.records.writers import JsonLines, ManyWriters, RecordWriter, SilentWriter
 from fedsim.seeds import derive_generator, derive_seed, seeded
 from fedsim.server import Server
 from fedsim.simulation import Schedule, Simulation
+from fedsim.stop_request import StopRequest
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,7 @@ MAY_CHANGE = (
     "tracking",
     "runtime.timeout",
     "runtime.check_every",
+    "runtime.on_divergence",
 )
 """Keys that a resumed run may set anew: they decide how long and what is recorded, not what comes out."""
 
@@ -66,6 +69,13 @@ class Run:
     simulation: Simulation
     directory: Path
     facts: RunFacts
+    lock: RunLock | None
+
+    def close(self, status: str) -> None:
+        """Close the records and the transport, and let others have the directory."""
+        self.simulation.close(status)
+        if self.lock is not None:
+            self.lock.release()
 
 
 def prepare_process(components: Components) -> None:
@@ -81,8 +91,11 @@ def prepare_process(components: Components) -> None:
         torch.backends.cudnn.benchmark = False
 
 
-def open_run(components: Components, place: RankPlace, *, resume: bool) -> Run:
+def open_run(components: Components, place: RankPlace, *, resume: bool, stop: StopRequest | None = None) -> Run:
     """Open the transport, the run directory and the data, and build this rank's part.
+
+    Args:
+        stop: whether this rank has been asked to stop.
 
     Raises:
         ConfigError: what can be found out only now (the run directory, the data, the model).
@@ -90,19 +103,28 @@ def open_run(components: Components, place: RankPlace, *, resume: bool) -> Run:
     config = components.config
     device = place.device(config.runtime.device)
     directory = _run_directory(components, resume) if place.rank == 0 else None
+    lock = None if directory is None else lock_run_directory(directory)
     comm = open_communicator(place, device, config.runtime.timeout)
     try:
         directory = Path(comm.share_text(str(directory or "")))
         start_logs(place.rank, directory)
         if place.rank == 0:
             log.info("run directory %s", directory)
-        return _build(components, comm, directory, resume=resume)
+        return _build(components, comm, directory, lock, stop or StopRequest(), resume=resume)
     except BaseException:
         comm.close()
         raise
 
 
-def _build(components: Components, comm: Communicator, directory: Path, *, resume: bool) -> Run:
+def _build(
+    components: Components,
+    comm: Communicator,
+    directory: Path,
+    lock: RunLock | None,
+    stop: StopRequest,
+    *,
+    resume: bool,
+) -> Run:
     config = components.config
     with comm.first_on_each_host("load data"), keys_under("data"):
         splits = components.source.load(components.data_root)
@@ -120,7 +142,8 @@ def _build(components: Components, comm: Communicator, directory: Path, *, resum
     state = torch.cat(rows.read())
     phases = Phases()
     head = _head(components, comm, rows, phases, [len(share) for share in shares])
-    loaded = Checkpoints(directory / "checkpoints", config.checkpoint.keep).load_newest() if resume else None
+    keeper = Checkpoints(directory / "checkpoints", config.checkpoint.keep)
+    loaded = keeper.load_newest() if resume and comm.rank == 0 else None
     done = _restore(comm, state, head, loaded)
     if comm.rank == 0:
         _say_how_it_starts(components, comm, rows, done)
@@ -146,11 +169,12 @@ def _build(components: Components, comm: Communicator, directory: Path, *, resum
             evaluate_every=config.evaluation.every,
             checkpoint_every=config.checkpoint.every,
             check_every=config.runtime.check_every,
+            stops_on_divergence=config.runtime.on_divergence == "stop",
         ),
         comm=comm,
         rows=rows,
         state=state,
-        trainer=_trainer(components, comm, rows, splits, shares, Inputs(splits.train, view, comm.device)),
+        trainer=_trainer(components, comm, rows, splits, shares, Inputs(splits.train, view, comm.device), stop),
         transport=comm.open_rows(config.participants_per_round, len(state)),
         head=head,
         evaluator=Evaluator(
@@ -161,11 +185,12 @@ def _build(components: Components, comm: Communicator, directory: Path, *, resum
             components.partitioner.owners_of_tests(splits.train.columns, splits.test.columns),
         ),
         writer=_writer(components, comm, directory, splits, shares, done),
-        checkpoints=_keeper(components, comm, directory),
+        checkpoints=keeper if comm.rank == 0 else NoCheckpoints(),
         phases=phases,
+        stop=stop,
         done=done,
     )
-    return Run(simulation, directory, facts)
+    return Run(simulation, directory, facts, lock)
 
 
 def _model(components: Components, comm: Communicator, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
@@ -209,6 +234,7 @@ def _trainer(
     splits: Splits,
     shares: Sequence[Tensor],
     inputs: Inputs,
+    stop: StopRequest,
 ) -> Trainer:
     config, clients = components.config, components.config.clients
     labels_of = PoisonedLabels(
@@ -234,6 +260,7 @@ def _trainer(
         labels_of,
         compiled=config.runtime.compile,
         num_classes=splits.num_classes,
+        stop=stop,
     )
 
 
@@ -294,12 +321,6 @@ def _writer(
         )
         writers.append(TensorBoard(directory, metrics, done, story))
     return ManyWriters(writers)
-
-
-def _keeper(components: Components, comm: Communicator, directory: Path) -> CheckpointKeeper:
-    if comm.rank != 0:
-        return NoCheckpoints()
-    return Checkpoints(directory / "checkpoints", components.config.checkpoint.keep)
 
 
 def _run_directory(components: Components, resume: bool) -> Path:

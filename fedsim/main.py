@@ -7,16 +7,21 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:] = [str(HERE.parent), *(entry for entry in sys.path if Path(entry or ".").resolve() != HERE)]
 
+from fedsim.stop_request import StopRequest, stop_with_the_launcher
+
+if __name__ == "__main__":
+    stop_with_the_launcher()  # before the seconds that the other imports take
+
 from fedsim.cli import CommandLine, help_text, list_text, load_plugin, parse_command_line
 from fedsim.comm import RankPlace
 from fedsim.composition import Components, build_components, warn_of_settings_without_effect
 from fedsim.config import parse_config
 from fedsim.config_source import apply_overrides, read_yaml
 from fedsim.errors import keys_under
-from fedsim.failure import leave_after, one_message_per_run
+from fedsim.failure import EXIT_STATUS, early_end, leave_after, one_message_per_run
 from fedsim.launch_run import open_run, prepare_process
 from fedsim.records.console import say
-from fedsim.records.logs import keep_terminal
+from fedsim.records.logs import keep_terminal, last_words
 from fedsim.records.summary import read_summary, tell
 
 VALID = "the configuration is valid"
@@ -38,8 +43,8 @@ def configure(command: CommandLine, *, speaks: bool) -> Components:
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status: 0 done, 1 failed, 2 a mistake in the configuration."""
-    place, terminal, simulation = RankPlace(0, 1, 0, 1), keep_terminal(), None
+    """Exit status: 0 done, 1 failed, 2 a mistake in the configuration, 3 diverged, 75 stopped by a signal."""
+    place, terminal, simulation, stop = RankPlace(0, 1, 0, 1), keep_terminal(), None, StopRequest()
     try:
         place = RankPlace.from_environment()
         speaks = place.rank == 0
@@ -49,13 +54,18 @@ def main(arguments: list[str]) -> int:
             text = help_text() if command.show_help else list_text() if command.show_list else VALID
             return say(text) if speaks else 0
         prepare_process(components)
-        run = open_run(components, place, resume=command.resume)
+        run = open_run(components, place, resume=command.resume, stop=stop)
         simulation = run.simulation
-        simulation.run()
+        with stop.listening():  # until here a signal ends the process at once, and nothing is lost
+            status = simulation.run()
+            run.close(status)
     except BaseException as error:
         return leave_after(error, place, simulation, terminal)
-    simulation.close("completed")
-    return say(tell(read_summary(run.directory), run.facts, run.directory)) if speaks else 0
+    if speaks and status == "completed":
+        say(tell(read_summary(run.directory), run.facts, run.directory))
+    elif speaks:
+        last_words(terminal, early_end(status, simulation.done))
+    return EXIT_STATUS[status]
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from fedsim.layout import ModelRows
 from fedsim.participation import participants
 from fedsim.phases import Phases
 from fedsim.records.writers import RecordWriter
+from fedsim.stop_request import StopRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,7 @@ class Schedule:
     evaluate_every: int
     checkpoint_every: int
     check_every: int
+    stops_on_divergence: bool = True
 
     def due(self, every: int, done: int) -> bool:
         """Whether something that happens every ``every`` rounds is due after ``done`` rounds, or at the end."""
@@ -46,6 +48,7 @@ class Simulation:
         rows: this rank's model.
         state: global parameters and buffers [D + D_b]; every rank holds the same bits.
         head: attack and aggregation on rank 0, an empty seat elsewhere.
+        stop: whether this rank has been asked to stop.
         done: rounds that a resumed run has behind it.
     """
 
@@ -63,36 +66,56 @@ class Simulation:
         writer: RecordWriter,
         checkpoints: CheckpointKeeper,
         phases: Phases,
+        stop: StopRequest | None = None,
         done: int = 0,
     ) -> None:
         self._schedule, self.comm, self._rows, self.state = schedule, comm, rows, state
         self._trainer, self._transport, self._head = trainer, transport, head
         self._evaluator, self._writer, self._checkpoints = evaluator, writer, checkpoints
         self.phases, self.done = phases, done
+        self._stop = stop or StopRequest()
 
-    def run(self) -> None:
-        """Run the remaining rounds; each leaves a record, some a checkpoint."""
+    def run(self) -> str:
+        """Run the remaining rounds; each leaves a record, some a checkpoint.
+
+        Returns:
+            How it ended: ``completed``; ``interrupted`` if some rank was asked to stop, a checkpoint is then made; or
+            ``diverged`` if the global model is not finite any more, its last good checkpoint is then the newest.
+        """
         while self.done < self._schedule.rounds:
             record = self.run_round(self.done)
+            if record is None:
+                self._save()
+                return "interrupted"
             self.done += 1
             with self.phases("record"):
                 self._writer.write({"round": self.done, **record})
             if self._schedule.due(self._schedule.check_every, self.done):
                 self._check_drift()
-            if self._schedule.due(self._schedule.checkpoint_every, self.done):
-                with self.phases("checkpoint"):
-                    self._checkpoints.save(self.done, {"state": self.state, "head": self._head.state_dict()})
+            finite = bool(self.state.sum(dtype=torch.float64).isfinite())
+            if not finite and self._schedule.stops_on_divergence:
+                return "diverged"
+            if finite and self._schedule.due(self._schedule.checkpoint_every, self.done):
+                self._save()
         self.comm.barrier("end")
+        return "completed"
 
-    def run_round(self, round: int) -> dict[str, Any]:
-        """One round; what is to be recorded about it."""
+    def _save(self) -> None:
+        with self.phases("checkpoint"):
+            self._checkpoints.save(self.done, {"state": self.state, "head": self._head.state_dict()})
+
+    def run_round(self, round: int) -> dict[str, Any] | None:
+        """One round; what is to be recorded about it. None if it was given up, before anything has changed."""
         schedule = self._schedule
         clients = participants(schedule.seed, round, schedule.num_clients, schedule.participants_per_round)
         with self.phases("local_work"):
             losses = self._train(round, clients)
         with self.phases("gather"):
             rows = self._transport.gather([schedule.homes[client] for client in clients])
-            by_rank = self.comm.all_gather(losses)
+            asked = torch.tensor([float(self._stop.received)], dtype=torch.float64)
+            by_rank = self.comm.all_gather(torch.cat([losses, asked]))
+        if by_rank[:, -1].any():  # all ranks agree on the round in which they stop
+            return None
         outcome = self._head.decide(rows, self.state, round, clients)
         with self.phases("broadcast"):
             self._move(outcome.step, rows)
@@ -131,7 +154,7 @@ class Simulation:
         idle = self._schedule.attack_plan.idle(round)
         losses = torch.full((self._schedule.num_clients,), torch.nan, dtype=torch.float64)
         for slot, client in enumerate(clients):
-            if self._schedule.homes[client] == self.comm.rank and client not in idle:
+            if self._schedule.homes[client] == self.comm.rank and client not in idle and not self._stop.received:
                 losses[client] = self._trainer.update(client, round, self.state, self._transport.row(slot))
         return losses
 
@@ -152,7 +175,7 @@ class Simulation:
             raise RankError(f"after round {self.done} ranks {drifted} hold other parameters than rank 0")
 
     def close_records(self, status: str) -> None:
-        """Close the records, with the status ``completed``, ``failed`` or ``interrupted``."""
+        """Close the records, with the status ``completed``, ``failed``, ``interrupted`` or ``diverged``."""
         self._writer.close(status)
 
     def close(self, status: str) -> None:

@@ -78,8 +78,9 @@ def time_round(components: Components, place: RankPlace, repeats: int) -> list[R
             record = run.run_round(round)
             comm.barrier("benchmark")
             rounds.append(perf_counter() - start)
+            assert record is not None, "nobody asked to stop"
             phases.append(record["times"])
-        run.close("completed")
+        opened.close("completed")
     names = sorted(phases[0], key=lambda name: -median(times[name] for times in phases))
     without = [seconds - times["evaluate"] for seconds, times in zip(rounds, phases, strict=True)]
     return [

@@ -1,0 +1,51 @@
+"""One run in a directory at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from fedsim.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunLock:
+    """Held as long as the process lives: the kernel takes it back from one that was killed."""
+
+    file: TextIO
+
+    def release(self) -> None:
+        self.file.close()
+
+
+def lock_run_directory(directory: Path) -> RunLock:
+    """The lock on a run's directory.
+
+    Raises:
+        ConfigError: another process holds it; the message names it. Or the directory cannot be written.
+    """
+    path = directory / ".lock"
+    try:
+        file = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError("output_dir", f"cannot write {path}: {error.strerror}", "name a writable folder") from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip() or "another process"
+        file.close()
+        raise ConfigError("--resume", f"{directory} is in use by {holder}", "stop that run first") from None
+    except OSError as error:  # some network file systems have no locks
+        log.warning("no lock on %s (%s): do not run it twice", directory, error.strerror)
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.flush()
+    return RunLock(file)

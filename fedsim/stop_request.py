@@ -1,0 +1,66 @@
+"""Being asked to stop: by SIGTERM (torchrun, SLURM), SIGUSR1 (SLURM, before the time limit) or Ctrl-C."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from time import monotonic
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+
+ONE_REQUEST = 1.0
+"""Seconds within which several signals are one request."""
+
+PR_SET_PDEATHSIG = 1
+
+
+def stop_with_the_launcher() -> None:
+    """Under torchrun, be sent SIGTERM when it dies: it cannot stop its ranks when it is killed (Linux only)."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+class StopRequest:
+    """Remembers that a signal has come, so that the run can stop where nothing is lost.
+
+    A second signal ends the process at once, with the status 128 + its number. Signals within a second count as
+    one, because SLURM and torchrun both pass the same one on.
+
+    >>> stop = StopRequest()
+    >>> with stop.listening():
+    ...     os.kill(os.getpid(), signal.SIGUSR1)
+    >>> stop.received
+    True
+    """
+
+    def __init__(self) -> None:
+        self._first: float | None = None
+
+    @property
+    def received(self) -> bool:
+        """Whether a signal has come."""
+        return self._first is not None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Handle the signals during the block; only a process's main thread can."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._remember) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _remember(self, number: int, frame: object) -> None:
+        now = monotonic()
+        if self._first is not None and now - self._first > ONE_REQUEST:
+            os._exit(128 + number)
+        self._first = self._first or now
