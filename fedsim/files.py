@@ -20,6 +20,14 @@ def folder_exists(path: Path) -> bool:
         return False
 
 
+def file_exists(path: Path) -> bool:
+    """Whether there is a file; a path that cannot even be looked at has none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     with whole_or_not_at_all(path) as part:

@@ -24,7 +24,7 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
     for position, pattern in enumerate(patterns):
         matching = [name for name in parameters if fnmatchcase(name, pattern)]
         if not matching:
-            parts = dict.fromkeys(name.split(".")[0] + ".*" for name in parameters if "." in name)
+            parts = dict.fromkeys(name.split(".")[0] + ".*" if "." in name else name for name in parameters)
             raise ConfigError(f"freeze.{position}", f"no parameter matches '{pattern}'", did_you_mean(pattern, parts))
         for name in matching:
             parameters[name].requires_grad_(False)

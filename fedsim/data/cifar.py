@@ -105,9 +105,10 @@ class Cifar(DataSource):
 
     def _class_names(self, root: Path) -> tuple[str, ...]:
         names = self._read(root, self.names_file).get(self.names_key)
-        if not isinstance(names, list) or len(names) != self.classes:
+        is_text = isinstance(names, list) and all(isinstance(name, bytes | str) for name in names)
+        if not isinstance(names, list) or not is_text or len(names) != self.classes:
             raise self._damaged(root, self.names_file, f"no {self.classes} names under '{self.names_key}'")
-        return tuple(name.decode("latin1") if isinstance(name, bytes) else str(name) for name in names)
+        return tuple(name.decode("latin1") if isinstance(name, bytes) else name for name in names)
 
     def _read(self, root: Path, name: str) -> dict[str, Any]:
         try:

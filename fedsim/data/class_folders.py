@@ -1,5 +1,6 @@
 """Image files in a folder for each class."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,9 +29,9 @@ def labelled_files(folder: Path, repair: str) -> LabelledFiles:
     """
     try:
         classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-        files = [sorted(path for path in kind.rglob("*") if is_image(path.name)) for kind in classes]
+        files = [_images_below(kind) for kind in classes]
     except OSError as error:
-        raise ConfigError("root", f"cannot read {folder}: {error.strerror}", repair) from None
+        raise ConfigError("root", f"cannot read {error.filename or folder}: {error.strerror}", repair) from None
     if len(classes) < 2:
         raise ConfigError("root", f"{folder} does not hold a folder for each class", repair)
     for kind, members in zip(classes, files, strict=True):
@@ -40,6 +41,19 @@ def labelled_files(folder: Path, repair: str) -> LabelledFiles:
     return LabelledFiles(
         [path for members in files for path in members], labels, tuple(path.name for path in classes)
     )
+
+
+def _images_below(folder: Path) -> list[Path]:
+    """Sorted; hidden folders are left out. OSError for a folder that cannot be read."""
+
+    def give_up(error: OSError) -> None:
+        raise error
+
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder, onerror=give_up):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place, name) for name in names if is_image(name)]
+    return sorted(found)
 
 
 def held_out(labels: Tensor, share: float, seed: int) -> Tensor:

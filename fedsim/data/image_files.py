@@ -145,6 +145,8 @@ def scaled(height: int, width: int, short_side: int | None) -> tuple[int, int]:
 def read_rgb(file: Path, size: tuple[int, int] | None, repair: str) -> NDArray[np.uint8]:
     """The pixels [H, W, 3] of an image file, scaled to ``size`` (height, width) where it has another."""
     with _opened(file, repair) as image:
+        if image.mode[0] in "IF":
+            raise ValueError(f"it has more than 8 bits per channel ({image.mode}); convert it first")
         picture = image.convert("RGB")
         if size is not None and picture.size != size[::-1]:
             picture = picture.resize(size[::-1], Image.Resampling.BILINEAR)

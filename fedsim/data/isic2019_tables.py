@@ -49,12 +49,16 @@ def read_split_rows(path: Path) -> list[Row]:
         ConfigError: the file is damaged; the message names the line.
     """
     repair = f"copy it anew from {SPLIT_URL}"
+    if path.name == OWN_SPLIT:
+        repair = (
+            f"remove it; `python -m fedsim.prepare fed_isic2019 --root {path.parent} own_fold=true` draws it anew"
+        )
     rows = read_table(path, ["image", "target", "center", "fold"], repair)
     seen: set[str] = set()
-    for number, row in enumerate(rows, start=2):
-        problem = _problem(row, seen)
+    for row in rows:
+        problem = _problem_of_name(row["image"], seen) or _problem(row)
         if problem:
-            raise ConfigError("root", f"{path}, line {number}: {problem}", repair)
+            raise ConfigError("root", f"{path}, line {row.line}: {problem}", repair)
         seen.add(row["image"])
     for fold in ("train", "test"):
         if all(row["fold"] != fold for row in rows):
@@ -62,12 +66,13 @@ def read_split_rows(path: Path) -> list[Row]:
     return rows
 
 
-def _problem(row: Row, seen: set[str]) -> str | None:
-    name = row["image"]
+def _problem_of_name(name: str, seen: set[str]) -> str | None:
     if not name.replace("_", "").isalnum() or not name.isascii():  # no path, in particular
         return f"'{name}' is no name of an image"
-    if name in seen:
-        return f"image {name} is there twice"
+    return f"image {name} is there twice" if name in seen else None
+
+
+def _problem(row: Row) -> str | None:
     if row["target"] not in map(str, range(len(CLASSES))):
         return f"target '{row['target']}' is no class from 0 to {len(CLASSES) - 1}"
     if not row["center"]:
@@ -90,9 +95,14 @@ def draw_split(root: Path) -> list[Row]:
     metadata = read_table(root / METADATA, ["image", "lesion_id"], again)
     ham = read_table(root / HAM_METADATA, ["image_id", "dataset"], ham_repair)
     parts = {row["image_id"]: row["dataset"] for row in ham}
-    rows = []
+    rows: list[Row] = []
+    seen: set[str] = set()
     for row in metadata:
         name, lesion = row["image"], row["lesion_id"]
+        problem = _problem_of_name(name, seen)
+        if problem:
+            raise ConfigError("root", f"{root / METADATA}, line {row.line}: {problem}", again)
+        seen.add(name)
         if not lesion:
             continue  # the centre is not known: FLamby leaves these out too
         if name not in truth:
@@ -102,7 +112,7 @@ def draw_split(root: Path) -> list[Row]:
             problem = f"{root / HAM_METADATA} does not tell the centre of {name} ('{lesion}')"
             raise ConfigError("root", problem, ham_repair)
         target = _target(truth[name], root, again)
-        rows.append({"image": name, "target": target, "center": str(CENTERS.index(center))})
+        rows.append(Row({"image": name, "target": target, "center": str(CENTERS.index(center))}))
     if not rows:
         raise ConfigError("root", f"{root / METADATA} names no lesion", again)
     return _with_fold(rows)
@@ -117,4 +127,4 @@ def _target(row: Row, root: Path, again: str) -> str:
 
 def _with_fold(rows: Sequence[Row]) -> list[Row]:
     for_test = held_out(torch.tensor([int(row["center"]) for row in rows]), TEST_SHARE, seed=0).tolist()
-    return [{**row, "fold": "test" if test else "train"} for row, test in zip(rows, for_test, strict=True)]
+    return [Row({**row, "fold": "test" if test else "train"}) for row, test in zip(rows, for_test, strict=True)]

@@ -6,8 +6,9 @@ is refused, and even those stand for recorders of ours, so that nothing of a fil
 
 import pickle
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,13 +41,13 @@ class _RecordedArray:
 
     def array(self) -> NDArray[np.uint8]:
         """The array, if it is one of bytes."""
-        if not isinstance(self.state, tuple) or len(self.state) != 5:
+        if not isinstance(self.state, list) or len(self.state) != 5:
             raise RefusedPickleError("an array without content")
         _, shape, kind, fortran_order, content = self.state
         code = getattr(kind, "code", None)
         if code not in ("u1", b"u1") or fortran_order is not False or not isinstance(content, bytes):
             raise RefusedPickleError("an array of something else than bytes")
-        if not isinstance(shape, tuple) or not all(type(size) is int and size >= 0 for size in shape):
+        if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
             raise RefusedPickleError("an array without shape")
         try:
             return np.frombuffer(content, dtype=np.uint8).reshape(shape)
@@ -86,14 +87,47 @@ ALLOWED: Mapping[tuple[str, str], Any] = {
 }
 
 
+class _Known(dict[int, Any]):
+    """What the reader does for each opcode; others are refused."""
+
+    def __missing__(self, opcode: int) -> Any:
+        raise RefusedPickleError(f"it asks for opcode {opcode}, which no data file needs")
+
+
+OPCODES = (
+    *(pickle.PROTO, pickle.FRAME, pickle.STOP, pickle.MARK, pickle.GLOBAL, pickle.STACK_GLOBAL, pickle.REDUCE),
+    *(pickle.BUILD, pickle.EMPTY_DICT, pickle.DICT, pickle.SETITEM, pickle.SETITEMS, pickle.EMPTY_LIST, pickle.LIST),
+    *(pickle.APPEND, pickle.APPENDS, pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE, pickle.INT, pickle.BININT),
+    *(pickle.BININT1, pickle.BININT2, pickle.LONG1, pickle.STRING, pickle.BINSTRING, pickle.SHORT_BINSTRING),
+    *(pickle.UNICODE, pickle.BINUNICODE, pickle.SHORT_BINUNICODE, pickle.BINBYTES, pickle.SHORT_BINBYTES),
+    *(pickle.PUT, pickle.BINPUT, pickle.LONG_BINPUT, pickle.GET, pickle.BINGET, pickle.LONG_BINGET, pickle.MEMOIZE),
+)
+
+
 class _Reader(pickle._Unpickler):  # the one in C allocates whatever size a file claims
+    dispatch: ClassVar[dict[int, Any]] = _Known({code[0]: pickle._Unpickler.dispatch[code[0]] for code in OPCODES})
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ALLOWED:
             raise RefusedPickleError(f"it asks for {module}.{name}, which no data file needs")
         return ALLOWED[module, name]
 
-    def persistent_load(self, pid: Any) -> Any:
-        raise RefusedPickleError("it refers to something outside")
+
+def _read_tuple(reader: Any, count: int | None) -> None:
+    """Tuples are read as lists, which cannot be keys: the hash of deep ones takes for ever, or all the stack."""
+    if count is None:
+        items = reader.pop_mark()
+    else:
+        items = reader.stack[len(reader.stack) - count :]
+        del reader.stack[len(reader.stack) - count :]
+    reader.append(items)
+
+
+for opcode, length in (
+    *((pickle.EMPTY_TUPLE, 0), (pickle.TUPLE1, 1), (pickle.TUPLE2, 2), (pickle.TUPLE3, 3)),
+    (pickle.TUPLE, None),
+):
+    _Reader.dispatch[opcode[0]] = partial(_read_tuple, count=length)
 
 
 def read_dictionary(path: Path) -> dict[str, Any]:
@@ -126,4 +160,6 @@ def _value(value: Any) -> Any:
 
 
 def _text(key: Any) -> str:
-    return key.decode("latin1") if isinstance(key, bytes) else str(key)
+    if not isinstance(key, bytes | str):
+        raise RefusedPickleError("it has a key that is no text")
+    return key.decode("latin1") if isinstance(key, bytes) else key

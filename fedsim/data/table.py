@@ -6,7 +6,11 @@ from pathlib import Path
 
 from fedsim.errors import ConfigError
 
-Row = dict[str, str]
+
+class Row(dict[str, str]):
+    """Text by column name; ``line`` is where it ends in its file."""
+
+    line: int = 0
 
 
 def read_table(path: Path, columns: Sequence[str], repair: str) -> list[Row]:
@@ -25,12 +29,13 @@ def read_table(path: Path, columns: Sequence[str], repair: str) -> list[Row]:
             missing = [name for name in columns if name not in (reader.fieldnames or ())]
             if missing:
                 raise ConfigError("root", f"{path} has no column '{missing[0]}'", repair)
-            rows = []
+            rows: list[Row] = []
             for row in reader:
                 if None in row or None in row.values():
                     problem = f"{path}, line {reader.line_num}: not as many values as columns"
                     raise ConfigError("root", problem, repair)
-                rows.append(row)
+                rows.append(Row(row))
+                rows[-1].line = reader.line_num
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError("root", f"cannot read {path}: {error}", repair) from None
     if not rows:
@@ -38,7 +43,7 @@ def read_table(path: Path, columns: Sequence[str], repair: str) -> list[Row]:
     return rows
 
 
-def write_table(path: Path, rows: Sequence[Row]) -> None:
+def write_table(path: Path, rows: Sequence[dict[str, str]]) -> None:
     """Write rows of the same columns."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))

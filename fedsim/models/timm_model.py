@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from fedsim.errors import ConfigError
-from fedsim.files import user_path
+from fedsim.files import file_exists, user_path
 from fedsim.models.base import ModelBuilder, models
 from fedsim.models.weights import read_weights, require_hub
 from fedsim.settings import Schema
@@ -59,7 +60,7 @@ class TimmModel(ModelBuilder):
     def check_weights(self) -> None:
         if self.settings.pretrained:
             require_hub(self._expected())
-        elif self.settings.weights is not None and not user_path(self.settings.weights).is_file():
+        elif self.settings.weights is not None and not file_exists(user_path(self.settings.weights)):
             raise ConfigError("weights", f"there is no file {self.settings.weights}", "name another file")
 
     def build(self, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
@@ -70,16 +71,30 @@ class TimmModel(ModelBuilder):
         if self.settings.weights is None:
             return self._build(input_shape, num_classes, pretrained=True)
         state = read_weights(user_path(self.settings.weights))
-        overlay: dict[str, Any] = {"state_dict": state}
-        head = state.get(f"{self._expected().classifier}.weight")
-        if head is not None:
-            overlay["num_classes"] = len(head)  # so that timm keeps a head that fits and replaces another
+        head = state.get(f"{self._head_name()}.weight")
+        in_file = 0 if head is None else len(head)
+        model = self._build(input_shape, in_file)
         try:
-            return self._build(input_shape, num_classes, pretrained=True, pretrained_cfg_overlay=overlay)
-        except (RuntimeError, KeyError) as error:
+            model.load_state_dict(state)
+        except RuntimeError:  # an older form, or another number of channels: timm knows how to translate those
+            model = self._translated(state, input_shape, in_file)
+        if in_file != num_classes:
+            model.reset_classifier(num_classes)  # type: ignore[operator]
+        return model
+
+    def _translated(self, state: Mapping[str, Tensor], input_shape: tuple[int, ...], classes: int) -> nn.Module:
+        # With the classes of the file, timm demands that every tensor is there and has its shape.
+        overlay = {"state_dict": dict(state), "num_classes": classes}
+        try:
+            return self._build(input_shape, classes, pretrained=True, pretrained_cfg_overlay=overlay)
+        except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
             reason = " ".join(str(error).split())[:300]
             problem = f"{self.settings.weights} does not fit {self.settings.architecture}: {reason}"
             raise ConfigError("weights", problem, "name the weights of this architecture") from None
+
+    def _head_name(self) -> str:
+        name = self._expected().classifier
+        return str(name if isinstance(name, str) else name[0])
 
     def normalization(self, channels: int) -> tuple[Sequence[float], Sequence[float]] | None:
         expected = self._expected()
@@ -94,13 +109,17 @@ class TimmModel(ModelBuilder):
         if self._expected().fixed_input_size:  # a vision transformer has an embedding for each place
             options["img_size"] = input_shape[1:]
         rates = {"drop_rate": self.settings.drop_rate, "drop_path_rate": self.settings.drop_path_rate}
-        model: nn.Module = _timm().create_model(
-            self.settings.architecture,
-            num_classes=num_classes,
-            in_chans=input_shape[0],
-            **{name: rate for name, rate in rates.items() if rate},
-            **options,
-        )
+        asked = {name: rate for name, rate in rates.items() if rate}
+        try:
+            model: nn.Module = _timm().create_model(
+                self.settings.architecture, num_classes=num_classes, in_chans=input_shape[0], **asked, **options
+            )
+        except TypeError as error:
+            refused = next((name for name in asked if name in str(error)), None)
+            if refused is None:
+                raise
+            raise ConfigError(refused, f"'{self.settings.architecture}' has none", "leave it out") from None
+        _require_fit(model, input_shape, self.settings.architecture)
         if self.settings.stem == "cifar":
             _shrink_stem(model, input_shape[0], self.settings.architecture)
         if self.settings.activation_checkpointing:
@@ -109,15 +128,28 @@ class TimmModel(ModelBuilder):
 
     def _expected(self) -> Any:
         """timm's description of the pre-trained weights: image size, normalisation, name of the head."""
-        expected = _timm().get_pretrained_cfg(self.settings.architecture)
-        assert expected is not None
-        return expected
+        timm = _timm()
+        return timm.get_pretrained_cfg(self.settings.architecture) or timm.models.PretrainedCfg()
 
 
 def _timm() -> Any:
     import timm  # most of a rank's start-up time, so only where it is used
 
     return timm
+
+
+@torch.no_grad()
+def _require_fit(model: nn.Module, input_shape: tuple[int, ...], name: str) -> None:
+    """ConfigError if the model cannot take such images: many show it only when they are used."""
+    try:
+        model.eval()(torch.zeros(1, *input_shape))
+    except Exception as error:
+        size = " x ".join(map(str, input_shape[1:]))
+        reason = " ".join(str(error).split())[:200]
+        problem = f"'{name}' cannot take images of {size}: {reason}"
+        raise ConfigError("architecture", problem, "set data.resolution") from None
+    finally:
+        model.train()
 
 
 def _shrink_stem(model: nn.Module, channels: int, name: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import torch
 from safetensors import SafetensorError
@@ -36,12 +37,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise ConfigError("weights", f"{path} is damaged: {error}", "fetch it anew") from None
     except Exception as error:  # a damaged or hostile pickle raises nearly everything
-        problem = f"{path} cannot be read without running code: {str(error).splitlines()[0]}"
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        problem = f"{path} cannot be read without running code: {reason}"
         raise ConfigError("weights", problem, "save plain tensors, best with safetensors.torch.save_file") from None
     for wrapper in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
-    if not isinstance(content, Mapping) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
+    if (
+        not isinstance(content, Mapping)
+        or not content
+        or not all(isinstance(tensor, Tensor) for tensor in content.values())
+    ):
         raise ConfigError("weights", f"{path} does not hold named tensors", "save model.state_dict()")
     return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
 
@@ -66,8 +72,12 @@ def require_hub(config: Any) -> None:
     )
     if os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on"):
         raise ConfigError("pretrained", f"{problem} (HF_HUB_OFFLINE is set)", remedy)
+    if host.scheme in getproxies():
+        return  # only the proxy knows what it can reach
     try:
-        socket.create_connection((host.hostname, host.port or 443), PATIENCE).close()
+        socket.create_connection(
+            (host.hostname, host.port or (80 if host.scheme == "http" else 443)), PATIENCE
+        ).close()
     except OSError:
         raise ConfigError("pretrained", problem, remedy) from None
 

@@ -157,9 +157,9 @@ def test_filling_up_moves_only_what_is_missing(least: int) -> None:
 
 
 def test_filling_up_takes_from_the_largest() -> None:
-    owners = torch.tensor([0] * 2 + [1] * 9 + [2] * 4)
+    owners = torch.tensor([0] * 4 + [1] * 9 + [2] * 5)
     after = fill_up(owners, 4, 2)
-    assert torch.bincount(after).tolist() == [2, 7, 4, 2]
+    assert torch.bincount(after).tolist() == [4, 7, 5, 2]
 
 
 # iid
@@ -229,6 +229,12 @@ def test_which_samples_of_a_class_a_client_gets_is_random(name: str, tmp_path: P
     shares = split(name, torch.zeros(4000, dtype=torch.int64), 4, tmp_path, alpha=5.0)
     for share in shares:
         assert abs(float(share.double().mean()) - 1999.5) < 5 * 4000 / np.sqrt(12 * len(share))
+
+
+@pytest.mark.parametrize("name", ["dirichlet", "quantity"])
+def test_equal_shares_are_equal_to_the_sample(name: str, tmp_path: Path) -> None:
+    shares = split(name, torch.zeros(1000, dtype=torch.int64), 4, tmp_path, alpha=1e14)
+    assert [len(share) for share in shares] == [250] * 4
 
 
 @pytest.mark.parametrize("name", ["dirichlet", "quantity"])
