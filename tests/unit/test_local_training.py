@@ -598,6 +598,21 @@ def test_low_precision_stays_near_and_leaves_parameters_and_rows_in_float32(amp:
     assert rough.loss == pytest.approx(exact.loss, rel=near)
 
 
+@pytest.mark.parametrize("amp", [None, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", losses.describe())
+def test_losses_are_computed_in_float32_whatever_the_model_gives(name: str, amp: torch.dtype | None) -> None:
+    seen: set[torch.dtype] = set()
+
+    class Spy(losses.get(name)):
+        def of_samples(self, logits: Tensor, labels: Tensor) -> Tensor:
+            seen.add(logits.dtype)
+            return super().of_samples(logits, labels)
+
+    trained = Trained(smooth, work(rules=rules(loss=Spy(class_weights="client"), amp=amp)))
+    assert seen == {torch.float32}
+    assert trained.out.any()
+
+
 def test_low_precision_of_a_model_with_buffers_stays_near() -> None:
     exact = Trained(conv, work())
     for amp, near in ((torch.bfloat16, 5e-2), (torch.float16, 5e-2)):
