@@ -60,6 +60,21 @@ def unpack(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
     return tuple(items) if kind == "tuple" else items
 
 
+def on_device(state: Any, device: torch.device) -> Any:
+    """A state tree with its tensors on ``device``.
+
+    >>> on_device({"m": [torch.zeros(1), None]}, torch.device("cpu"))
+    {'m': [tensor([0.]), None]}
+    """
+    if isinstance(state, Tensor):
+        return state.to(device)
+    if isinstance(state, Mapping):
+        return {key: on_device(item, device) for key, item in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(on_device(item, device) for item in state)
+    return state
+
+
 class CheckpointKeeper(Protocol):
     """Stores the state of a run."""
 

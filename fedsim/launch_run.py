@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fedsim.adversary import Adversary
 from fedsim.aggregators.defence import Defence
 from fedsim.checkpoint import Checkpoints, NoCheckpoints
+from fedsim.checkpoint import on_device as state_on_device
 from fedsim.client import LocalWork, Trainer
 from fedsim.client_momentum import ClientMomentum
 from fedsim.comm import Communicator, RankPlace, open_communicator
@@ -348,7 +349,7 @@ def _restore(comm: Communicator, state: Tensor, head: Head, loaded: tuple[int, d
     if comm.rank == 0 and loaded is not None:
         done[0] = loaded[0]
         state.copy_(loaded[1]["state"])
-        head.load_state_dict(loaded[1]["head"])
+        head.load_state_dict(state_on_device(loaded[1]["head"], comm.device))
     comm.broadcast(done)
     comm.broadcast(state)
     return int(done)
