@@ -6,7 +6,7 @@ is refused, and even those stand for recorders of ours, so that nothing of a fil
 
 import pickle
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -65,13 +65,19 @@ class _Reconstruct:
         pass
 
 
+@lru_cache(maxsize=2)
+def _latin1(text: str) -> bytes:
+    """The same bytes for the same text: a few bytes of a file may ask for a long one again and again."""
+    return text.encode("latin1")
+
+
 class _Encode:
     """Stands for ``_codecs.encode``, by which Python 3 writes bytes in the old protocols."""
 
     def __new__(cls, text: Any, encoding: Any = "latin1") -> Any:
         if not isinstance(text, str) or encoding not in ("latin1", b"latin1"):
             raise RefusedPickleError("bytes that are not written as text")
-        return text.encode("latin1")
+        return _latin1(text)
 
     def __setstate__(self, state: Any) -> None:
         pass
@@ -148,6 +154,8 @@ def read_dictionary(path: Path) -> dict[str, Any]:
             raise
         except Exception as error:  # a damaged pickle raises nearly everything
             raise RefusedPickleError(f"damaged ({type(error).__name__}: {error})") from None
+        finally:
+            _latin1.cache_clear()
     if not isinstance(content, dict):
         raise RefusedPickleError("it holds no dictionary")
     return {
