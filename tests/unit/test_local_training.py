@@ -615,7 +615,7 @@ def test_losses_are_computed_in_float32_whatever_the_model_gives(name: str, amp:
 
 def test_low_precision_of_a_model_with_buffers_stays_near() -> None:
     exact = Trained(conv, work())
-    for amp, near in ((torch.bfloat16, 5e-2), (torch.float16, 5e-2)):
+    for amp, near in ((torch.bfloat16, 5e-2), (torch.float16, 1e-2)):
         rough = Trained(conv, work(rules=rules(amp=amp)))
         assert all(tensor.dtype == torch.float32 for tensor in (*rough.model.parameters(), rough.out))
         assert rough.model[1].running_var.dtype == torch.float32
