@@ -90,19 +90,41 @@ class NoCheckpoints:
 
 
 class Checkpoints:
-    """The checkpoints of one run, the newest ``keep`` of them."""
+    """The checkpoints of one run, the newest ``keep`` of them.
 
-    def __init__(self, folder: Path, keep: int) -> None:
-        self._folder, self._keep = folder, keep
+    Args:
+        frozen: a mark of the parameters that are not in a checkpoint because they never change.
+    """
+
+    def __init__(self, folder: Path, keep: int, frozen: str = "") -> None:
+        self._folder, self._keep, self._frozen = folder, keep, frozen
 
     def save(self, round: int, state: Mapping[str, Any]) -> None:
-        """Store the state after ``round`` rounds; older checkpoints beyond ``keep`` go."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        """Store the state after ``round`` rounds; older checkpoints beyond ``keep`` go.
+
+        Raises:
+            CheckpointError: it cannot be written; those that were there are untouched.
+        """
         tree, tensors = pack(state)
+        try:
+            self._write(round, tree, tensors)
+        except (OSError, SafetensorError) as error:
+            remedy = "make room, then --resume continues from the one before"
+            raise CheckpointError(f"cannot write a checkpoint to {self._folder}: {error}; {remedy}") from error
+
+    def _write(self, round: int, tree: Any, tensors: dict[str, Tensor]) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
         for part in self._folder.glob(".*.part.safetensors"):
             part.unlink()  # of a process that was killed
         text = json.dumps(tree)
-        metadata = {"format": FORMAT, "round": str(round), "state": text, "checksum": _checksum(text, tensors)}
+        checksum = _checksum(text, tensors)
+        metadata = {
+            "format": FORMAT,
+            "round": str(round),
+            "state": text,
+            "checksum": checksum,
+            "frozen": self._frozen,
+        }
         with whole_or_not_at_all(self._folder / f"round_{round:06d}.safetensors") as part:
             save_file(tensors, part, metadata=metadata)
             with part.open("rb") as file:
@@ -116,12 +138,13 @@ class Checkpoints:
         A damaged one is put aside with a warning, and the one before is taken.
 
         Raises:
-            CheckpointError: all are damaged, or the newest was written by another version of fedsim.
+            CheckpointError: all are damaged, or the newest was written by another version of fedsim, or with other
+                frozen parameters.
         """
         stored = self._stored()
         for round, path in reversed(stored):
             try:
-                return round, _read(path)
+                return round, _read(path, self._frozen)
             except (SafetensorError, OSError, KeyError, ValueError) as error:
                 aside = path.with_suffix(".damaged")
                 path.rename(aside)
@@ -135,7 +158,7 @@ class Checkpoints:
         return sorted((int(match[1]), path) for match, path in found if match)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, frozen: str) -> dict[str, Any]:
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
@@ -143,6 +166,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is not a checkpoint of this version ({FORMAT})")
     if _checksum(metadata["state"], tensors) != metadata["checksum"]:
         raise ValueError("its checksum does not fit")
+    if metadata.get("frozen", frozen) != frozen:
+        raise CheckpointError(f"{path} was made with other frozen parameters: bring the weights back, or start anew")
     state: dict[str, Any] = unpack(json.loads(metadata["state"]), tensors)
     return state
 

@@ -47,6 +47,10 @@ class RankError(FedsimError):
     """A rank is missing, late or out of step; the message names it."""
 
 
+class MeetingError(RankError):
+    """Ranks cannot meet, because one of them is gone or late, or because the network fails."""
+
+
 class NonFiniteError(FedsimError):
     """NaN or infinity where ``runtime.nonfinite: error`` does not allow it."""
 

@@ -1,23 +1,33 @@
-"""How a rank leaves when something goes wrong: one clear sentence per run, not a traceback per rank."""
+"""How a run ends when something goes wrong: one clear sentence, whichever rank finds out first."""
 
+import errno
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from time import sleep
 
-from fedsim.comm import RankPlace
-from fedsim.errors import ConfigError, FedsimError, FedsimWarning, RankError
-from fedsim.records.logs import last_words
-from fedsim.simulation import Simulation
+from fedsim.comm import RankPlace, Standing, Watch
+from fedsim.errors import ConfigError, FedsimError, FedsimWarning, MeetingError, RankError
+from fedsim.records.failure_note import first_to_note
+from fedsim.records.logs import FILE_ONLY, last_words
+from fedsim.records.summary import SummaryFile
 
 log = logging.getLogger(__name__)
 
 PATIENCE = 30.0
-"""Seconds for which a rank with a configuration error waits for rank 0 to say it first."""
+"""Seconds for which a rank waits for rank 0 to say what both know."""
+
+A_MOMENT = 2.0
+"""Seconds in which the watch finds out who is gone when ranks cannot meet."""
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 STANDARD_ERROR = 2
 FAILED, MISTAKE = 1, 2
@@ -48,37 +58,108 @@ def one_message_per_run(notes: Sequence[str], *, speaks: bool) -> Iterator[None]
         last_words(STANDARD_ERROR, f"warning: {warning.message}")
 
 
-def leave_after(error: BaseException, place: RankPlace, simulation: Simulation | None, terminal: int) -> int:
-    """Say what happened and return the exit status.
+class LastWords:
+    """Says why the run fails, once, and ends this rank.
 
-    A mistake in the configuration is found by every rank: rank 0 tells it, and torchrun then ends the
-    others; one that is still there after a while is on a host of its own with the mistake and tells it.
+    The ranks that fail, those that see others go, and those that see them wait all come here; the first to note
+    its sentence in the run directory says it, and the others leave in silence.
+
+    Args:
+        terminal: where to speak.
+
+    Attributes:
+        place: this rank.
+        close_records: closes what this rank records, given the status of the run.
     """
-    if isinstance(error, ConfigError):
-        if place.rank != 0:
-            sleep(PATIENCE)
-        last_words(terminal, f"configuration error: {error}")
-        return MISTAKE
-    if isinstance(error, KeyboardInterrupt | SystemExit):
-        _close(simulation, "interrupted")
-        return 130 if isinstance(error, KeyboardInterrupt) else FAILED
-    phase = f" in phase '{simulation.phases.current}'" if simulation is not None else ""
-    what = str(error) if isinstance(error, FedsimError) else f"{type(error).__name__}: {error}"
-    where = ""
-    if logging.getLogger().handlers:
-        where = f" (traceback in logs/rank_{place.rank}.log)"
-        log.error("rank %d failed%s: %s", place.rank, phase, what, exc_info=error)
-    elif place.rank == 0:
-        traceback.print_exception(error)
-    if not (isinstance(error, RankError) and place.rank != 0):
-        last_words(terminal, f"rank {place.rank} failed{phase}: {what}{where}")
-    _close(simulation, "failed")
-    # No clean-up of the transport here: peers may be gone, and waiting for them would hide the message.
-    sys.stdout.flush()
-    os._exit(FAILED)
 
+    def __init__(self, terminal: int) -> None:
+        self._terminal, self.place = terminal, RankPlace(0, 1, 0, 1)
+        self.close_records: Callable[[str], None] = lambda status: None
+        self._watch: Watch | None = None
+        self._directory: Path | None = None
+        self._ending = threading.Lock()
 
-def _close(simulation: Simulation | None, status: str) -> None:
-    if simulation is not None:
+    def ranks_have_met(self, watch: Watch, directory: Path) -> None:
+        """From now on this rank knows of the others, and where the run is noted."""
+        self._watch, self._directory = watch, directory
+        self._summary = SummaryFile(directory)
+
+    def after(self, error: BaseException) -> int:
+        """This rank cannot go on: the exit status, where there is nobody to part from."""
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            with suppress(Exception):
+                self.close_records("interrupted")
+            return 130 if isinstance(error, KeyboardInterrupt) else FAILED
+        if self._watch is None:
+            return self._before_the_ranks_met(error)
+        if isinstance(error, ConfigError):
+            return self._end(f"configuration error: {error}", MISTAKE)
+        me, what = self._watch.me, str(error)
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            what = f"no room is left for {self._directory} ({error}): make room, then --resume"
+        elif not isinstance(error, FedsimError):
+            what = f"{type(error).__name__}: {error}"
+        log.error("what happened:", exc_info=error, extra=FILE_ONLY)
+        if isinstance(error, RankError):
+            sleep(A_MOMENT if self.place.rank == 0 else PATIENCE)  # meanwhile the watch may have better words
+        if isinstance(error, RankError) and not isinstance(error, MeetingError):
+            return self._end(what)
+        log_file = f"(traceback in logs/rank_{self.place.rank}.log)"
+        return self._end(f"{me} failed in {me.activity}: {what} {log_file}")
+
+    def gone(self, rank: Standing, why: str) -> None:
+        """Another rank's process has ended."""
+        self._end(f"{rank} died in {rank.activity}: {why}", because_of=[rank])
+
+    def leaving(self, rank: Standing, reason: str) -> None:
+        """Another rank fails, and the reason has been told."""
+        self._end(reason, because_of=[rank])
+
+    def late(self, ranks: Sequence[Standing], seconds: float) -> None:
+        """Other ranks have not come where this one waits for them."""
+        assert self._watch is not None
+        me = self._watch.me
+        each = []
+        for rank in ranks:
+            trouble = f": {rank.trouble()}" if rank.trouble() else ""
+            each.append(f"{rank} is late, in {rank.activity}{trouble}")
+        waited = f"rank {me.rank} has waited {seconds:.0f} s in {me.activity} (runtime.timeout)"
+        self._end(f"{'; '.join(each)}; {waited}", because_of=ranks)
+
+    def _before_the_ranks_met(self, error: BaseException) -> int:
+        """A mistake in the configuration is found by every rank: rank 0 tells it, and torchrun then ends the others.
+
+        One that is still there after a while is on a host of its own with the mistake and tells it.
+        """
+        if isinstance(error, ConfigError):
+            if self.place.rank != 0:
+                sleep(PATIENCE)
+            last_words(self._terminal, f"configuration error: {error}")
+            return MISTAKE
+        if self.place.rank == 0:
+            traceback.print_exception(error)
+        last_words(self._terminal, f"rank {self.place.rank} failed at the start: {type(error).__name__}: {error}")
+        return self._leave(FAILED)
+
+    def _end(self, sentence: str, status: int = FAILED, because_of: Sequence[Standing] = ()) -> int:
+        """Part from the other ranks; the first of this rank's threads to come here does it."""
+        self._ending.acquire()
+        if self._directory is None or first_to_note(self._directory, sentence):
+            last_words(self._terminal, sentence)
+        log.error("%s", sentence, extra=FILE_ONLY)
+        if self._watch is not None:
+            self._watch.leave(sentence)
         with suppress(Exception):
-            simulation.close_records(status)
+            (self._summary.close if any(rank.rank == 0 for rank in because_of) else self.close_records)("failed")
+        for rank in because_of:
+            if rank.trouble():  # stopped, it would keep torchrun waiting
+                with suppress(OSError):
+                    os.kill(rank.pid, signal.SIGKILL)
+        return self._leave(status)
+
+    def _leave(self, status: int) -> int:
+        """Without a clean-up of the transport: peers may be gone, and waiting for them would hide the message."""
+        if self.place.size == 1:
+            return status
+        sys.stdout.flush()
+        os._exit(status)

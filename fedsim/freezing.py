@@ -1,8 +1,10 @@
 """Training only part of a model: what is frozen is neither trained nor sent."""
 
+import hashlib
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -30,6 +32,20 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
             parameters[name].requires_grad_(False)
     if patterns and not any(parameter.requires_grad for parameter in parameters.values()):
         raise ConfigError("freeze", "nothing is left to train", "leave out a pattern")
+
+
+def mark_of_frozen(model: nn.Module) -> str:
+    """A mark by which other frozen parameters are told apart; "" if nothing is frozen.
+
+    >>> mark_of_frozen(nn.Linear(2, 2))
+    ''
+    """
+    frozen = [(name, value) for name, value in model.named_parameters() if not value.requires_grad]
+    mark = hashlib.blake2b(digest_size=8)
+    for name, parameter in frozen:
+        mark.update(name.encode())
+        mark.update(parameter.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return mark.hexdigest() if frozen else ""
 
 
 def set_training(model: nn.Module) -> None:

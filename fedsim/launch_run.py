@@ -21,10 +21,12 @@ from fedsim.comm import Communicator, RankPlace, open_communicator
 from fedsim.composition import Components
 from fedsim.config_source import differing_keys, read_yaml
 from fedsim.data import Splits
+from fedsim.data.fingerprint import fingerprint
 from fedsim.data.split_file import keep_split, samples_by_class
 from fedsim.errors import ConfigError, keys_under
 from fedsim.evaluation import Evaluator
-from fedsim.freezing import freeze
+from fedsim.failure import LastWords
+from fedsim.freezing import freeze, mark_of_frozen
 from fedsim.head import EmptySeat, Head, ServerHead
 from fedsim.heap import keep_freed_memory
 from fedsim.inputs import Inputs
@@ -35,6 +37,8 @@ from fedsim.participation import homes
 from fedsim.phases import Phases
 from fedsim.poisoned_labels import PoisonedLabels
 from fedsim.records.console import progress
+from fedsim.records.failure_note import forget_failure
+from fedsim.records.launch_facts import is_started_again
 from fedsim.records.logs import start_logs
 from fedsim.records.pictures import partition_picture, save_picture
 from fedsim.records.run_directory import environment, new_run_directory, newest_run_directory, write_json, write_yaml
@@ -72,11 +76,18 @@ class Run:
     facts: RunFacts
     lock: RunLock | None
 
+    def close_records(self, status: str) -> None:
+        """Close the records, and let others have the directory."""
+        try:
+            self.simulation.close_records(status)
+        finally:
+            if self.lock is not None:
+                self.lock.release()
+
     def close(self, status: str) -> None:
-        """Close the records and the transport, and let others have the directory."""
-        self.simulation.close(status)
-        if self.lock is not None:
-            self.lock.release()
+        """Close the records and the transport."""
+        self.close_records(status)
+        self.simulation.comm.close()
 
 
 def prepare_process(components: Components) -> None:
@@ -92,29 +103,49 @@ def prepare_process(components: Components) -> None:
         torch.backends.cudnn.benchmark = False
 
 
-def open_run(components: Components, place: RankPlace, *, resume: bool, stop: StopRequest | None = None) -> Run:
+def open_run(
+    components: Components,
+    place: RankPlace,
+    *,
+    resume: bool,
+    stop: StopRequest | None = None,
+    words: LastWords | None = None,
+) -> Run:
     """Open the transport, the run directory and the data, and build this rank's part.
 
     Args:
         stop: whether this rank has been asked to stop.
+        words: what is said if the run fails; it is told of the other ranks and of the run's directory.
 
     Raises:
         ConfigError: what can be found out only now (the run directory, the data, the model).
     """
     config = components.config
     device = place.device(config.runtime.device)
-    directory = _run_directory(components, resume) if place.rank == 0 else None
+    directory = None
+    if place.rank == 0:
+        directory, resume = _run_directory(components, resume)
     lock = None if directory is None else lock_run_directory(directory)
-    comm = open_communicator(place, device, config.runtime.timeout)
+    if directory is not None:
+        forget_failure(directory)
+    comm = open_communicator(place, device, config.runtime.timeout, words)
     try:
         directory = Path(comm.share_text(str(directory or "")))
         start_logs(place.rank, directory)
         if place.rank == 0:
             log.info("run directory %s", directory)
-        return _build(components, comm, directory, lock, stop or StopRequest(), resume=resume)
+        if words is not None:
+            words.ranks_have_met(comm.watch, directory)
+        run = _build(components, comm, directory, lock, stop or StopRequest(), resume=resume)
     except BaseException:
-        comm.close()
+        if lock is not None:
+            lock.release()
+        if words is None:  # else it is they who part from the other ranks
+            comm.close()
         raise
+    if words is not None:
+        words.close_records = run.close_records
+    return run
 
 
 def _build(
@@ -127,8 +158,11 @@ def _build(
     resume: bool,
 ) -> Run:
     config = components.config
+    comm.watch.tell("phase 'load data'")
     with comm.first_on_each_host("load data"), keys_under("data"):
         splits = components.source.load(components.data_root)
+    mark = fingerprint(splits)
+    _require_same_data(comm, mark)
     with keys_under("clients.loss"):
         components.loss.class_weights(ClassCounts(*[torch.ones(splits.num_classes)] * 2))
     view = components.view(splits.input_shape[0])
@@ -138,12 +172,13 @@ def _build(
         splits.train.labels, config.clients.count, derive_generator(config.seed, "partition"), splits.train.columns
     )
     if comm.rank == 0:
-        keep_split(directory, shares, splits.train.labels)
+        keep_split(directory, shares, splits.train.labels, mark)
+    comm.watch.tell("phase 'build'")
     rows = ModelRows(_model(components, comm, input_shape, splits.num_classes))
     state = torch.cat(rows.read())
-    phases = Phases()
+    phases = Phases(comm.watch.tell)
     head = _head(components, comm, rows, phases, [len(share) for share in shares])
-    keeper = Checkpoints(directory / "checkpoints", config.checkpoint.keep)
+    keeper = Checkpoints(directory / "checkpoints", config.checkpoint.keep, mark_of_frozen(rows.model))
     loaded = keeper.load_newest() if resume and comm.rank == 0 else None
     done = _restore(comm, state, head, loaded)
     if comm.rank == 0:
@@ -192,6 +227,16 @@ def _build(
         done=done,
     )
     return Run(simulation, directory, facts, lock)
+
+
+def _require_same_data(comm: Communicator, mark: str) -> None:
+    """ConfigError if a rank has loaded other data than rank 0."""
+    marks = comm.all_gather(torch.tensor(list(mark.encode())))
+    others = (marks != marks[0]).any(1).nonzero().flatten().tolist()
+    if others:
+        who = ", ".join(str(comm.watch.standing(rank)) for rank in others)
+        problem = f"{who} loaded other data than rank 0"
+        raise ConfigError("data", problem, "use the same files on all hosts, and do not change them meanwhile")
 
 
 def _model(components: Components, comm: Communicator, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
@@ -324,23 +369,26 @@ def _writer(
     return ManyWriters(writers)
 
 
-def _run_directory(components: Components, resume: bool) -> Path:
-    """A new directory, or the newest one of this name, if it holds the same configuration."""
+def _run_directory(components: Components, resume: bool) -> tuple[Path, bool]:
+    """Where the run is recorded, and whether it is resumed: as asked for, or because its launch starts again.
+
+    Resuming takes the newest directory of this name, if it holds the same configuration; else there is a new one.
+    """
     output_dir, name = Path(components.config.output_dir), components.run_name()
-    directory = newest_run_directory(output_dir, name) if resume else None
-    if directory is None:
-        return new_run_directory(output_dir, name)
+    directory = newest_run_directory(output_dir, name)
+    if directory is None or not (resume or is_started_again(directory)):
+        return new_run_directory(output_dir, name), resume
     stored = read_yaml(directory / "config.yaml")
     changed = [
         key
         for key in differing_keys(stored, components.resolved())
         if not any(key == free or key.startswith(f"{free}.") for free in MAY_CHANGE)
     ]
-    if changed:
+    if changed and resume:
         raise ConfigError(
             "--resume", f"{directory} was run with other values of {', '.join(changed)}", "start a new run instead"
         )
-    return directory
+    return (new_run_directory(output_dir, name), False) if changed else (directory, True)
 
 
 def _restore(comm: Communicator, state: Tensor, head: Head, loaded: tuple[int, dict[str, Any]] | None) -> int:

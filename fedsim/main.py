@@ -18,7 +18,7 @@ from fedsim.composition import Components, build_components, warn_of_settings_wi
 from fedsim.config import parse_config
 from fedsim.config_source import apply_overrides, read_yaml
 from fedsim.errors import keys_under
-from fedsim.failure import EXIT_STATUS, early_end, leave_after, one_message_per_run
+from fedsim.failure import EXIT_STATUS, LastWords, early_end, one_message_per_run
 from fedsim.launch_run import open_run, prepare_process
 from fedsim.records.console import say
 from fedsim.records.logs import keep_terminal, last_words
@@ -44,9 +44,10 @@ def configure(command: CommandLine, *, speaks: bool) -> Components:
 
 def main(arguments: list[str]) -> int:
     """Exit status: 0 done, 1 failed, 2 a mistake in the configuration, 3 diverged, 75 stopped by a signal."""
-    place, terminal, simulation, stop = RankPlace(0, 1, 0, 1), keep_terminal(), None, StopRequest()
+    terminal, stop = keep_terminal(), StopRequest()
+    words = LastWords(terminal)
     try:
-        place = RankPlace.from_environment()
+        place = words.place = RankPlace.from_environment()
         speaks = place.rank == 0
         command = parse_command_line(arguments)
         components = configure(command, speaks=speaks) if not (command.show_help or command.show_list) else None
@@ -54,17 +55,16 @@ def main(arguments: list[str]) -> int:
             text = help_text() if command.show_help else list_text() if command.show_list else VALID
             return say(text) if speaks else 0
         prepare_process(components)
-        run = open_run(components, place, resume=command.resume, stop=stop)
-        simulation = run.simulation
+        run = open_run(components, place, resume=command.resume, stop=stop, words=words)
         with stop.listening():  # until here a signal ends the process at once, and nothing is lost
-            status = simulation.run()
+            status = run.simulation.run()
             run.close(status)
     except BaseException as error:
-        return leave_after(error, place, simulation, terminal)
+        return words.after(error)
     if speaks and status == "completed":
         say(tell(read_summary(run.directory), run.facts, run.directory))
     elif speaks:
-        last_words(terminal, early_end(status, simulation.done))
+        last_words(terminal, early_end(status, run.simulation.done))
     return EXIT_STATUS[status]
 
 

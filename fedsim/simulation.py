@@ -155,6 +155,7 @@ class Simulation:
         losses = torch.full((self._schedule.num_clients,), torch.nan, dtype=torch.float64)
         for slot, client in enumerate(clients):
             if self._schedule.homes[client] == self.comm.rank and client not in idle and not self._stop.received:
+                self.phases.at(f"client {client}")
                 losses[client] = self._trainer.update(client, round, self.state, self._transport.row(slot))
         return losses
 
@@ -172,13 +173,16 @@ class Simulation:
             checksums = self.comm.all_gather(checksum)
             drifted = (checksums != checksums[0]).nonzero().flatten().tolist()
         if drifted:
-            raise RankError(f"after round {self.done} ranks {drifted} hold other parameters than rank 0")
+            raise RankError(
+                "; ".join(f"{self._who(rank)} has drifted" for rank in drifted)
+                + (f": after round {self.done} it does not hold the parameters of rank 0")
+            )
+
+    def _who(self, rank: int) -> str:
+        clients = [client for client, home in enumerate(self._schedule.homes) if home == rank]
+        where = f", home of client{'s' * (len(clients) > 1)} {', '.join(map(str, clients))}" if clients else ""
+        return f"{self.comm.watch.standing(rank)}{where}"
 
     def close_records(self, status: str) -> None:
         """Close the records, with the status ``completed``, ``failed``, ``interrupted`` or ``diverged``."""
         self._writer.close(status)
-
-    def close(self, status: str) -> None:
-        """Close the records and the transport."""
-        self.close_records(status)
-        self.comm.close()

@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,9 +54,10 @@ def final_state(run_directory: Path, round: int) -> torch.Tensor:
 
 @pytest.fixture(autouse=True)
 def _root_logger_as_it_was() -> Iterator[None]:
-    """Runs in this process add handlers to the root logger."""
+    """Runs in this process add handlers to the root logger, and keep threads' failures out of the terminal."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield
+    logging.raiseExceptions, threading.excepthook = True, threading.__excepthook__
     root.handlers[:], root.level = handlers, level
     logging.captureWarnings(False)

@@ -4,5 +4,17 @@ from fedsim.comm.communicator import Communicator, SingleProcess
 from fedsim.comm.place import RankPlace
 from fedsim.comm.process_group import ProcessGroup, open_communicator
 from fedsim.comm.rows import RowTransport
+from fedsim.comm.standing import Standing
+from fedsim.comm.watch import Alarm, Watch
 
-__all__ = ["Communicator", "ProcessGroup", "RankPlace", "RowTransport", "SingleProcess", "open_communicator"]
+__all__ = [
+    "Alarm",
+    "Communicator",
+    "ProcessGroup",
+    "RankPlace",
+    "RowTransport",
+    "SingleProcess",
+    "Standing",
+    "Watch",
+    "open_communicator",
+]

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from fedsim.comm.place import RankPlace
 from fedsim.comm.rows import LocalRows, RowTransport
+from fedsim.comm.standing import Standing
+from fedsim.comm.watch import Watch
 
 
 class Communicator(ABC):
@@ -20,10 +22,12 @@ class Communicator(ABC):
         place: rank, size, and the same on this host.
         device: where this rank computes.
         row_device: where its rows travel: ``device`` under NCCL or alone, else the CPU.
+        watch: what the ranks know of each other.
     """
 
     def __init__(self, place: RankPlace, device: torch.device, row_device: torch.device) -> None:
         self.place, self.device, self.row_device = place, device, row_device
+        self.watch = Watch(place.rank, {place.rank: Standing(rank=place.rank)})
 
     @property
     def rank(self) -> int:
@@ -47,7 +51,7 @@ class Communicator(ABC):
         """Wait for all ranks.
 
         Raises:
-            RankError: names the phase and, on rank 0, the ranks that did not arrive in time.
+            MeetingError: names the phase, and on rank 0 the ranks that did not arrive in time if no watch does.
         """
 
     @abstractmethod

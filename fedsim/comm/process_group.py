@@ -8,51 +8,82 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from fedsim.comm.communicator import Communicator, SingleProcess
+from fedsim.comm.lines import connect_lines
 from fedsim.comm.place import RankPlace
 from fedsim.comm.rows import LocalRows, PointToPointRows, RowTransport, SharedRows
 from fedsim.comm.shared_memory import create_reserved_file, map_file, remove_file
-from fedsim.errors import RankError
+from fedsim.comm.standing import Standing
+from fedsim.comm.watch import Alarm, Watch
+from fedsim.errors import MeetingError
 
 log = logging.getLogger(__name__)
 
 TEXT_BYTES = 4096
 
+FAR_OFF = 20
+"""How many times longer gloo waits where the ranks watch each other."""
 
-def open_communicator(place: RankPlace, device: torch.device, timeout: float) -> Communicator:
+
+def open_communicator(
+    place: RankPlace, device: torch.device, timeout: float, alarm: Alarm | None = None
+) -> Communicator:
     """The communicator for this place: a single process, or a process group over all ranks.
 
     Args:
         timeout: seconds that ranks wait for each other.
+        alarm: what is done about a rank that is gone or late; without one, the others fail where they wait for it.
     """
-    return SingleProcess(device) if place.size == 1 else ProcessGroup(place, device, timeout)
+    return SingleProcess(device) if place.size == 1 else ProcessGroup(place, device, timeout, alarm)
 
 
 class ProcessGroup(Communicator):
     """All ranks of a torchrun, over gloo, and NCCL for rows if no two ranks share a GPU."""
 
-    def __init__(self, place: RankPlace, device: torch.device, timeout: float) -> None:
+    def __init__(self, place: RankPlace, device: torch.device, timeout: float, alarm: Alarm | None = None) -> None:
         self._timeout = timedelta(seconds=timeout)
         if device.type == "cuda":
             torch.cuda.set_device(device)
-        dist.init_process_group("gloo", timeout=self._timeout)
+        try:
+            dist.init_process_group("gloo", timeout=self._timeout, **_store_of_this_attempt(place, self._timeout))
+        except RuntimeError as error:
+            remedy = "after a restart over several hosts, set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for torchrun"
+            raise MeetingError(f"the ranks cannot connect: {str(error).splitlines()[0]}; {remedy}") from error
         self._control: dist.ProcessGroup | None = None  # the default group, which is gloo
         super().__init__(place, device, torch.device("cpu"))
+        if alarm is not None:
+            self._open_watch(alarm, timeout)
         hosts = self._gather_text(f"{socket.gethostname()}/{_boot_id()}")
         self._one_host = len(set(hosts)) == 1
         own_gpus = self._gather_text(f"{hosts[self.rank]}/{device}" if device.type == "cuda" else "")
         self._nccl: dist.ProcessGroup | None = None
         if device.type == "cuda" and len(set(own_gpus)) == self.size:
             # NCCL refuses two ranks on one GPU; then rows go over the CPU.
-            group = dist.new_group(backend="nccl", timeout=self._timeout)
-            assert isinstance(group, dist.ProcessGroup)
-            self._nccl = group
+            self._nccl = _a_group(dist.new_group(backend="nccl", timeout=self._timeout))
             self.row_device = device
+
+    def _open_watch(self, alarm: Alarm, timeout: float) -> None:
+        """Let the ranks watch each other, if all can; gloo's own time-out, which names no rank, is then put off."""
+        texts = self._gather_text(self.watch.me.to_text())
+        everyone = {rank: Standing.from_text(text) for rank, text in enumerate(texts)}
+        lines = connect_lines(self.rank, self.size, self.share_text)
+        complete = len(lines) == (self.size - 1 if self.rank == 0 else 1)
+        if self.all_gather(torch.tensor(complete)).all():
+            self._timeout *= FAR_OFF
+            self._control = _a_group(dist.new_group(backend="gloo", timeout=self._timeout))
+            self.watch = Watch(self.rank, everyone, lines, alarm, patience=timeout)
+            return
+        for line in lines.values():
+            line.close()
+        self.watch = Watch(self.rank, everyone)
+        if self.rank == 0:
+            log.warning("ranks cannot connect to rank 0: one that dies is noticed only where others wait for it")
 
     @property
     def description(self) -> str:
@@ -69,9 +100,14 @@ class ProcessGroup(Communicator):
                 return SharedRows(matrix, self.rank, lambda: self.barrier("gather"))
             if self.rank == 0:
                 log.warning("no room for %d x %d values in shared memory: rows go point to point", slots, columns)
-        return PointToPointRows(
-            slots, columns, self.rank, self.row_device, lambda: self.barrier("gather"), group=self._nccl
-        )
+        return PointToPointRows(slots, columns, self.rank, self.row_device, self._gathering, group=self._nccl)
+
+    @contextmanager
+    def _gathering(self) -> Iterator[None]:
+        """Around the sends of a gather, which begin when all ranks have come."""
+        self.barrier("gather")
+        with self._meeting("gather"):
+            yield
 
     def _open_shared(self, slots: int, columns: int) -> Tensor | None:
         """The matrix that all ranks map, or None if one of them cannot; the file's name is gone on return."""
@@ -85,17 +121,18 @@ class ProcessGroup(Communicator):
         return matrix if bool(mapped.all()) else None
 
     def barrier(self, phase: str) -> None:
-        with _naming(phase):
+        with self._meeting(phase):
             dist.monitored_barrier(self._control, timeout=self._timeout, wait_all_ranks=True)
 
     def broadcast(self, tensor: Tensor) -> None:
         if tensor.numel() == 0:
             return
         if tensor.device.type == "cuda" and self._nccl is not None:
-            dist.broadcast(tensor, 0, group=self._nccl)
+            with self._meeting("broadcast"):
+                dist.broadcast(tensor, 0, group=self._nccl)
             return
         carrier = tensor.cpu()
-        with _naming("broadcast"):
+        with self._meeting("broadcast"):
             dist.broadcast(carrier, 0, group=self._control)
         if carrier is not tensor:
             tensor.copy_(carrier)
@@ -103,7 +140,7 @@ class ProcessGroup(Communicator):
     def all_gather(self, tensor: Tensor) -> Tensor:
         assert tensor.device.type == "cpu"
         gathered = [torch.empty_like(tensor) for _ in range(self.size)]
-        with _naming("exchange"):
+        with self._meeting("exchange"):
             dist.all_gather(gathered, tensor, group=self._control)
         return torch.stack(gathered)
 
@@ -115,18 +152,39 @@ class ProcessGroup(Communicator):
     def _gather_text(self, text: str) -> list[str]:
         return [_bytes_to_text(row) for row in self.all_gather(_text_to_bytes(text))]
 
+    @contextmanager
+    def _meeting(self, phase: str) -> Iterator[None]:
+        """Where ranks wait for each other: a transport's failure becomes one that names the phase."""
+        try:
+            with self.watch.meeting():
+                yield
+        except RuntimeError as error:
+            raise MeetingError(f"phase '{phase}': {str(error).splitlines()[0]}") from error
+
     def close(self) -> None:
+        self.watch.close()
         if dist.is_initialized():
             dist.destroy_process_group()
 
 
-@contextmanager
-def _naming(phase: str) -> Iterator[None]:
-    """Turn a transport's failure into one that names the phase (and the rank, where the transport does)."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise RankError(f"phase '{phase}': {str(error).splitlines()[0]}") from error
+def _store_of_this_attempt(place: RankPlace, timeout: timedelta) -> dict[str, Any]:
+    """After ``torchrun --max-restarts`` has started the ranks of one host again: a part of its store of their own.
+
+    The attempts share one store, where gloo would find the addresses of the ranks that died.
+    """
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if attempt == "0" or not shared or place.local_size < place.size:
+        return {}
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = dist.TCPStore(address, port, is_master=False, timeout=timeout)  # type: ignore[attr-defined]
+    own = dist.PrefixStore(f"attempt {attempt}", store)  # type: ignore[attr-defined]
+    return {"store": own, "rank": place.rank, "world_size": place.size}
+
+
+def _a_group(group: object) -> dist.ProcessGroup:
+    assert isinstance(group, dist.ProcessGroup)
+    return group
 
 
 def _text_to_bytes(text: str) -> Tensor:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 import torch
 import torch.distributed as dist
@@ -56,7 +57,11 @@ class SharedRows(RowTransport):
 
 
 class PointToPointRows(RowTransport):
-    """Ranks of several hosts, or GPUs under NCCL: batched sends into a matrix prepared on rank 0."""
+    """Ranks of several hosts, or GPUs under NCCL: batched sends into a matrix prepared on rank 0.
+
+    Args:
+        gathering: entered when all ranks have written.
+    """
 
     def __init__(
         self,
@@ -64,11 +69,11 @@ class PointToPointRows(RowTransport):
         columns: int,
         rank: int,
         device: torch.device,
-        barrier: Callable[[], None],
+        gathering: Callable[[], AbstractContextManager[None]],
         group: dist.ProcessGroup | None = None,
     ) -> None:
         self._matrix = torch.zeros(slots if rank == 0 else 0, columns, device=device)
-        self._columns, self._rank, self._device, self._barrier = columns, rank, device, barrier
+        self._columns, self._rank, self._device, self._gathering = columns, rank, device, gathering
         self._group = group
         self._own: dict[int, Tensor] = {}
 
@@ -80,13 +85,13 @@ class PointToPointRows(RowTransport):
         return self._own[slot]
 
     def gather(self, owners: Sequence[int]) -> Tensor | None:
-        self._barrier()  # names a missing rank, which the sends below would not
         remote = [(slot, owner) for slot, owner in enumerate(owners) if owner != 0]
         if self._rank == 0:
             operations = [dist.P2POp(dist.irecv, self._matrix[slot], owner, self._group) for slot, owner in remote]
         else:
             own = [slot for slot, owner in remote if owner == self._rank]
             operations = [dist.P2POp(dist.isend, self.row(slot), 0, self._group) for slot in own]
-        for work in dist.batch_isend_irecv(operations) if operations else []:
-            work.wait()
+        with self._gathering():
+            for work in dist.batch_isend_irecv(operations) if operations else []:
+                work.wait()
         return self._matrix[: len(owners)] if self._rank == 0 else None

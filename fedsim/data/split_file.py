@@ -21,14 +21,15 @@ NAME = "partition.json"
 """Of the file in a run's directory."""
 
 
-def write_split(path: Path, shares: Sequence[Tensor], labels: Tensor) -> None:
-    """Save the sample indices of each client, and a mark by which other data are told apart."""
+def write_split(path: Path, shares: Sequence[Tensor], labels: Tensor, data_mark: str = "") -> None:
+    """Save the sample indices of each client, and marks by which other labels and other data are told apart."""
     lines = ",\n  ".join(json.dumps(share.tolist(), separators=(",", ":")) for share in shares)
-    text = f'{{"samples": {len(labels)}, "labels": "{labels_mark(labels)}", "clients": [\n  {lines}\n]}}\n'
+    marks = f'"labels": "{labels_mark(labels)}", "data": "{data_mark}"'
+    text = f'{{"samples": {len(labels)}, {marks}, "clients": [\n  {lines}\n]}}\n'
     write_text(path, text)
 
 
-def keep_split(directory: Path, shares: Sequence[Tensor], labels: Tensor) -> None:
+def keep_split(directory: Path, shares: Sequence[Tensor], labels: Tensor, data_mark: str = "") -> None:
     """Save the split of a run in its directory; a run that is resumed must have the one that it has saved.
 
     Raises:
@@ -36,10 +37,11 @@ def keep_split(directory: Path, shares: Sequence[Tensor], labels: Tensor) -> Non
     """
     path = directory / NAME
     if not path.exists():
-        write_split(path, shares, labels)
+        write_split(path, shares, labels, data_mark)
         return
     saved = read_split(path)
-    if saved.get("labels") != labels_mark(labels) or saved["clients"] != [share.tolist() for share in shares]:
+    now = {"labels": labels_mark(labels), "data": data_mark, "clients": [share.tolist() for share in shares]}
+    if any(saved.get(key) != value for key, value in now.items()):
         problem = f"the data are not those that {directory} was split from"
         raise ConfigError("--resume", problem, "bring them back, or start a new run")
 

@@ -3,17 +3,23 @@
 import logging
 import os
 import sys
+import threading
 import warnings
 from pathlib import Path
 
 from tqdm import tqdm
 
+log = logging.getLogger(__name__)
+
+FILE_ONLY = {"file_only": True}
+"""As ``extra`` of a log line: it is not for the terminal."""
+
 
 class _AboveTheBar(logging.Handler):
-    """Writes lines so that they do not cut through the progress bar; tracebacks are for the files."""
+    """Writes lines so that they do not cut through the progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.exc_info is None:
+        if not getattr(record, "file_only", False):
             tqdm.write(self.format(record), file=sys.stderr)
 
 
@@ -32,6 +38,8 @@ def start_logs(rank: int, directory: Path) -> None:
     root.addHandler(to_file)
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
+    logging.raiseExceptions = False  # a full disk is told once, not for every line
+    threading.excepthook = _log_failed_thread
     warnings.formatwarning = lambda message, category, filename, lineno, line=None: f"{message} ({filename}:{lineno})"
     if rank == 0:
         console = _AboveTheBar()
@@ -42,6 +50,12 @@ def start_logs(rank: int, directory: Path) -> None:
         sys.stderr.flush()
         for descriptor in (1, 2):
             os.dup2(file.fileno(), descriptor)
+
+
+def _log_failed_thread(failed: threading.ExceptHookArgs) -> None:
+    """A library's thread has failed (TensorBoard's, on a full disk): what it did shows where it is used."""
+    if failed.exc_value is not None:
+        log.error("a thread failed: %r", failed.exc_value, exc_info=failed.exc_value, extra=FILE_ONLY)
 
 
 def keep_terminal() -> int:

@@ -12,6 +12,7 @@ import yaml
 
 from fedsim.errors import ConfigError
 from fedsim.files import write_text
+from fedsim.records.launch_facts import LaunchFacts
 
 
 def new_run_directory(output_dir: Path, name: str) -> Path:
@@ -62,5 +63,6 @@ def environment(transport: str, ranks: int, device: str) -> dict[str, Any]:
         "ranks": ranks,
         "device": device,
         "transport": transport,
+        "launch": LaunchFacts.of_environment().to_dict(),
         "versions": versions,
     }

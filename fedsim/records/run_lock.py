@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -45,7 +46,7 @@ def lock_run_directory(directory: Path) -> RunLock:
         raise ConfigError("--resume", f"{directory} is in use by {holder}", "stop that run first") from None
     except OSError as error:  # some network file systems have no locks
         log.warning("no lock on %s (%s): do not run it twice", directory, error.strerror)
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-    file.flush()
+    with suppress(OSError):  # a full disk: the lock holds all the same
+        os.truncate(file.fileno(), 0)
+        os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode())
     return RunLock(file)

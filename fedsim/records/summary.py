@@ -7,6 +7,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from fedsim.records.failure_note import noted_failure
 from fedsim.records.run_directory import write_json
 from fedsim.records.writers import Record, RecordWriter, read_records
 
@@ -34,7 +35,10 @@ class SummaryFile(RecordWriter):
 
     def close(self, status: str) -> None:
         summary = summarise(self._directory / "metrics.jsonl", status)
-        write_json(self._directory / "summary.json", {**summary, "seconds": perf_counter() - self._started})
+        summary["seconds"] = perf_counter() - self._started
+        if status == "failed":
+            summary["reason"] = noted_failure(self._directory)
+        write_json(self._directory / "summary.json", summary)
 
 
 def read_summary(directory: Path) -> dict[str, Any]:

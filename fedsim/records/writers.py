@@ -2,6 +2,7 @@
 
 import json
 import math
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -36,18 +37,20 @@ class SilentWriter(RecordWriter):
 
 
 class ManyWriters(RecordWriter):
-    """Hands every record to several writers."""
+    """Hands every record to several writers, whole: another thread may close them when the run fails."""
 
     def __init__(self, writers: Collection[RecordWriter]) -> None:
-        self._writers = writers
+        self._writers, self._turn = writers, threading.Lock()
 
     def write(self, record: Record) -> None:
-        for writer in self._writers:
-            writer.write(record)
+        with self._turn:
+            for writer in self._writers:
+                writer.write(record)
 
     def close(self, status: str) -> None:
-        for writer in self._writers:
-            writer.close(status)
+        with self._turn:
+            for writer in self._writers:
+                writer.close(status)
 
 
 class JsonLines(RecordWriter):
@@ -71,8 +74,9 @@ class JsonLines(RecordWriter):
 
 
 def read_records(metrics: Path) -> list[dict[str, Any]]:
-    """The records in a ``metrics.jsonl``; none if the file does not exist."""
-    return [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()] if metrics.exists() else []
+    """The records in a ``metrics.jsonl``; none if the file does not exist, nor of a line that a crash cut off."""
+    lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
+    return [json.loads(line) for line in lines if math.isfinite(_round_of(line))]
 
 
 def _round_of(line: str) -> float:

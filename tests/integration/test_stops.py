@@ -1,71 +1,22 @@
 """Runs that are stopped, killed, or diverge: nothing is lost, and what happened is said."""
 
-import json
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
-import sys
+import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-import torch
-from conftest import MAIN, final_state
+from conftest import final_state
+from launched import RUN, assert_same, children, command, lines, start, status, wait_for_rounds, wait_until_gone
 
 from fedsim.main import main
-
-ROUNDS = 8
-RUN = [
-    "data={name: synthetic, num_train: 2000, num_test: 300, num_classes: 4, shape: [1, 20, 20], spread: 2.0}",
-    "model={name: small_cnn, width: 8, hidden: 16, batch_norm: true, dropout: 0.2}",
-    "clients.count=4",
-    "clients.momentum=0.5",
-    "clients.optimizer={name: sgd, lr: 0.05}",
-    "attack={name: mimic, num_byzantine: 1}",
-    "aggregator={name: fedseca, momentum: 0.5}",
-    "checkpoint.every=3",
-    "run_name=run",
-]
-
-
-def command(ranks: int, folder: Path, *more: str) -> list[str]:
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"] if ranks > 1 else []
-    return [sys.executable, *launcher, str(MAIN), *RUN, f"rounds={ROUNDS}", f"output_dir={folder}", *more]
-
-
-def start(ranks: int, folder: Path, *more: str) -> subprocess.Popen[str]:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "OMP"))}
-    return subprocess.Popen(
-        command(ranks, folder, *more),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        start_new_session=True,
-    )
-
-
-def lines(folder: Path) -> list[str]:
-    path = folder / "run" / "metrics.jsonl"
-    return path.read_text().splitlines() if path.exists() else []
-
-
-def wait_for_rounds(process: subprocess.Popen[str], folder: Path, rounds: int) -> None:
-    deadline = time.monotonic() + 120
-    while len(lines(folder)) < rounds:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def records(folder: Path) -> list[dict]:
-    return [{key: value for key, value in json.loads(line).items() if key != "times"} for line in lines(folder)]
-
-
-def status(folder: Path) -> str:
-    return json.loads((folder / "run" / "summary.json").read_text())["status"]
 
 
 @pytest.fixture(scope="module")
@@ -73,19 +24,6 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("uninterrupted")
     assert main(command(1, folder)[2:]) == 0
     return folder
-
-
-def assert_same(folder: Path, other: Path) -> None:
-    assert torch.equal(final_state(folder / "run", ROUNDS), final_state(other / "run", ROUNDS))
-    assert records(folder) == records(other)
-
-
-def children(process: subprocess.Popen[str]) -> list[int]:
-    """The ranks that torchrun has started."""
-    try:
-        return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
-    except FileNotFoundError:
-        return []
 
 
 def test_torchrun_told_to_stop_leaves_a_checkpoint_and_resumes_to_the_same_bits(
@@ -166,13 +104,6 @@ def kill_and_resume(folder: Path, kills: int, seed: int) -> None:
     assert process.returncode == 0, err
 
 
-def wait_until_gone(pid: int) -> None:
-    deadline = time.monotonic() + 40
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not Path(f"/proc/{pid}").exists()
-
-
 @pytest.mark.parametrize(
     ("kills", "seed"), [(3, 0), pytest.param(20, 1, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
 )
@@ -229,7 +160,7 @@ def test_a_full_disk_is_one_sentence_and_harms_no_checkpoint(tmp_path: Path) -> 
     process = start(2, tmp_path, "--plugin", str(plugin))
     _, err = process.communicate(timeout=120)
     assert process.returncode != 0
-    assert "rank 0 failed in phase 'checkpoint'" in err
+    assert "failed in phase 'checkpoint': cannot write a checkpoint to " in err
     assert "No space left on device" in err
     assert status(tmp_path) == "failed"
     names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
@@ -237,3 +168,62 @@ def test_a_full_disk_is_one_sentence_and_harms_no_checkpoint(tmp_path: Path) -> 
     again = start(1, tmp_path, "--resume")
     _, err = again.communicate(timeout=120)
     assert again.returncode == 0, err
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(disk)], check=False).returncode:
+        pytest.skip("this user may not mount")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("room", [0, 10, 30, 60, 100, 170])
+def test_a_disk_that_is_full_at_any_moment_is_one_sentence(
+    small_disk: Path, room: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with (small_disk / "other").open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, (1020 - room) * 1024)
+    assert main([*RUN, "data={name: synthetic}", "rounds=60", f"output_dir={small_disk}"]) in (1, 2)
+    err = capfd.readouterr().err
+    assert "Traceback" not in err
+    assert "Logging error" not in err
+    assert len(re.findall("fedsim: .*(?:No space left on device)", err)) == 1, err
+    (small_disk / "other").unlink()
+    again = main([*RUN, "data={name: synthetic}", "rounds=3", f"output_dir={small_disk}", "--resume"])
+    assert again == 0, capfd.readouterr().err
+
+
+def test_a_directory_that_cannot_be_written_is_one_sentence(capfd: pytest.CaptureFixture[str]) -> None:
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    try:
+        assert main([*RUN, f"output_dir={folder}", "rounds=1"]) == 0
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        capfd.readouterr()
+        with another_user():
+            for resume, key in (([], "output_dir: cannot make"), (["--resume"], "output_dir: cannot write")):
+                assert main([*RUN, f"output_dir={folder}", "rounds=2", *resume]) == 2
+                err = capfd.readouterr().err
+                assert f"fedsim: configuration error: {key}" in err
+                assert "Traceback" not in err
+        assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def another_user() -> Iterator[None]:
+    """Root may write everything, so be somebody else for a while."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)

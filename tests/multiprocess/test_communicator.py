@@ -1,14 +1,9 @@
 """The communicator over real gloo ranks."""
 
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
-from conftest import MAIN, torchrun
+from conftest import torchrun
 
 RANKS = Path(__file__).with_name("ranks.py")
 
@@ -27,36 +22,6 @@ def test_a_barrier_names_the_missing_rank_and_the_phase() -> None:
     assert re.search(r"[Rr]anks? 1\b", said[0]), said[0]
 
 
-def test_a_killed_rank_ends_the_run_within_seconds(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=3", str(MAIN)]
-    run = subprocess.Popen(
-        [
-            *command,
-            "rounds=500",
-            f"output_dir={tmp_path}",
-            "run_name=killed",
-            "clients.count=3",
-            "attack={name: none}",
-        ],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    metrics = tmp_path / "killed" / "metrics.jsonl"
-    for _ in range(600):
-        if metrics.exists() and metrics.stat().st_size > 0:
-            break
-        time.sleep(0.1)
-    victims = subprocess.run(["pgrep", "-P", str(run.pid)], capture_output=True, text=True, check=True).stdout.split()
-    os.kill(int(victims[2]), signal.SIGKILL)
-    started = time.monotonic()
-    _, err = run.communicate(timeout=60)
-    assert time.monotonic() - started < 20
-    assert run.returncode != 0
-    assert metrics.stat().st_size > 0  # it was killed at work, not while starting
-    # So far it is torchrun that names the rank; a sentence of ours is for the work on failures.
-    assert "(exitcode: -9) local_rank: 2" in err, err
-
-
 def test_a_rank_that_drifts_is_named(tmp_path: Path) -> None:
     plugin = tmp_path / "drift.py"
     plugin.write_text(
@@ -72,5 +37,9 @@ def test_a_rank_that_drifts_is_named(tmp_path: Path) -> None:
     options = ["data={name: synthetic}", "model={name: mlp}", "rounds=9", "runtime.check_every=3"]
     done = torchrun(3, "--plugin", str(plugin), *options, f"output_dir={tmp_path}", "run_name=drift")
     assert done.status != 0
-    assert done.err.count("after round 3 ranks [1] hold other parameters than rank 0") == 1, done.err
+    said = re.findall(
+        r"fedsim: rank 1 \(host .*, process \d+\), home of clients .* has drifted: after round 3", done.err
+    )
+    assert len(said) == 1, done.err
+    assert done.err.count("drifted") == 1
     assert 'main.py", line' not in done.err

@@ -1,0 +1,108 @@
+"""A small run, started as users start it and watched from outside."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from conftest import MAIN, final_state
+
+ROUNDS = 8
+RUN = [
+    "data={name: synthetic, num_train: 2000, num_test: 300, num_classes: 4, shape: [1, 20, 20], spread: 2.0}",
+    "model={name: small_cnn, width: 8, hidden: 16, batch_norm: true, dropout: 0.2}",
+    "clients.count=4",
+    "clients.momentum=0.5",
+    "clients.optimizer={name: sgd, lr: 0.05}",
+    "attack={name: mimic, num_byzantine: 1}",
+    "aggregator={name: fedseca, momentum: 0.5}",
+    "checkpoint.every=3",
+    "run_name=run",
+]
+
+
+def command(ranks: int, folder: Path, *more: str, launcher: Sequence[str] = ()) -> list[str]:
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}", *launcher]
+    arguments = [str(MAIN), *RUN, f"rounds={ROUNDS}", f"output_dir={folder}", *more]
+    return [sys.executable, *(torchrun if ranks > 1 else []), *arguments]
+
+
+def start(
+    ranks: int, folder: Path, *more: str, launcher: Sequence[str] = (), variables: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "OMP"))}
+    environment.update(variables or {})
+    return subprocess.Popen(
+        command(ranks, folder, *more, launcher=launcher),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+def lines(folder: Path) -> list[str]:
+    path = folder / "run" / "metrics.jsonl"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def wait_for_rounds(process: subprocess.Popen[str], folder: Path, rounds: int) -> None:
+    deadline = time.monotonic() + 120
+    while len(lines(folder)) < rounds:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def records(folder: Path) -> list[dict]:
+    return [{key: value for key, value in json.loads(line).items() if key != "times"} for line in lines(folder)]
+
+
+def status(folder: Path) -> str:
+    return json.loads((folder / "run" / "summary.json").read_text())["status"]
+
+
+def assert_same(folder: Path, other: Path) -> None:
+    assert torch.equal(final_state(folder / "run", ROUNDS), final_state(other / "run", ROUNDS))
+    assert records(folder) == records(other)
+
+
+def children(process: subprocess.Popen[str]) -> list[int]:
+    """The ranks that torchrun has started."""
+    try:
+        return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def wait_until_gone(pid: int) -> None:
+    deadline = time.monotonic() + 40
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def nothing_is_left(folder: Path) -> None:
+    """No process works in the folder, no shared memory has a name."""
+    deadline = time.monotonic() + 10
+    while (left := _processes_of(folder)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not left
+    assert not [name for name in os.listdir("/dev/shm") if name.startswith("fedsim")]
+
+
+def _processes_of(folder: Path) -> list[str]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:  # it has just ended
+            continue
+        if f"output_dir={folder}" in words:
+            found.append(f"{process.name}: {' '.join(words)}")
+    return found
