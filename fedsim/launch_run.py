@@ -41,7 +41,7 @@ from fedsim.records.failure_note import forget_failure
 from fedsim.records.launch_facts import is_started_again
 from fedsim.records.logs import start_logs
 from fedsim.records.pictures import partition_picture, save_picture
-from fedsim.records.run_directory import environment, new_run_directory, newest_run_directory, write_json, write_yaml
+from fedsim.records.run_directory import environment, new_run_directory, run_directories, write_json, write_yaml
 from fedsim.records.run_lock import RunLock, lock_run_directory
 from fedsim.records.summary import RunFacts, SummaryFile
 from fedsim.records.tensor_board import Story, TensorBoard, hparams_of
@@ -370,13 +370,15 @@ def _writer(
 
 
 def _run_directory(components: Components, resume: bool) -> tuple[Path, bool]:
-    """Where the run is recorded, and whether it is resumed: as asked for, or because its launch starts again.
+    """Where the run is recorded, and whether it is resumed.
 
-    Resuming takes the newest directory of this name, if it holds the same configuration; else there is a new one.
+    As asked for, the newest directory of this name is; without being asked, that of this launch if it starts again.
+    It must hold the same configuration.
     """
     output_dir, name = Path(components.config.output_dir), components.run_name()
-    directory = newest_run_directory(output_dir, name)
-    if directory is None or not (resume or is_started_again(directory)):
+    known = run_directories(output_dir, name)
+    directory = next((path for path in known if resume or is_started_again(path)), None)
+    if directory is None:
         return new_run_directory(output_dir, name), resume
     stored = read_yaml(directory / "config.yaml")
     changed = [

@@ -21,7 +21,7 @@ from fedsim.errors import keys_under
 from fedsim.failure import EXIT_STATUS, LastWords, early_end, one_message_per_run
 from fedsim.launch_run import open_run, prepare_process
 from fedsim.records.console import say
-from fedsim.records.logs import keep_terminal, last_words
+from fedsim.records.logs import kept_terminal, last_words
 from fedsim.records.summary import read_summary, tell
 
 VALID = "the configuration is valid"
@@ -44,8 +44,13 @@ def configure(command: CommandLine, *, speaks: bool) -> Components:
 
 def main(arguments: list[str]) -> int:
     """Exit status: 0 done, 1 failed, 2 a mistake in the configuration, 3 diverged, 75 stopped by a signal."""
-    terminal, stop = keep_terminal(), StopRequest()
-    words = LastWords(terminal)
+    with kept_terminal() as terminal:
+        return carry_out(arguments, terminal)
+
+
+def carry_out(arguments: list[str], terminal: int) -> int:
+    """Parse, check, build, run, close; whatever fails is told once."""
+    stop, words = StopRequest(), LastWords(terminal)
     try:
         place = words.place = RankPlace.from_environment()
         speaks = place.rank == 0

@@ -9,13 +9,16 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from time import monotonic
+from time import monotonic, sleep
 from typing import Protocol
 
 from fedsim.comm.standing import Standing
 
 LOOK_EVERY = 0.5
 """Seconds between two looks for ranks that are late."""
+
+A_MOMENT = 0.5
+"""Seconds in which the kernel tells how a process ended."""
 
 
 class Alarm(Protocol):
@@ -54,9 +57,10 @@ class Watch:
         self._me, self._everyone = me, dict(everyone)
         self._lines, self._alarm, self._patience = dict(lines or {}), alarm, patience
         self._speaking, self._closing, self._waits = threading.Lock(), threading.Event(), False
-        self._wake, self._woken = socket.socketpair()
-        self._thread = threading.Thread(target=self._listen, name="fedsim watch", daemon=True)
+        self._thread: threading.Thread | None = None
         if self._lines and alarm is not None:
+            self._wake, self._woken = socket.socketpair()
+            self._thread = threading.Thread(target=self._listen, name="fedsim watch", daemon=True)
             self._thread.start()
 
     @property
@@ -92,10 +96,11 @@ class Watch:
         """Tell the others that this rank has finished, and give the lines back; safe to call twice."""
         self._say({"finished": True})
         self._closing.set()
-        self._wake.close()
-        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+        if self._thread is not None:
+            self._wake.close()
             self._thread.join()
-        for line in (*self._lines.values(), self._woken):
+            self._woken.close()
+        for line in self._lines.values():
             line.close()
 
     def _say(self, facts: Mapping[str, object]) -> None:
@@ -130,8 +135,7 @@ class Watch:
                 return False
             self._everyone[rank] = replace(self._everyone[rank], **facts)  # type: ignore[arg-type]
         if messages is None:
-            gone = self._everyone[rank]
-            self._alarm.gone(gone, gone.trouble() or "its process ended, or its host is gone")
+            self._alarm.gone(self._everyone[rank], _why_gone(self._everyone[rank]))
         return messages is not None
 
     def _look_for_late_ranks(self) -> None:
@@ -142,6 +146,14 @@ class Watch:
         late = [self._everyone[rank] for rank in self._lines if self._everyone[rank].meetings < me.meetings]
         if late and me is self.me:
             self._alarm.late(late, waited)
+
+
+def _why_gone(rank: Standing) -> str:
+    """The line of a process breaks a moment before the kernel tells how it ended, and torchrun soon tidies that up."""
+    until = monotonic() + A_MOMENT
+    while not (trouble := rank.trouble()) and rank.is_here and monotonic() < until:
+        sleep(0.001)
+    return trouble or "its process ended, or its host is gone"
 
 
 class _Messages:

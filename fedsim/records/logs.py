@@ -5,6 +5,8 @@ import os
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
@@ -23,18 +25,25 @@ class _AboveTheBar(logging.Handler):
             tqdm.write(self.format(record), file=sys.stderr)
 
 
+class _RunFile(logging.FileHandler):
+    """The file of this rank in the run's directory."""
+
+
 def start_logs(rank: int, directory: Path) -> None:
     """Send this rank's log, warnings and whatever libraries print to ``logs/rank_<rank>.log``.
 
     Rank 0 keeps the terminal. The others lose theirs down to the file descriptor, because C++
-    libraries write there; :func:`last_words` still reaches it.
+    libraries write there; :func:`last_words` still reaches it. Logs of an earlier run in this process end.
     """
     path = directory / "logs" / f"rank_{rank}.log"
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("a", encoding="utf-8")
-    to_file = logging.StreamHandler(file)
+    to_file = _RunFile(path, encoding="utf-8")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
+    for handler in list(root.handlers):
+        if isinstance(handler, _RunFile | _AboveTheBar):
+            root.removeHandler(handler)
+            handler.close()
     root.addHandler(to_file)
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
@@ -48,8 +57,9 @@ def start_logs(rank: int, directory: Path) -> None:
     else:
         sys.stdout.flush()
         sys.stderr.flush()
+        assert to_file.stream is not None
         for descriptor in (1, 2):
-            os.dup2(file.fileno(), descriptor)
+            os.dup2(to_file.stream.fileno(), descriptor)
 
 
 def _log_failed_thread(failed: threading.ExceptHookArgs) -> None:
@@ -58,9 +68,14 @@ def _log_failed_thread(failed: threading.ExceptHookArgs) -> None:
         log.error("a thread failed: %r", failed.exc_value, exc_info=failed.exc_value, extra=FILE_ONLY)
 
 
-def keep_terminal() -> int:
+@contextmanager
+def kept_terminal() -> Iterator[int]:
     """A descriptor of the terminal that survives :func:`start_logs`."""
-    return os.dup(2)
+    terminal = os.dup(2)
+    try:
+        yield terminal
+    finally:
+        os.close(terminal)
 
 
 def last_words(terminal: int, text: str) -> None:

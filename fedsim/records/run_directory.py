@@ -31,12 +31,12 @@ def new_run_directory(output_dir: Path, name: str) -> Path:
             ) from None
 
 
-def newest_run_directory(output_dir: Path, name: str) -> Path | None:
-    """The directory of the latest run under this name that got under way, None if there was none."""
+def run_directories(output_dir: Path, name: str) -> list[Path]:
+    """The directories of runs under this name that got under way, the latest first."""
     pattern = re.compile(re.escape(name) + r"(?:-(\d+))?")
     found = [(pattern.fullmatch(path.name), path) for path in output_dir.glob(f"{name}*") if path.is_dir()]
     runs = [(int(match[1] or 1), path) for match, path in found if match and (path / "config.yaml").exists()]
-    return max(runs)[1] if runs else None
+    return [path for _, path in sorted(runs, reverse=True)]
 
 
 def write_yaml(path: Path, values: Mapping[str, Any]) -> None:

@@ -67,8 +67,8 @@ def status(folder: Path) -> str:
     return json.loads((folder / "run" / "summary.json").read_text())["status"]
 
 
-def assert_same(folder: Path, other: Path) -> None:
-    assert torch.equal(final_state(folder / "run", ROUNDS), final_state(other / "run", ROUNDS))
+def assert_same(folder: Path, other: Path, rounds: int = ROUNDS) -> None:
+    assert torch.equal(final_state(folder / "run", rounds), final_state(other / "run", rounds))
     assert records(folder) == records(other)
 
 
@@ -78,13 +78,6 @@ def children(process: subprocess.Popen[str]) -> list[int]:
         return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
     except FileNotFoundError:
         return []
-
-
-def wait_until_gone(pid: int) -> None:
-    deadline = time.monotonic() + 40
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not Path(f"/proc/{pid}").exists()
 
 
 def nothing_is_left(folder: Path) -> None:

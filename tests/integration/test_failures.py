@@ -1,6 +1,8 @@
 """A rank that dies, stops or throws: the run ends soon, one sentence says which and where, and nothing is left."""
 
 import json
+import os
+import threading
 import time
 from pathlib import Path
 
@@ -135,3 +137,19 @@ def frozen_elsewhere(model: torch.nn.Module, patterns: list[str]) -> None:
 
     freeze(model, patterns)
     next(model.parameters()).data += 1e-3
+
+
+def test_runs_in_one_process_leave_no_file_and_no_thread_behind(tmp_path: Path) -> None:
+    def held() -> tuple[int, int]:
+        return len(os.listdir("/proc/self/fd")), threading.active_count()
+
+    good, mistaken = [*RUN, "rounds=1", f"output_dir={tmp_path}"], [*RUN, "attack.name=nobody"]
+    assert main(good) == 0
+    before = held()
+    for _ in range(2):
+        assert main(good) == 0
+        assert main(mistaken) == 2
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("fedsim.simulation.Simulation._evaluate", lambda self, done: 1 / 0)
+            assert main(good) == 1
+    assert held() == before

@@ -1,0 +1,44 @@
+# shellcheck shell=bash
+# The body of a job: torchrun on every node; before the time limit a checkpoint, and back into the queue.
+#
+#   RANKS_PER_NODE   ranks on a node (default: its GPUs in the allocation, else its cores)
+#   RESTARTS         how often a run is started again within the job after a failure (default 3)
+set -uo pipefail
+
+FEDSIM_HOME=${FEDSIM_HOME:-$SLURM_SUBMIT_DIR}
+# shellcheck source=slurm/site.env
+source "$FEDSIM_HOME/slurm/site.env"
+
+ranks=${RANKS_PER_NODE:-${SLURM_GPUS_ON_NODE:-$SLURM_CPUS_ON_NODE}}
+first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# Jobs on one node must not meet at one port; ids of jobs that run at the same time are close to each other.
+port=$((20000 + SLURM_JOB_ID % 20000))
+
+# One store per attempt: in a shared one the new ranks find the addresses of the dead.
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 OMP_NUM_THREADS=1
+
+echo "job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1)): $SLURM_JOB_NODELIST, $ranks ranks on each"
+# shellcheck disable=SC2086 # a container's command is several words
+srun --kill-on-bad-exit=1 ${FEDSIM_IN_CONTAINER:-} torchrun --nnodes="$SLURM_JOB_NUM_NODES" --nproc_per_node="$ranks" \
+    --rdzv-backend=c10d --rdzv-endpoint="$first:$port" --rdzv-id="$SLURM_JOB_ID" --max-restarts="${RESTARTS:-3}" \
+    "$FEDSIM_HOME/fedsim/main.py" "$@" "${RUNTIME[@]}" &
+step=$!
+
+# SLURM sends USR1 here some time before the limit, and TERM when it preempts the job. The ranks, told by TERM, write a
+# checkpoint and leave. Not through srun: it would take a TERM of its own as an order to kill.
+limit=no
+trap 'limit=yes; scancel --signal=TERM "$SLURM_JOB_ID.0"' USR1
+trap 'scancel --signal=TERM "$SLURM_JOB_ID.0"' TERM
+
+wait $step
+status=$?
+while kill -0 $step 2>/dev/null; do # a trap has cut the wait short
+    wait $step
+    status=$?
+done
+
+if [ $limit = yes ] && [ $status -ne 0 ]; then
+    echo "job $SLURM_JOB_ID: the time limit is near, back into the queue"
+    scontrol requeue "$SLURM_JOB_ID" && sleep 60 # SLURM ends this script; leaving by itself it would have failed
+fi
+exit $status

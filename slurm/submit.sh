@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Submits a job of fedsim with what site.env says.
+set -euo pipefail
+
+usage() {
+    cat <<'TEXT'
+slurm/submit.sh [--dry-run] [options of sbatch ...] slurm/train.sbatch|slurm/cpu.sbatch [arguments of fedsim ...]
+
+  slurm/submit.sh --nodes=2 --gpus-per-node=4 slurm/train.sbatch --config configs/fed_isic2019.yaml
+  RANKS_PER_NODE=2 slurm/submit.sh --nodes=2 slurm/cpu.sbatch clients.count=5
+
+The configuration is checked here, before the job waits in a queue. --dry-run says what would be submitted, and stops.
+Partition, account, time and modules are in slurm/site.env. The same by hand:
+
+  source slurm/site.env; sbatch [options of sbatch ...] slurm/train.sbatch [arguments of fedsim ...]
+TEXT
+}
+
+home=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+dry=no options=() script=''
+while [ $# -gt 0 ] && [ -z "$script" ]; do
+    case $1 in
+        --help | -h) usage; exit 0 ;;
+        --dry-run) dry=yes ;;
+        *.sbatch) script=$1 ;;
+        *) options+=("$1") ;;
+    esac
+    shift
+done
+if [ -z "$script" ]; then
+    usage >&2
+    exit 2
+fi
+
+export FEDSIM_HOME=${FEDSIM_HOME:-$home}
+# shellcheck source=slurm/site.env
+source "$home/slurm/site.env"
+python "$FEDSIM_HOME/fedsim/main.py" --check "$@" >/dev/null
+
+if [ $dry = yes ]; then
+    env | grep -E '^(SBATCH_|FEDSIM_|RANKS_PER_NODE=|RESTARTS=|GLOO_|NCCL_)' | sort
+    grep '^#SBATCH' "$script"
+    echo sbatch "${options[@]}" "$script" "$@"
+    exit 0
+fi
+exec sbatch "${options[@]}" "$script" "$@"
