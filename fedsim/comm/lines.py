@@ -88,11 +88,13 @@ def _first_line(line: socket.socket) -> str:
 
 
 def _kept_alive(line: socket.socket) -> socket.socket:
-    """Without delay; and a host that is gone, which sends not even an end, is noticed after 20 + 3 * 5 seconds."""
+    """Without delay; and a host that is gone, which sends not even an end, is noticed after half a minute."""
     line.settimeout(None)
     line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (("TCP_KEEPIDLE", 20), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
+    # In seconds: when the kernel begins to ask, how often; in milliseconds: how long what was sent may be unanswered.
+    waits = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 30_000}
+    for option, value in waits.items():
         if hasattr(socket, option):
             line.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
     return line

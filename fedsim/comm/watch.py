@@ -149,7 +149,7 @@ class Watch:
 
 
 def _why_gone(rank: Standing) -> str:
-    """The line of a process breaks a moment before the kernel tells how it ended, and torchrun soon tidies that up."""
+    """The line of a process breaks a moment before the kernel tells how it ended, and torchrun soon tidies up."""
     until = monotonic() + A_MOMENT
     while not (trouble := rank.trouble()) and rank.is_here and monotonic() < until:
         sleep(0.001)

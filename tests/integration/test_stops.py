@@ -15,7 +15,18 @@ from pathlib import Path
 
 import pytest
 from conftest import final_state
-from launched import RUN, assert_same, children, command, lines, nothing_is_left, start, status, wait_for_rounds
+from launched import (
+    ROUNDS,
+    RUN,
+    assert_same,
+    children,
+    command,
+    lines,
+    nothing_is_left,
+    start,
+    status,
+    wait_for_rounds,
+)
 
 from fedsim.main import main
 

@@ -1,0 +1,147 @@
+"""Two hosts: network namespaces of this machine, each with a name, an address and process numbers of its own."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, final_state, skip_or_fail
+from launched import RUN, nothing_is_left, records
+
+from fedsim.main import main
+
+HOSTS = {"fedsim-a": "10.77.0.1", "fedsim-b": "10.77.0.2"}
+ROUNDS = 6
+CLIENTS = [*RUN, "clients.count=5", f"rounds={ROUNDS}"]
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+def why_not() -> str:
+    if os.geteuid() != 0 or shutil.which("ip") is None or shutil.which("unshare") is None:
+        return "two hosts need root, ip and unshare (Debian: iproute2, util-linux)"
+    try:
+        ip("netns", "add", "fedsim-try")
+    except subprocess.CalledProcessError as error:
+        return f"no network namespaces: {error.stderr.decode()}"
+    ip("netns", "delete", "fedsim-try")
+    return ""
+
+
+@pytest.fixture(scope="module")
+def hosts() -> Iterator[None]:
+    """The hosts, joined by a cable, each of which knows the other's name."""
+    skip_or_fail(why_not())
+    remove_hosts()
+    for name in HOSTS:
+        ip("netns", "add", name)
+        Path(f"/etc/netns/{name}").mkdir(parents=True)
+        lines = ["127.0.0.1 localhost", *(f"{address} {host}" for host, address in HOSTS.items())]
+        Path(f"/etc/netns/{name}/hosts").write_text("\n".join(lines) + "\n")
+    ip("link", "add", "cable-a", "netns", "fedsim-a", "type", "veth", "peer", "cable-b", "netns", "fedsim-b")
+    for name, address in HOSTS.items():
+        ip("-n", name, "address", "add", f"{address}/24", "dev", f"cable-{name[-1]}")
+        ip("-n", name, "link", "set", f"cable-{name[-1]}", "up")
+        ip("-n", name, "link", "set", "lo", "up")
+    yield
+    remove_hosts()
+
+
+def remove_hosts() -> None:
+    for name in HOSTS:
+        subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+        shutil.rmtree(f"/etc/netns/{name}", ignore_errors=True)
+
+
+def start_on(host: str, folder: Path, *arguments: str, restarts: int = 0) -> "subprocess.Popen[str]":
+    launcher = [str(ROOT / "launch" / "multinode.sh"), "--nodes", "2", "--at", "fedsim-a", "--ranks", "2"]
+    own_host = ["ip", "netns", "exec", host, "unshare", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    command = 'hostname "$0" && exec "$@"'
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "OMP"))}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    run = [*launcher, "--restarts", str(restarts), *CLIENTS, f"output_dir={folder}", *arguments]
+    return subprocess.Popen(
+        [*own_host, "bash", "-c", command, host, *run],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+    )
+
+
+def wait_for_round(folder: Path, done: int) -> None:
+    metrics, until = folder / "run" / "metrics.jsonl", time.monotonic() + 90
+    while not metrics.exists() or len(metrics.read_text().splitlines()) < done:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def ranks_on(host: str) -> list[int]:
+    """The processes of a host's ranks, as seen from here."""
+    found = subprocess.run(["ip", "netns", "pids", host], capture_output=True, text=True, check=True).stdout.split()
+    return [int(pid) for pid in found if b"\0-u\0" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def test_rows_go_from_host_to_host_and_give_the_bits_of_one_process(hosts: None, tmp_path: Path) -> None:
+    runs = [start_on(host, tmp_path / "two") for host in HOSTS]
+    said = "".join(run.communicate(timeout=120)[0] for run in runs)
+    assert [run.returncode for run in runs] == [0, 0], said
+    assert "on 4 ranks" in said
+    assert "gloo, point to point" in said
+    assert main([*CLIENTS, f"output_dir={tmp_path / 'one'}"]) == 0
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert torch.equal(final_state(one / "run", ROUNDS), final_state(two / "run", ROUNDS))
+    assert records(one) == records(two)
+
+
+def test_a_rank_that_dies_on_another_host_is_named_with_its_host(hosts: None, tmp_path: Path) -> None:
+    runs = {host: start_on(host, tmp_path, "rounds=2000") for host in HOSTS}
+    wait_for_round(tmp_path, 2)
+    os.kill(ranks_on("fedsim-b")[0], signal.SIGKILL)
+    killed = time.monotonic()
+    said = "".join(run.communicate(timeout=60)[0] for run in runs.values())
+    assert time.monotonic() - killed < 30
+    sentences = [
+        line for line in said.splitlines() if re.match(r"fedsim: rank \d \(host .*\) (died|failed|is late)", line)
+    ]
+    assert len(sentences) == 1, said
+    assert " (host fedsim-b, process " in sentences[0]
+    assert " died in phase " in sentences[0]
+    nothing_is_left(tmp_path)
+
+
+def test_ranks_on_two_hosts_start_again_and_go_on(hosts: None, tmp_path: Path) -> None:
+    runs = [start_on(host, tmp_path / "two", restarts=2) for host in HOSTS]
+    wait_for_round(tmp_path / "two", 4)
+    os.kill(ranks_on("fedsim-b")[1], signal.SIGKILL)
+    said = "".join(run.communicate(timeout=120)[0] for run in runs)
+    assert [run.returncode for run in runs] == [0, 0], said
+    assert "fedsim: resumed after round 3" in said
+    assert main([*CLIENTS, f"output_dir={tmp_path / 'one'}"]) == 0
+    one, two = tmp_path / "one" / "run", tmp_path / "two" / "run"
+    assert torch.equal(final_state(one, ROUNDS), final_state(two, ROUNDS))
+
+
+@pytest.mark.slow
+def test_a_host_that_falls_silent_ends_the_run(hosts: None, tmp_path: Path) -> None:
+    """Its cable is pulled: nothing arrives any more, not even the end of a connection. Either side may say it first."""
+    runs = {host: start_on(host, tmp_path, "rounds=2000") for host in HOSTS}
+    wait_for_round(tmp_path, 2)
+    ip("-n", "fedsim-b", "link", "set", "cable-b", "down")
+    pulled = time.monotonic()
+    try:
+        said = runs["fedsim-a"].communicate(timeout=120)[0] + runs["fedsim-b"].communicate(timeout=60)[0]
+        assert time.monotonic() - pulled < 90
+    finally:
+        ip("-n", "fedsim-b", "link", "set", "cable-b", "up")
+    sentences = re.findall(r"fedsim: rank \d \(host fedsim-[ab], .*its process ended, or its host is gone", said)
+    assert len(sentences) == 1, said
