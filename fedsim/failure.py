@@ -14,10 +14,12 @@ from pathlib import Path
 from time import sleep
 
 from fedsim.comm import RankPlace, Standing, Watch
+from fedsim.comm.standing import killed_by
 from fedsim.errors import ConfigError, FedsimError, FedsimWarning, MeetingError, RankError
 from fedsim.records.failure_note import first_to_note
 from fedsim.records.logs import FILE_ONLY, last_words
 from fedsim.records.summary import SummaryFile
+from fedsim.stop_request import SIGNALS
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +110,10 @@ class LastWords:
         return self._end(f"{me} failed in {me.activity}: {what} {log_file}")
 
     def gone(self, rank: Standing, why: str) -> None:
-        """Another rank's process has ended."""
+        """Another rank's process has ended; if by a signal to stop, it was starting, for later it listens to them."""
+        if any(why == killed_by(number) for number in SIGNALS):
+            sentence = "stopped by a signal before the first round, nothing is lost: --resume continues"
+            self._end(sentence, EXIT_STATUS["interrupted"], because_of=[rank], outcome="interrupted")
         self._end(f"{rank} died in {rank.activity}: {why}", because_of=[rank])
 
     def leaving(self, rank: Standing, reason: str) -> None:
@@ -141,7 +146,9 @@ class LastWords:
         last_words(self._terminal, f"rank {self.place.rank} failed at the start: {type(error).__name__}: {error}")
         return self._leave(FAILED)
 
-    def _end(self, sentence: str, status: int = FAILED, because_of: Sequence[Standing] = ()) -> int:
+    def _end(
+        self, sentence: str, status: int = FAILED, because_of: Sequence[Standing] = (), outcome: str = "failed"
+    ) -> int:
         """Part from the other ranks; the first of this rank's threads to come here does it."""
         self._ending.acquire()
         if self._directory is None or first_to_note(self._directory, sentence):
@@ -150,7 +157,7 @@ class LastWords:
         if self._watch is not None:
             self._watch.leave(sentence)
         with suppress(Exception):
-            (self._summary.close if any(rank.rank == 0 for rank in because_of) else self.close_records)("failed")
+            (self._summary.close if any(rank.rank == 0 for rank in because_of) else self.close_records)(outcome)
         for rank in because_of:
             if rank.trouble():  # stopped, it would keep torchrun waiting
                 with suppress(OSError):

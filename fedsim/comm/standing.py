@@ -80,11 +80,16 @@ def trouble_of_process(pid: int) -> str:
         return ""
     status = int(fields[-1])  # as waitpid gives it; 0 also where the kernel does not tell us
     if status & 0x7F:
-        return _killed_by(status & 0x7F)
+        return killed_by(status & 0x7F)
     return f"its process ended with status {status >> 8}" if status else "its process has ended"
 
 
-def _killed_by(number: int) -> str:
+def killed_by(number: int) -> str:
+    """Words for the signal that ended a process.
+
+    >>> killed_by(15)
+    'killed by SIGTERM'
+    """
     try:
         name = signal.Signals(number).name
     except ValueError:

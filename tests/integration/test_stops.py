@@ -258,3 +258,28 @@ def another_user() -> Iterator[None]:
         yield
     finally:
         os.seteuid(0)
+
+
+def test_a_signal_while_the_run_starts_is_no_death(tmp_path: Path) -> None:
+    plugin = tmp_path / "slow_start.py"
+    plugin.write_text(
+        "import os, time\n"
+        "import fedsim.launch_run as launch_run\n"
+        "real = launch_run.ModelRows\n"
+        "def slow(model):\n"
+        "    open(f'{os.environ[\"STARTED\"]}/{os.environ[\"RANK\"]}', 'w').close()\n"
+        "    time.sleep(60)\n"
+        "launch_run.ModelRows = slow\n"
+    )
+    started = tmp_path / "started"
+    started.mkdir()
+    process = start(2, tmp_path, "--plugin", str(plugin), variables={"STARTED": str(started)})
+    until = time.monotonic() + 60
+    while len(list(started.iterdir())) < 2:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=20)
+    assert "died" not in err
+    assert err.count("fedsim: stopped by a signal before the first round") <= 1  # none, if both ended at once
+    nothing_is_left(tmp_path)
