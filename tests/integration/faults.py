@@ -6,7 +6,7 @@ from collections import Counter
 
 from fedsim.phases import Phases
 
-PLACE, RANK, KIND, NTH = os.environ["FAULT"].split(":")
+PLACE, RANK, KIND, NTH = os.environ.get("FAULT", ":::").split(":")
 ONCE = os.environ.get("FAULT_ONCE")  # a file that the first fault leaves: there is then no second one
 
 visits: Counter[str] = Counter()

@@ -144,7 +144,5 @@ def test_a_host_that_falls_silent_ends_the_run(hosts: None, tmp_path: Path) -> N
     finally:
         ip("-n", "fedsim-b", "link", "set", "cable-b", "up")
         said += runs["fedsim-b"].communicate(timeout=120)[0]
-    sentences = re.findall(
-        r"fedsim: rank \d \(host fedsim-[ab], .*its process ended, or its host is gone", said
-    )
+    sentences = re.findall(r"fedsim: rank \d \(host fedsim-[ab], .*its process ended, or its host is gone", said)
     assert len(sentences) == 1, said

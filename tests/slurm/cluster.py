@@ -3,11 +3,13 @@
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import time
 from pathlib import Path
 
 NODES = ("fedsim-node1", "fedsim-node2")
+GPUS = 4
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol")
 
 CONFIG = """\
@@ -37,6 +39,7 @@ MailProg=/bin/true
 KillWait=5
 MinJobAge=300
 ReturnToService=2
+GresTypes=gpu
 {nodes}
 PartitionName=all Nodes={names} Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
 """
@@ -60,12 +63,15 @@ class Cluster:
         host = socket.gethostname()
         ports = [_free_port() for _ in range(1 + len(NODES))]
         nodes = "\n".join(
-            f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory=8000"
+            f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} Gres=gpu:{GPUS}"
             for name, port in zip(NODES, ports[1:], strict=True)
         )
         config = folder / "slurm.conf"
         names = ",".join(NODES)
         config.write_text(CONFIG.format(host=host, folder=folder, controller=ports[0], nodes=nodes, names=names))
+        for number in range(GPUS):
+            os.mknod(folder / f"gpu{number}", stat.S_IFCHR | 0o600, os.makedev(1, 3))  # counted, never opened
+        (folder / "gres.conf").write_text(f"Name=gpu File={folder}/gpu[0-{GPUS - 1}]\n")
         for name in NODES:
             (folder / f"spool-{name}").mkdir()
         self._add_hosts()

@@ -45,10 +45,12 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def submit(cluster: Cluster, folder: Path, *arguments: str, nodes: int = 2, **variables: str) -> str:
+def submit(cluster: Cluster, folder: Path, *arguments: str, nodes: int = 2, gpus: int = 0, **variables: str) -> str:
     options = ["--parsable", f"--nodes={nodes}", "--cpus-per-task=2", f"--output={folder}/%j.out"]
+    options += [f"--gpus-per-node={gpus}"] if gpus else []
+    script = "slurm/train.sbatch" if gpus else "slurm/cpu.sbatch"
     done = subprocess.run(
-        [str(SUBMIT), *options, "slurm/cpu.sbatch", *CLIENTS, f"output_dir={folder}", *arguments],
+        [str(SUBMIT), *options, script, *CLIENTS, f"output_dir={folder}", *arguments],
         env={**cluster.environment, **variables},
         cwd=ROOT,
         capture_output=True,
@@ -143,13 +145,22 @@ def test_a_job_starts_its_ranks_again_and_goes_on(cluster: Cluster, local: Path,
 
 
 def test_jobs_on_one_node_do_not_meet(cluster: Cluster, local: Path, tmp_path: Path) -> None:
-    """Same name, same folder, one rank each, on the same node at the same time."""
-    variables = {"RANKS_PER_NODE": "2"}
-    jobs = [submit(cluster, tmp_path, nodes=1, **variables) for _ in range(2)]
+    """Same name, same folder, on the same node at the same time; each has a rank for each of its own GPUs."""
+    plugin = tmp_path / "look.py"
+    plugin.write_text(
+        "import os\n"
+        "job, rank, gpus = (os.environ.get(key) for key in ('SLURM_JOB_ID', 'RANK', 'CUDA_VISIBLE_DEVICES'))\n"
+        f"open(f'{tmp_path}/gpus-{{job}}-{{rank}}', 'w').write(str(gpus))\n"
+    )
+    more = ["--plugin", str(plugin), "runtime.device=cpu"]
+    jobs = [submit(cluster, tmp_path, *more, nodes=1, gpus=2, RANKS_PER_NODE="") for _ in range(2)]
     for job in jobs:
         assert cluster.wait(job, "COMPLETED", "FAILED") == "COMPLETED", output(tmp_path, job)
+        assert " on 2 ranks" in output(tmp_path, job)
     for name in ("run", "run-2"):
         assert torch.equal(final_state(tmp_path / name, ROUNDS), final_state(local / "run", ROUNDS))
+    seen = [{(tmp_path / f"gpus-{job}-{rank}").read_text() for rank in range(2)} for job in jobs]
+    assert seen in ([{"0,1"}, {"2,3"}], [{"2,3"}, {"0,1"}])
 
 
 def test_a_mistake_is_told_before_the_job_waits_in_a_queue() -> None:

@@ -11,7 +11,7 @@ from fedsim.data import sources
 from fedsim.errors import CheckpointError, ConfigError
 from fedsim.inputs import Inputs
 from fedsim.models import models
-from fedsim.records.run_directory import new_run_directory, newest_run_directory
+from fedsim.records.run_directory import new_run_directory, run_directories
 from fedsim.records.writers import JsonLines
 
 LABELS = torch.arange(997) % 10
@@ -124,11 +124,11 @@ def test_run_directories_are_numbered(tmp_path: Path) -> None:
     names = [new_run_directory(tmp_path, "a").name for _ in range(11)]
     assert names[:2] + names[-1:] == ["a", "a-2", "a-11"]
     new_run_directory(tmp_path, "a-b")
-    assert newest_run_directory(tmp_path, "a") is None  # none of them got under way
+    assert run_directories(tmp_path, "a") == []  # none of them got under way
     for name in ("a-2", "a-10", "a-b"):
         (tmp_path / name / "config.yaml").touch()
-    assert newest_run_directory(tmp_path, "a") == tmp_path / "a-10"
-    assert newest_run_directory(tmp_path, "b") is None
+    assert run_directories(tmp_path, "a")[0] == tmp_path / "a-10"
+    assert run_directories(tmp_path, "b") == []
 
 
 def test_an_output_folder_that_cannot_be_made_is_a_config_error(tmp_path: Path) -> None:
