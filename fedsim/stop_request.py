@@ -18,9 +18,13 @@ ONE_REQUEST = 1.0
 PR_SET_PDEATHSIG = 1
 
 
+FOLLOW_LAUNCHER = "FEDSIM_FOLLOWS_ITS_LAUNCHER"
+"""Set in the environment of a process that is to stop when the one that started it dies."""
+
+
 def stop_with_the_launcher() -> None:
-    """Under torchrun, be sent SIGTERM when it dies: it cannot stop its ranks when it is killed (Linux only)."""
-    if "TORCHELASTIC_RUN_ID" in os.environ:
+    """Under torchrun or a sweep, be sent SIGTERM when it dies: it cannot stop its ranks when it is killed (Linux)."""
+    if "TORCHELASTIC_RUN_ID" in os.environ or FOLLOW_LAUNCHER in os.environ:
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 

@@ -9,11 +9,17 @@ import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import sleep
 from typing import TextIO
 
 from fedsim.errors import ConfigError
 
 log = logging.getLogger(__name__)
+
+A_FEW = 4
+
+LOCK = ".lock"
+"""The file in a run's directory that its process holds."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +38,13 @@ def lock_run_directory(directory: Path) -> RunLock:
     Raises:
         ConfigError: another process holds it; the message names it. Or the directory cannot be written.
     """
-    path = directory / ".lock"
+    path = directory / LOCK
     try:
         file = path.open("a+", encoding="utf-8")
     except OSError as error:
         raise ConfigError("output_dir", f"cannot write {path}: {error.strerror}", "name a writable folder") from None
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _acquire(file)
     except BlockingIOError:
         file.seek(0)
         holder = file.read().strip() or "another process"
@@ -50,3 +56,25 @@ def lock_run_directory(directory: Path) -> RunLock:
         os.truncate(file.fileno(), 0)
         os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode())
     return RunLock(file)
+
+
+def is_locked(directory: Path) -> bool:
+    """Whether a run is going on in a directory."""
+    try:
+        with (directory / LOCK).open("r+", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _acquire(file: TextIO) -> None:
+    """Who only looks whether the lock is held has it for a moment, so one try is not enough."""
+    for _ in range(A_FEW - 1):
+        with suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        sleep(0.05)
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

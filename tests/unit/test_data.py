@@ -114,7 +114,7 @@ def test_what_a_killed_process_left_is_swept_and_a_full_disk_harms_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("fedsim.checkpoint.save_file", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(CheckpointError, match=r"No space left on device.*make room"):
         checkpoints.save(2, {"w": torch.ones(2)})
     assert [path.name for path in tmp_path.iterdir()] == ["round_000001.safetensors"]
     assert checkpoints.load_newest()[0] == 1

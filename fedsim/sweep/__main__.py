@@ -1,0 +1,136 @@
+"""Run the cells of a sweep: ``python -m fedsim.sweep FILE``; ``--help`` tells the rest."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from time import sleep
+
+from fedsim.cli import load_plugin
+from fedsim.errors import ConfigError
+from fedsim.records.console import say
+from fedsim.sweep.array import array_command, submit
+from fedsim.sweep.cells import Progress, progress_of
+from fedsim.sweep.plan import Cell, Sweep, read_sweep
+from fedsim.sweep.runner import Room, Runner, command, room_for
+from fedsim.sweep.tables import in_words, keep_results, markdown, seconds_left, status_lines
+
+NOT_ALL_DONE, MISTAKE, STOPPED = 1, 2, 75
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit status: 0 every cell is done, 1 some failed or diverged, 2 a mistake, 75 stopped by a signal."""
+    options = _parser().parse_intermixed_args(arguments)
+    try:
+        for plugin in options.plugin:
+            load_plugin(plugin)
+        sweep = read_sweep(options.file, options.overrides, options.only)
+        return _carry_out(sweep, options)
+    except ConfigError as error:
+        sys.stderr.write(f"fedsim: configuration error: {error}\n")
+        return MISTAKE
+
+
+def _carry_out(sweep: Sweep, options: argparse.Namespace) -> int:
+    if options.status or options.watch:
+        return _show_status(sweep, options.watch)
+    cells = _all(sweep)
+    todo = [one.cell for one in cells if one.state in _to_run(options.retry)]
+    room = _room(todo, options)
+    if options.dry_run:
+        return _dry_run(sweep, todo, room, options)
+    if options.slurm:
+        if not todo:
+            return say("nothing to submit: every cell has ended or is running")
+        job = submit(array_command(sweep, todo, options.throttle, options.sbatch, options.plugin))
+        return say(f"array job {job} of {len(todo)} cells is submitted; see --status")
+    skipped = len(cells) - len(todo)
+    at_a_time = min(room.jobs, len(todo))
+    say(f"{sweep.name}: {len(todo)} cells to run, {at_a_time} at a time on {room.ranks} ranks; {skipped} skipped")
+    took: list[float] = []
+
+    def tell(progress: Progress, ended: int) -> None:
+        took.extend([progress.seconds] if progress.seconds else [])
+        left = len(todo) - ended
+        time_left = f"; about {in_words(sum(took) / len(took) * left / room.jobs)} left" if took and left else ""
+        say(f"[{ended}/{len(todo)}] {progress.state}: {progress.cell}: {progress.remark}{time_left}")
+
+    all_ended = Runner(sweep, room, options.plugin, tell).run(todo)
+    cells = _all(sweep)
+    keep_results(sweep, cells)
+    say(f"\n{markdown(sweep, cells)}\n")
+    say(f"all cells: {sweep.folder / 'results.csv'}\nlook at them: tensorboard --logdir {sweep.folder}")
+    if not all_ended:
+        say("stopped by a signal, nothing is lost: the same command goes on")
+        return STOPPED
+    return 0 if all(one.state == "done" for one in cells) else NOT_ALL_DONE
+
+
+def _all(sweep: Sweep) -> list[Progress]:
+    return [progress_of(cell, sweep.folder) for cell in sweep.cells]
+
+
+def _to_run(retry: str | None) -> tuple[str, ...]:
+    return ("pending", "stopped", *([retry] if retry else []))
+
+
+def _room(cells: Sequence[Cell], options: argparse.Namespace) -> Room:
+    from torch.cuda import device_count
+
+    clients = max((cell.num_clients for cell in cells), default=1)
+    on_cpu = bool(cells) and all(cell.config["runtime"]["device"] == "cpu" for cell in cells)
+    cores = len(os.sched_getaffinity(0))
+    return room_for(len(cells), clients, options.jobs, options.ranks, 0 if on_cpu else device_count(), cores)
+
+
+def _dry_run(sweep: Sweep, cells: Sequence[Cell], room: Room, options: argparse.Namespace) -> int:
+    """Nothing but the cells' config files is written."""
+    if options.slurm and cells:
+        return say(" ".join(array_command(sweep, cells, options.throttle, options.sbatch, options.plugin)))
+    for cell in cells:
+        say(f"{cell}\n  {' '.join(command(sweep, cell, room.ranks, options.plugin))}")
+    return say(f"{len(cells)} cells to run, {room.jobs} at a time on {room.ranks} ranks each")
+
+
+def _show_status(sweep: Sweep, every: float | None) -> int:
+    while True:
+        cells = _all(sweep)
+        jobs = sum(one.state == "running" for one in cells)
+        lines = list(status_lines(cells, seconds_left(cells, jobs) if jobs else None))
+        clear = "\033[2J\033[H" if every and sys.stdout.isatty() else ""
+        say(clear + "\n".join(lines))
+        if not every or all(one.state in ("done", "failed", "diverged") for one in cells):
+            keep_results(sweep, cells)
+            return say(f"\n{markdown(sweep, cells)}")
+        sleep(every)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m fedsim.sweep", description=__doc__)
+    parser.add_argument("file", type=Path, help="the sweep's YAML (configs/sweeps/)")
+    parser.add_argument("overrides", nargs="*", metavar="dotted.key=value", help="settings of every cell")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="AXIS=LABEL,LABEL", help="leave out other cells"
+    )
+    parser.add_argument("--jobs", type=int, help="cells at a time (default: what fills the machine)")
+    parser.add_argument("--ranks", type=int, help="ranks of each (default: as few as fill the machine)")
+    parser.add_argument("--retry", choices=("failed", "diverged"), help="run these again as well")
+    parser.add_argument("--status", action="store_true", help="say how far the cells are, and stop")
+    parser.add_argument(
+        "--watch", type=float, metavar="SECONDS", help="the same again and again, until all have ended"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what would be typed, and stop")
+    parser.add_argument("--slurm", action="store_true", help="submit the cells as an array job")
+    parser.add_argument("--throttle", type=int, help="tasks of the array at a time")
+    parser.add_argument(
+        "--sbatch", action="append", default=[], metavar="OPTION", help="option of sbatch, as --sbatch=--time=60"
+    )
+    parser.add_argument(
+        "--plugin", type=Path, action="append", default=[], metavar="FILE", help="components of yours"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,107 @@
+"""How far a cell is: read from what its run has left, wherever and by whomever it is run."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fedsim.files import write_text
+from fedsim.records.run_directory import run_directories
+from fedsim.records.run_lock import is_locked
+from fedsim.records.writers import read_records
+from fedsim.sweep.plan import Cell
+
+STATES = ("done", "running", "stopped", "diverged", "failed", "pending")
+
+STATE_OF_STATUS = {"completed": "done", "diverged": "diverged", "failed": "failed"}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Of one cell.
+
+    Attributes:
+        state: ``done``, ``running``, ``stopped`` (will be resumed), ``diverged``, ``failed`` or ``pending``.
+        rounds: that are behind it.
+        accuracy: final test accuracy, if it is done; the last one known otherwise.
+        seconds: that its last attempt took, if it has ended.
+        reason: why it failed.
+    """
+
+    cell: Cell
+    state: str
+    rounds: int = 0
+    accuracy: float | None = None
+    seconds: float | None = None
+    reason: str = ""
+    directory: Path | None = None
+
+    @property
+    def remark(self) -> str:
+        """What there is to say about it."""
+        accuracy = "" if self.accuracy is None else f"accuracy {self.accuracy:.3f}"
+        if self.state == "failed":
+            return self.reason
+        if self.state == "pending":
+            return ""
+        return f"{accuracy} after round {self.rounds} of {self.cell.config['rounds']}".strip()
+
+
+def progress_of(cell: Cell, sweep_folder: Path) -> Progress:
+    """How far a cell is."""
+    known = run_directories(cell.directory.parent, cell.directory.name)
+    failure = failure_of(cell, sweep_folder)
+    if not known:
+        return Progress(cell, "failed" if failure else "pending", reason=failure)
+    directory = known[0]
+    records = read_records(directory / "metrics.jsonl")
+    summary = _summary(directory)
+    accuracies = [record["accuracy"] for record in records if record.get("accuracy") is not None]
+    state = {"completed": "done", "diverged": "diverged", "failed": "failed"}.get(
+        str(summary.get("status")), "stopped"
+    )
+    reason = str(summary.get("reason") or "") or failure
+    if is_locked(directory):
+        state = "running"
+    elif failure and state == "stopped":
+        state = "failed"
+    return Progress(
+        cell,
+        state,
+        rounds=records[-1]["round"] if records else 0,
+        accuracy=accuracies[-1] if accuracies else None,
+        seconds=summary.get("seconds"),
+        reason=reason,
+        directory=directory,
+    )
+
+
+def note_failure(cell: Cell, sweep_folder: Path, reason: str) -> None:
+    """Remember why a cell could not even start, or ended without a word of its own; "" forgets it."""
+    path = _note(cell, sweep_folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if reason:
+        write_text(path, f"{reason}\n")
+    else:
+        path.unlink(missing_ok=True)
+
+
+def failure_of(cell: Cell, sweep_folder: Path) -> str:
+    """What :func:`note_failure` remembers."""
+    try:
+        return _note(cell, sweep_folder).read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def _note(cell: Cell, sweep_folder: Path) -> Path:
+    return sweep_folder / "cells" / f"{cell.mark}.failure"
+
+
+def _summary(directory: Path) -> Mapping[str, Any]:
+    try:
+        summary: Mapping[str, Any] = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return summary

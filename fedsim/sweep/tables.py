@@ -1,0 +1,115 @@
+"""What a sweep has found: one record per cell, and tables attack x aggregator."""
+
+import csv
+import io
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import mean, stdev
+from typing import Any
+
+from fedsim.files import write_text
+from fedsim.sweep.cells import STATES, Progress
+from fedsim.sweep.plan import Sweep
+
+ROWS, COLUMNS, REPEATS = "aggregator", "attack", "seed"
+
+
+def keep_results(sweep: Sweep, cells: Sequence[Progress]) -> None:
+    """Write ``results.csv``, ``results.json`` and ``table.md`` to the sweep's folder."""
+    records = [_record(progress) for progress in cells]
+    write_text(sweep.folder / "results.json", json.dumps(records, indent=1) + "\n")
+    text = io.StringIO()
+    writer = csv.DictWriter(
+        text, list(dict.fromkeys(key for record in records for key in record)), lineterminator="\n"
+    )
+    writer.writeheader()
+    writer.writerows(records)
+    write_text(sweep.folder / "results.csv", text.getvalue())
+    write_text(sweep.folder / "table.md", markdown(sweep, cells) + "\n")
+
+
+def _record(progress: Progress) -> dict[str, Any]:
+    return {
+        **progress.cell.labels,
+        "state": progress.state,
+        "accuracy": progress.accuracy,
+        "rounds": progress.rounds,
+        "seconds": progress.seconds,
+        "reason": progress.reason or None,
+        "directory": str(progress.directory or progress.cell.directory),
+        "mark": progress.cell.mark,
+    }
+
+
+def markdown(sweep: Sweep, cells: Sequence[Progress]) -> str:
+    """Tables of final test accuracy: aggregators down, attacks across, mean and deviation over the seeds.
+
+    There is a table for each choice on the other axes. The last column is the worst of a row: what its aggregator
+    guarantees.
+    """
+    rows, columns = list(sweep.axes.get(ROWS, [""])), list(sweep.axes.get(COLUMNS, [""]))
+    others = {axis: labels for axis, labels in sweep.axes.items() if axis not in (ROWS, COLUMNS, REPEATS)}
+    tables = []
+    for choice in itertools.product(*others.values()):
+        here = dict(zip(others, choice, strict=True))
+        title = ", ".join(f"{axis} {label}" for axis, label in here.items())
+        lines = [f"| {' | '.join([ROWS, *(column or 'accuracy' for column in columns), 'worst'])} |"]
+        lines += ["|---" * (len(columns) + 2) + "|"]
+        for row in rows:
+            entries = [_entry(cells, {**here, ROWS: row, COLUMNS: column}) for column in columns]
+            known = [entry for entry in entries if entry.mean is not None]
+            worst = min(known, key=lambda entry: entry.mean or 0.0, default=_Entry([]))
+            lines.append(f"| {' | '.join([row or '-', *map(str, entries), str(worst)])} |")
+        tables.append("\n".join([*([f"**{title}**", ""] if title else []), *lines]))
+    return "\n\n".join(tables)
+
+
+class _Entry:
+    """One field of a table: the cells that differ by their seed only."""
+
+    def __init__(self, cells: Sequence[Progress]) -> None:
+        done = [cell.accuracy for cell in cells if cell.state == "done" and cell.accuracy is not None]
+        self.mean = mean(done) if done else None
+        self._deviation = stdev(done) if len(done) > 1 else None
+        self._not_done = [cell.state for cell in cells if cell.state != "done"]
+
+    def __str__(self) -> str:
+        number = "" if self.mean is None else f"{self.mean:.3f}"
+        number += "" if self._deviation is None else f" ± {self._deviation:.3f}"
+        left = [f"{self._not_done.count(state)} {state}" for state in STATES if state in self._not_done]
+        if not number and len(set(self._not_done)) == 1:
+            return self._not_done[0]
+        return " ".join(filter(None, [number, f"({', '.join(left)})" if left else ""])) or "-"
+
+
+def _entry(cells: Sequence[Progress], place: Mapping[str, str]) -> _Entry:
+    fitting = [one for one in cells if all(one.cell.labels.get(axis, "") == label for axis, label in place.items())]
+    return _Entry(fitting)
+
+
+def status_lines(cells: Sequence[Progress], seconds_left: float | None) -> Iterator[str]:
+    """A line for each cell, then how many are in which state."""
+    width = max(len(str(cell.cell)) for cell in cells)
+    for cell in cells:
+        yield f"{str(cell.cell).ljust(width)}  {cell.state.ljust(8)}  {cell.remark}".rstrip()
+    counts = [f"{sum(cell.state == state for cell in cells)} {state}" for state in STATES]
+    left = "" if seconds_left is None else f"; about {in_words(seconds_left)} left"
+    yield f"{len(cells)} cells: {', '.join(count for count in counts if not count.startswith('0 '))}{left}"
+
+
+def in_words(seconds: float) -> str:
+    """
+    >>> in_words(75), in_words(7300)
+    ('1:15', '2:01:40')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def seconds_left(cells: Sequence[Progress], jobs: int) -> float | None:
+    """Of what is not done, as far as those that are done tell."""
+    took = [cell.seconds for cell in cells if cell.state == "done" and cell.seconds]
+    todo = sum(cell.state in ("pending", "stopped", "running") for cell in cells)
+    return mean(took) * todo / max(1, jobs) if took and todo else None
