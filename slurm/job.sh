@@ -10,18 +10,22 @@ FEDSIM_HOME=${FEDSIM_HOME:-$SLURM_SUBMIT_DIR}
 source "$FEDSIM_HOME/slurm/site.env"
 
 ranks=${RANKS_PER_NODE:-${SLURM_GPUS_ON_NODE:-$SLURM_CPUS_ON_NODE}}
-first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-# Jobs on one node must not meet at one port; ids of jobs that run at the same time are close to each other.
-port=$((20000 + SLURM_JOB_ID % 20000))
+if [ "$SLURM_JOB_NUM_NODES" -eq 1 ]; then
+    meeting=(--standalone) # at a free port
+else
+    # Jobs on one node must not meet at one port; ids of jobs that run at the same time are close to each other.
+    first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+    meeting=(--nnodes="$SLURM_JOB_NUM_NODES" --rdzv-backend=c10d --rdzv-id="$SLURM_JOB_ID"
+        --rdzv-endpoint="$first:$((20000 + SLURM_JOB_ID % 20000))")
+fi
 
 # One store per attempt: in a shared one the new ranks find the addresses of the dead.
 export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 OMP_NUM_THREADS=1
 
 echo "job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1)): $SLURM_JOB_NODELIST, $ranks ranks on each"
 # shellcheck disable=SC2086 # a container's command is several words
-srun --kill-on-bad-exit=1 ${FEDSIM_IN_CONTAINER:-} torchrun --nnodes="$SLURM_JOB_NUM_NODES" --nproc_per_node="$ranks" \
-    --rdzv-backend=c10d --rdzv-endpoint="$first:$port" --rdzv-id="$SLURM_JOB_ID" --max-restarts="${RESTARTS:-3}" \
-    "$FEDSIM_HOME/fedsim/main.py" "$@" "${RUNTIME[@]}" &
+srun --kill-on-bad-exit=1 ${FEDSIM_IN_CONTAINER:-} torchrun "${meeting[@]}" --nproc_per_node="$ranks" \
+    --max-restarts="${RESTARTS:-3}" "$FEDSIM_HOME/fedsim/main.py" "$@" "${RUNTIME[@]}" &
 step=$!
 
 # SLURM sends USR1 here some time before the limit, and TERM when it preempts the job. The ranks, told by TERM, write a

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from cluster import Cluster, why_not
 from conftest import ROOT, final_state, skip_or_fail
 from launched import RUN, records
 
+from fedsim.config_source import apply_overrides
 from fedsim.main import main
 
 ROUNDS = 12
@@ -161,6 +163,31 @@ def test_jobs_on_one_node_do_not_meet(cluster: Cluster, local: Path, tmp_path: P
         assert torch.equal(final_state(tmp_path / name, ROUNDS), final_state(local / "run", ROUNDS))
     seen = [{(tmp_path / f"gpus-{job}-{rank}").read_text() for rank in range(2)} for job in jobs]
     assert seen in ([{"0,1"}, {"2,3"}], [{"2,3"}, {"0,1"}])
+
+
+def test_a_sweep_is_an_array_job(cluster: Cluster, tmp_path: Path) -> None:
+    base, _ = apply_overrides({}, [word for word in RUN if not word.startswith("run_name")])
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump({**base, "rounds": 2, "output_dir": str(tmp_path / "runs")}))
+    path = tmp_path / "grid.yaml"
+    axes = {"attack": ["none", "sign_flip"], "aggregator": ["fedavg", "cwmed"]}
+    path.write_text(yaml.safe_dump({"base": "base.yaml", "axes": axes}, sort_keys=False))
+
+    def sweep(*arguments: str) -> str:
+        command = [sys.executable, "-m", "fedsim.sweep", str(path), *arguments]
+        environment = {key: value for key, value in cluster.environment.items() if key != "RANKS_PER_NODE"}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    said = sweep("--slurm", "--throttle", "3")
+    job = said.split()[2]
+    assert said == f"array job {job} of 4 cells is submitted; see --status\n"
+    until = time.monotonic() + 120
+    while "4 cells: 4 done" not in (said := sweep("--status")):
+        assert time.monotonic() < until, said
+        time.sleep(1)
+    assert "| aggregator | none | sign_flip | worst |" in said
+    assert "nothing to submit" in sweep("--slurm")
 
 
 def test_a_mistake_is_told_before_the_job_waits_in_a_queue() -> None:
