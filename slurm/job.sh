@@ -43,6 +43,6 @@ done
 
 if [ $limit = yes ] && [ $status -ne 0 ]; then
     echo "job $SLURM_JOB_ID: the time limit is near, back into the queue"
-    scontrol requeue "$SLURM_JOB_ID" && sleep 60 # SLURM ends this script; leaving by itself it would have failed
+    scontrol requeue "$SLURM_JOB_ID" && exec sleep 60 # SLURM ends this script; leaving by itself it would have failed
 fi
 exit $status

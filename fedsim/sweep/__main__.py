@@ -106,6 +106,13 @@ def _show_status(sweep: Sweep, every: float | None) -> int:
         sleep(every)
 
 
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is below 1")
+    return number
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m fedsim.sweep", description=__doc__)
     parser.add_argument("file", type=Path, help="the sweep's YAML (configs/sweeps/)")
@@ -113,8 +120,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only", action="append", default=[], metavar="AXIS=LABEL,LABEL", help="leave out other cells"
     )
-    parser.add_argument("--jobs", type=int, help="cells at a time (default: what fills the machine)")
-    parser.add_argument("--ranks", type=int, help="ranks of each (default: as few as fill the machine)")
+    parser.add_argument("--jobs", type=_positive, help="cells at a time (default: what fills the machine)")
+    parser.add_argument("--ranks", type=_positive, help="ranks of each (default: as few as fill the machine)")
     parser.add_argument("--retry", choices=("failed", "diverged"), help="run these again as well")
     parser.add_argument("--status", action="store_true", help="say how far the cells are, and stop")
     parser.add_argument(
@@ -122,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be typed, and stop")
     parser.add_argument("--slurm", action="store_true", help="submit the cells as an array job")
-    parser.add_argument("--throttle", type=int, help="tasks of the array at a time")
+    parser.add_argument("--throttle", type=_positive, help="tasks of the array at a time")
     parser.add_argument(
         "--sbatch", action="append", default=[], metavar="OPTION", help="option of sbatch, as --sbatch=--time=60"
     )

@@ -107,7 +107,10 @@ def _read(path: Path, overrides: Sequence[str], only: Sequence[str]) -> Sweep:
     for position, exception in enumerate(file.overrides):
         _check_rule(f"overrides.{position}.where", exception.where, labels)
     kept = _kept(only, labels)
-    base = read_yaml(path.parent / file.base)
+    try:
+        base = read_yaml(path.parent / file.base)
+    except ConfigError as error:
+        raise ConfigError("base", error.problem, error.remedy) from None
     name = file.name or path.stem
     cells = []
     for choice in itertools.product(*kept.values()):

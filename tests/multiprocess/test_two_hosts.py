@@ -119,6 +119,7 @@ def test_a_rank_that_dies_on_another_host_is_named_with_its_host(hosts: None, tm
     nothing_is_left(tmp_path)
 
 
+@pytest.mark.slow
 def test_ranks_on_two_hosts_start_again_and_go_on(hosts: None, tmp_path: Path) -> None:
     runs = [start_on(host, tmp_path / "two", restarts=2) for host in HOSTS]
     wait_for_round(tmp_path / "two", 4)

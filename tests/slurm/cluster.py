@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 NODES = ("fedsim-node1", "fedsim-node2")
+HOSTS = Path("/etc/hosts")
 GPUS = 4
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol")
 
@@ -110,6 +111,12 @@ class Cluster:
         _wait_for(lambda: self.state(job) in states, f"job {job} to be {states}", self.logs, seconds)
         return self.state(job)
 
+    def start_now(self, job: str) -> None:
+        """Let a job that went back into the queue start; by itself it would wait for two minutes."""
+        steps = ["pgrep", "-f", rf"slurmstepd: \[{job}\."]
+        _wait_for(lambda: subprocess.run(steps, capture_output=True, check=False).returncode == 1, "its old steps")
+        self.say("scontrol", "update", f"JobId={job}", "StartTime=now")
+
     def logs(self) -> str:
         """What the daemons have written, for a test that fails."""
         return "\n".join(path.read_text(errors="replace")[-2000:] for path in self._folder.glob("*.log"))
@@ -125,12 +132,13 @@ class Cluster:
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
+        HOSTS.write_text(self._hosts)
 
     def _add_hosts(self) -> None:
-        hosts = Path("/etc/hosts")
-        known = hosts.read_text()
-        with hosts.open("a") as file:
-            file.writelines(f"127.0.0.1 {name}\n" for name in NODES if name not in known)
+        """Of the nodes' names, for the time being."""
+        self._hosts = HOSTS.read_text()
+        with HOSTS.open("a") as file:
+            file.writelines(f"127.0.0.1 {name}\n" for name in NODES if name not in self._hosts)
 
 
 def _free_port() -> int:

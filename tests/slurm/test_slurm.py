@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from cluster import Cluster, why_not
+from cluster import NODES, Cluster, why_not
 from conftest import ROOT, final_state, skip_or_fail
 from launched import RUN, records
 
@@ -116,7 +116,7 @@ def test_a_job_near_its_limit_goes_back_into_the_queue_and_resumes(
     cluster.wait(job, "PENDING", "COMPLETED", "FAILED")
     assert cluster.state(job) == "PENDING", output(tmp_path, job)
     assert rounds_of(tmp_path) < ROUNDS
-    cluster.say("scontrol", "update", f"JobId={job}", "StartTime=now")  # else it waits for two minutes
+    cluster.start_now(job)
     assert cluster.wait(job, "COMPLETED", "FAILED") == "COMPLETED", output(tmp_path, job)
     said = output(tmp_path, job)
     assert "nothing is lost" in said
@@ -143,6 +143,24 @@ def test_a_job_starts_its_ranks_again_and_goes_on(cluster: Cluster, local: Path,
     os.kill(ranks_of(tmp_path)[-1], signal.SIGKILL)
     assert cluster.wait(job, "COMPLETED", "FAILED", seconds=180) == "COMPLETED", output(tmp_path, job)
     assert "fedsim: resumed after round 3" in output(tmp_path, job)
+    assert_as(local, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_job_whose_node_dies_goes_back_into_the_queue_and_resumes(
+    cluster: Cluster, local: Path, tmp_path: Path
+) -> None:
+    job = submit(cluster, tmp_path)
+    wait_for_round(tmp_path, job, 4)
+    cluster.say("scontrol", "update", f"NodeName={NODES[1]}", "State=DOWN", "Reason=test")
+    try:
+        assert cluster.wait(job, "PENDING", "COMPLETED", "FAILED") == "PENDING", output(tmp_path, job)
+    finally:
+        cluster.say("scontrol", "update", f"NodeName={NODES[1]}", "State=RESUME")
+    time.sleep(15)  # the node, which never really died, is still being told to end the job
+    cluster.start_now(job)
+    assert cluster.wait(job, "COMPLETED", "FAILED") == "COMPLETED", output(tmp_path, job)
+    assert "fedsim: resumed after round" in output(tmp_path, job)
     assert_as(local, tmp_path)
 
 
