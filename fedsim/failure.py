@@ -79,6 +79,7 @@ class LastWords:
         self.close_records: Callable[[str], None] = lambda status: None
         self._watch: Watch | None = None
         self._directory: Path | None = None
+        self._summary: SummaryFile | None = None
         self._ending = threading.Lock()
 
     def ranks_have_met(self, watch: Watch, directory: Path) -> None:
@@ -102,8 +103,10 @@ class LastWords:
         elif not isinstance(error, FedsimError):
             what = f"{type(error).__name__}: {error}"
         log.error("what happened:", exc_info=error, extra=FILE_ONLY)
-        if isinstance(error, RankError):
-            sleep(A_MOMENT if self.place.rank == 0 else PATIENCE)  # meanwhile the watch may have better words
+        if isinstance(error, RankError) and self.place.rank != 0:
+            sleep(PATIENCE)  # for rank 0, which knows more
+        elif isinstance(error, MeetingError):
+            sleep(A_MOMENT)  # for the watch, which tells who is gone
         if isinstance(error, RankError) and not isinstance(error, MeetingError):
             return self._end(what)
         log_file = f"(traceback in logs/rank_{self.place.rank}.log)"
@@ -118,12 +121,10 @@ class LastWords:
 
     def leaving(self, rank: Standing, reason: str) -> None:
         """Another rank fails, and the reason has been told."""
-        self._end(reason, because_of=[rank])
+        self._end(reason)
 
-    def late(self, ranks: Sequence[Standing], seconds: float) -> None:
+    def late(self, me: Standing, ranks: Sequence[Standing], seconds: float) -> None:
         """Other ranks have not come where this one waits for them."""
-        assert self._watch is not None
-        me = self._watch.me
         each = []
         for rank in ranks:
             trouble = f": {rank.trouble()}" if rank.trouble() else ""
@@ -157,7 +158,9 @@ class LastWords:
         if self._watch is not None:
             self._watch.leave(sentence)
         with suppress(Exception):
-            (self._summary.close if any(rank.rank == 0 for rank in because_of) else self.close_records)(outcome)
+            self.close_records(outcome)
+            if self._summary is not None and any(rank.rank == 0 for rank in because_of):
+                self._summary.close(outcome)  # in the place of rank 0
         for rank in because_of:
             if rank.trouble():  # stopped, it would keep torchrun waiting
                 with suppress(OSError):

@@ -30,8 +30,8 @@ class Alarm(Protocol):
     def leaving(self, rank: Standing, reason: str) -> None:
         """It fails, and has said why."""
 
-    def late(self, ranks: Sequence[Standing], seconds: float) -> None:
-        """This rank has waited so long for them."""
+    def late(self, me: Standing, ranks: Sequence[Standing], seconds: float) -> None:
+        """This rank has waited so long for the others."""
 
 
 class Watch:
@@ -145,7 +145,7 @@ class Watch:
             return
         late = [self._everyone[rank] for rank in self._lines if self._everyone[rank].meetings < me.meetings]
         if late and me is self.me:
-            self._alarm.late(late, waited)
+            self._alarm.late(me, late, waited)
 
 
 def _why_gone(rank: Standing) -> str:
