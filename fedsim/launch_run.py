@@ -1,53 +1,40 @@
-"""The composition root, second half: checked components -> a simulation on this rank, ready to run."""
+"""The composition root, last part: transport, run directory and data are opened, and a simulation stands ready."""
 
 import logging
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
-from torch import Tensor, nn
+from torch import Tensor
 
-from fedsim.adversary import Adversary
-from fedsim.aggregators.defence import Defence
+from fedsim.assembly import build_head, build_model, build_trainer, build_writer
 from fedsim.checkpoint import Checkpoints, NoCheckpoints
 from fedsim.checkpoint import on_device as state_on_device
-from fedsim.client import LocalWork, Trainer
-from fedsim.client_momentum import ClientMomentum
 from fedsim.comm import Communicator, RankPlace, open_communicator
 from fedsim.composition import Components
 from fedsim.config_source import differing_keys, read_yaml
-from fedsim.data import Splits
 from fedsim.data.fingerprint import fingerprint
-from fedsim.data.split_file import keep_split, samples_by_class
+from fedsim.data.split_file import keep_split
 from fedsim.errors import ConfigError, keys_under
 from fedsim.evaluation import Evaluator
 from fedsim.failure import LastWords
-from fedsim.freezing import freeze, mark_of_frozen
-from fedsim.head import EmptySeat, Head, ServerHead
+from fedsim.freezing import mark_of_frozen
+from fedsim.head import Head
 from fedsim.heap import keep_freed_memory
 from fedsim.inputs import Inputs
 from fedsim.layout import ModelRows
-from fedsim.local_steps import StepRules
 from fedsim.losses import ClassCounts
 from fedsim.participation import homes
 from fedsim.phases import Phases
-from fedsim.poisoned_labels import PoisonedLabels
-from fedsim.records.console import progress
 from fedsim.records.failure_note import forget_failure
 from fedsim.records.launch_facts import is_started_again
 from fedsim.records.logs import start_logs
-from fedsim.records.pictures import partition_picture, save_picture
-from fedsim.records.run_directory import environment, new_run_directory, run_directories, write_json, write_yaml
+from fedsim.records.run_directory import new_run_directory, run_directories
 from fedsim.records.run_lock import RunLock, lock_run_directory
-from fedsim.records.summary import RunFacts, SummaryFile
-from fedsim.records.tensor_board import Story, TensorBoard, hparams_of
-from fedsim.records.writers import JsonLines, ManyWriters, RecordWriter, SilentWriter
-from fedsim.seeds import derive_generator, derive_seed, seeded
-from fedsim.server import Server
+from fedsim.records.summary import RunFacts
+from fedsim.seeds import derive_generator
 from fedsim.simulation import Schedule, Simulation
 from fedsim.stop_request import StopRequest
 
@@ -174,10 +161,10 @@ def _build(
     if comm.rank == 0:
         keep_split(directory, shares, splits.train.labels, mark)
     comm.watch.tell("phase 'build'")
-    rows = ModelRows(_model(components, comm, input_shape, splits.num_classes))
+    rows = ModelRows(build_model(components, comm, input_shape, splits.num_classes))
     state = torch.cat(rows.read())
     phases = Phases(comm.watch.tell)
-    head = _head(components, comm, rows, phases, [len(share) for share in shares])
+    head = build_head(components, comm, rows, phases, [len(share) for share in shares])
     keeper = Checkpoints(directory / "checkpoints", config.checkpoint.keep, mark_of_frozen(rows.model))
     loaded = keeper.load_newest() if resume and comm.rank == 0 else None
     done = _restore(comm, state, head, loaded)
@@ -210,7 +197,7 @@ def _build(
         comm=comm,
         rows=rows,
         state=state,
-        trainer=_trainer(components, comm, rows, splits, shares, Inputs(splits.train, view, comm.device), stop),
+        trainer=build_trainer(components, comm, rows, splits, shares, Inputs(splits.train, view, comm.device), stop),
         transport=comm.open_rows(config.participants_per_round, len(state)),
         head=head,
         evaluator=Evaluator(
@@ -220,7 +207,7 @@ def _build(
             comm,
             components.partitioner.owners_of_tests(splits.train.columns, splits.test.columns),
         ),
-        writer=_writer(components, comm, directory, splits, shares, done),
+        writer=build_writer(components, comm, directory, splits, shares, done),
         checkpoints=keeper if comm.rank == 0 else NoCheckpoints(),
         phases=phases,
         stop=stop,
@@ -237,136 +224,6 @@ def _require_same_data(comm: Communicator, mark: str) -> None:
         who = ", ".join(str(comm.watch.standing(rank)) for rank in others)
         problem = f"{who} loaded other data than rank 0"
         raise ConfigError("data", problem, "use the same files on all hosts, and do not change them meanwhile")
-
-
-def _model(components: Components, comm: Communicator, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
-    """The model as the run starts with it: weights are read on rank 0 only, and handed to the others."""
-    config, builder = components.config, components.model
-    with keys_under("model"), seeded(derive_seed(config.seed, "model")):
-        reads = builder.has_weights and comm.rank == 0
-        model = (builder.build_with_weights if reads else builder.build)(input_shape, num_classes)
-        freeze(model, config.model.freeze)
-    model = on_device(model, components, comm.device)
-    if builder.has_weights:
-        for tensor in (*model.parameters(), *model.buffers()):
-            comm.broadcast(tensor.data)
-    return model
-
-
-def on_device(model: nn.Module, components: Components, device: torch.device) -> nn.Module:
-    """The model where its rank computes, in the memory layout of the run."""
-    if components.config.runtime.channels_last:
-        model = model.to(memory_format=torch.channels_last)
-    return model.to(device)
-
-
-def step_rules(components: Components) -> StepRules:
-    """How clients turn a batch into a step."""
-    clients, runtime = components.config.clients, components.config.runtime
-    return StepRules(
-        loss=components.loss,
-        proximal=clients.proximal,
-        clip_norm=clients.clip_norm,
-        micro_batches=clients.micro_batches,
-        amp=None if runtime.amp == "none" else getattr(torch, runtime.amp),
-        channels_last=runtime.channels_last,
-    )
-
-
-def _trainer(
-    components: Components,
-    comm: Communicator,
-    rows: ModelRows,
-    splits: Splits,
-    shares: Sequence[Tensor],
-    inputs: Inputs,
-    stop: StopRequest,
-) -> Trainer:
-    config, clients = components.config, components.config.clients
-    labels_of = PoisonedLabels(
-        components.attack_plan, components.attacks, splits.train.labels, shares, splits.num_classes, config.seed
-    )
-    work = LocalWork(
-        epochs=clients.local_epochs,
-        steps=clients.local_steps,
-        batch_size=clients.batch_size,
-        send=clients.send,
-        make_optimizer=components.client_optimizer,
-        schedule=components.client_schedule,
-        rules=step_rules(components),
-        wire_dtype=getattr(torch, config.runtime.wire_dtype),
-    )
-    return Trainer(
-        rows,
-        inputs,
-        shares,
-        work,
-        config.seed,
-        comm.device,
-        labels_of,
-        compiled=config.runtime.compile,
-        num_classes=splits.num_classes,
-        stop=stop,
-    )
-
-
-def _head(
-    components: Components, comm: Communicator, rows: ModelRows, phases: Phases, sample_counts: list[int]
-) -> Head:
-    if comm.rank != 0:
-        return EmptySeat()
-    config = components.config
-    variances = torch.cat(
-        [
-            torch.full((view.numel(),), name.endswith("running_var"))
-            for name, view in rows.buffer_layout.views(torch.empty(rows.buffer_layout.size)).items()
-        ]
-        or [torch.empty(0, dtype=torch.bool)]
-    )
-    server = Server(
-        Defence(components.aggregator, components.pre),
-        components.buffer_aggregator,
-        components.server_optimizer,
-        config.runtime.nonfinite,
-        rows.layout.size,
-        variances.to(comm.device),
-        components.server_schedule,
-    )
-    wire_dtype = getattr(torch, config.runtime.wire_dtype)
-    adversary = Adversary(components.attack_plan, components.attacks, seed=config.seed, wire_dtype=wire_dtype)
-    momentum = ClientMomentum(config.clients.momentum, wire_dtype)
-    return ServerHead(adversary, server, rows.layout, config.seed, phases, sample_counts, momentum)
-
-
-def _writer(
-    components: Components, comm: Communicator, directory: Path, splits: Splits, shares: Sequence[Tensor], done: int
-) -> RecordWriter:
-    """The writers of rank 0."""
-    if comm.rank != 0:
-        return SilentWriter()
-    samples = samples_by_class(splits.train.labels, shares, splits.num_classes)
-    byzantine = components.attack_plan.ever
-    save_picture(directory / "partition.png", partition_picture(samples, splits.class_names, byzantine))
-    config, resolved = components.config, components.resolved()
-    facts_of_host = environment(comm.description, comm.size, str(comm.device))
-    write_yaml(directory / "config.yaml", resolved)
-    write_json(directory / "environment.json", facts_of_host)
-    metrics = directory / "metrics.jsonl"
-    writers = [JsonLines(metrics, done), progress(config.rounds, done), SummaryFile(directory)]
-    if config.tracking.tensorboard:
-        story = Story(
-            byzantine=byzantine,
-            num_clients=config.clients.count,
-            partition=samples,
-            class_names=splits.class_names,
-            curves=config.tracking.clients,
-            images_every=config.tracking.images_every,
-            rounds=config.rounds,
-            texts={"config": yaml.safe_dump(resolved, sort_keys=False), "environment": yaml.safe_dump(facts_of_host)},
-            hparams=dict(hparams_of(resolved)),
-        )
-        writers.append(TensorBoard(directory, metrics, done, story))
-    return ManyWriters(writers)
 
 
 def _run_directory(components: Components, resume: bool) -> tuple[Path, bool]:

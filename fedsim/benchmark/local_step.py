@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fedsim.assembly import on_device, step_rules
 from fedsim.benchmark.measure import Reading, measure
 from fedsim.client import LocalWork, Trainer
 from fedsim.composition import Components
 from fedsim.data import TensorSamples
 from fedsim.inputs import Inputs
-from fedsim.launch_run import on_device, step_rules
 from fedsim.layout import ModelRows
 
 CLASSES = 10
