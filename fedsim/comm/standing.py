@@ -20,6 +20,7 @@ class Standing:
         machine: equal for ranks that see each other's processes.
         activity: what it is doing.
         meetings: how many times it has come to where ranks wait for each other.
+        waits: whether it is at one of these now.
         since: when this process came to the last one, in seconds of its clock.
 
     >>> str(Standing(rank=2, host="node1", pid=123))
@@ -32,6 +33,7 @@ class Standing:
     machine: str = field(default_factory=lambda: this_machine())
     activity: str = "phase 'start'"
     meetings: int = 0
+    waits: bool = False
     since: float = field(default_factory=monotonic)
 
     @classmethod

@@ -56,7 +56,7 @@ class Watch:
     ) -> None:
         self._me, self._everyone = me, dict(everyone)
         self._lines, self._alarm, self._patience = dict(lines or {}), alarm, patience
-        self._speaking, self._closing, self._waits = threading.Lock(), threading.Event(), False
+        self._speaking, self._closing = threading.Lock(), threading.Event()
         self._thread: threading.Thread | None = None
         if self._lines and alarm is not None:
             self._wake, self._woken = socket.socketpair()
@@ -80,13 +80,13 @@ class Watch:
     @contextmanager
     def meeting(self) -> Iterator[None]:
         """A block in which ranks wait for each other; all ranks come to all meetings in the same order."""
-        self._everyone[self._me] = replace(self.me, meetings=self.me.meetings + 1, since=monotonic())
-        self._say({"meetings": self.me.meetings})
-        self._waits = True
+        self._everyone[self._me] = replace(self.me, meetings=self.me.meetings + 1, waits=True, since=monotonic())
+        self._say({"meetings": self.me.meetings, "waits": True})
         try:
             yield
         finally:
-            self._waits = False
+            self._everyone[self._me] = replace(self.me, waits=False)
+            self._say({"waits": False})
 
     def leave(self, reason: str) -> None:
         """This rank is about to end because of a failure, which has been told."""
@@ -139,11 +139,15 @@ class Watch:
         return messages is not None
 
     def _look_for_late_ranks(self) -> None:
+        """Who has not come and does not wait elsewhere for another is late; if nobody is, all who have not come."""
         assert self._alarm is not None
         me, waited = self.me, monotonic() - self.me.since
-        if not self._waits or waited < self._patience:
+        if not me.waits or waited < self._patience:
             return
-        late = [self._everyone[rank] for rank in self._lines if self._everyone[rank].meetings < me.meetings]
+        absent = [self._everyone[rank] for rank in self._lines if self._everyone[rank].meetings < me.meetings]
+        late = [rank for rank in absent if not rank.waits or rank.trouble()]
+        if waited > 2 * self._patience + LOOK_EVERY:
+            late = late or absent
         if late and me is self.me:
             self._alarm.late(me, late, waited)
 

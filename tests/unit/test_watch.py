@@ -123,6 +123,20 @@ def test_two_who_wait_for_a_third_do_not_blame_each_other() -> None:
     pair.one.close()
 
 
+def test_who_waits_elsewhere_for_a_third_is_blamed_only_after_twice_the_time() -> None:
+    pair = Pair(patience=1.0)
+    with pair.zero.meeting(), pair.one.meeting():  # the broadcast, where rank 0 waits for a third
+        until(lambda: pair.one.standing(0).waits)
+        with pair.one.meeting():  # rank 1 is ahead
+            time.sleep(1.8)
+            assert pair.heard[1].calls.empty()
+            what, (me, ranks, seconds) = pair.heard[1].next()  # type: ignore[misc]
+    assert (what, me, ranks) == ("late", 1, [0])
+    assert seconds >= 2
+    pair.zero.close()
+    pair.one.close()
+
+
 def test_no_time_runs_between_meetings() -> None:
     pair = Pair(patience=0.2)
     with pair.zero.meeting(), pair.one.meeting():
