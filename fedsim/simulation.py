@@ -173,10 +173,8 @@ class Simulation:
             checksums = self.comm.all_gather(checksum)
             drifted = (checksums != checksums[0]).nonzero().flatten().tolist()
         if drifted:
-            raise RankError(
-                "; ".join(f"{self._who(rank)} has drifted" for rank in drifted)
-                + (f": after round {self.done} it does not hold the parameters of rank 0")
-            )
+            who = "; ".join(f"{self._who(rank)} has drifted" for rank in drifted)
+            raise RankError(f"{who}: after round {self.done} it does not hold the parameters of rank 0")
 
     def _who(self, rank: int) -> str:
         clients = [client for client, home in enumerate(self._schedule.homes) if home == rank]
