@@ -83,19 +83,20 @@ def children(process: subprocess.Popen[str]) -> list[int]:
 def nothing_is_left(folder: Path) -> None:
     """No process works in the folder, no shared memory has a name."""
     deadline = time.monotonic() + 10
-    while (left := _processes_of(folder)) and time.monotonic() < deadline:
+    while (left := processes_with(f"output_dir={folder}")) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not left
     assert not [name for name in os.listdir("/dev/shm") if name.startswith("fedsim")]
 
 
-def _processes_of(folder: Path) -> list[str]:
-    found = []
+def processes_with(beginning: str) -> dict[int, list[str]]:
+    """Processes of this machine with a word on their command line that begins so, and all their words."""
+    found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
         except OSError:  # it has just ended
             continue
-        if f"output_dir={folder}" in words:
-            found.append(f"{process.name}: {' '.join(words)}")
+        if any(word.startswith(beginning) for word in words):
+            found[int(process.name)] = words
     return found

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from conftest import final_state
+from conftest import final_state, skip_or_fail
 from launched import (
     ROUNDS,
     RUN,
@@ -207,7 +207,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(disk)], check=False).returncode:
-        pytest.skip("this user may not mount")
+        skip_or_fail("this user may not mount")
     yield disk
     subprocess.run(["umount", "-l", str(disk)], check=True)
 

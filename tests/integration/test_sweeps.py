@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT
-from launched import RUN
+from launched import RUN, processes_with
 
 from fedsim.config_source import apply_overrides
 from fedsim.sweep.__main__ import main
@@ -57,15 +57,7 @@ def wait_for_cells(process: "subprocess.Popen[str]", count: int) -> None:
 
 
 def cells_running(path: Path) -> list[int]:
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (process / "cmdline").read_text().split("\0")
-        except OSError:
-            continue
-        if any(word.startswith(str(path.parent / "runs" / "grid" / "cells")) for word in words):
-            found.append(int(process.name))
-    return found
+    return list(processes_with(str(path.parent / "runs" / "grid" / "cells")))
 
 
 def test_a_sweep_is_killed_stopped_edited_and_continued(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

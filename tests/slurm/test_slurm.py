@@ -15,7 +15,7 @@ import torch
 import yaml
 from cluster import NODES, Cluster, why_not
 from conftest import ROOT, final_state, skip_or_fail
-from launched import RUN, records
+from launched import RUN, processes_with, records
 
 from fedsim.config_source import apply_overrides
 from fedsim.main import main
@@ -82,15 +82,7 @@ def wait_for_round(folder: Path, job: str, done: int) -> None:
 
 def ranks_of(folder: Path) -> list[int]:
     """The processes of all ranks of a run, in no order."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (process / "cmdline").read_text().split("\0")
-        except OSError:
-            continue
-        if f"output_dir={folder}" in words and words[1:2] == ["-u"]:
-            found.append(int(process.name))
-    return found
+    return [pid for pid, words in processes_with(f"output_dir={folder}").items() if words[1:2] == ["-u"]]
 
 
 def assert_as(local: Path, folder: Path) -> None:
