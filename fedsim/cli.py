@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 
 from pydantic import BaseModel
 
-from fedsim.composition import REGISTRIES
-from fedsim.config import RunConfig
+from fedsim.build.components import REGISTRIES
+from fedsim.config.run import RunConfig
 from fedsim.errors import ConfigError
 
 USAGE = "torchrun --nproc_per_node=N fedsim/main.py [--config FILE] [dotted.key=value ...]"
@@ -129,8 +129,8 @@ def list_text() -> str:
         described: Mapping[str, Any] = registry.describe()
         lines += [f"{kind}:" if described else f"{kind}: none yet"]
         for name, description in described.items():
-            paper = f" ({description.paper})" if description.paper else ""
-            lines += [f"  {name}: {description.summary}{paper}"]
+            lines += [f"  {name}: {description.summary}"]
+            lines += [f"      {reference}" for reference in description.references]
             for key, setting in description.settings.items():
                 lines += [f"      {key} = {_as_yaml(setting.default)}".ljust(34) + f"  {setting.help}"]
         lines += [""]

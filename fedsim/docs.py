@@ -14,9 +14,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from fedsim.build.components import REGISTRIES
 from fedsim.cli import config_keys
-from fedsim.composition import REGISTRIES
-from fedsim.config import RunConfig
+from fedsim.config.run import RunConfig
 from fedsim.files import write_text
 from fedsim.records.console import say
 from fedsim.registry import Description
@@ -76,8 +76,9 @@ def _components(kinds: tuple[str, ...], stored: Mapping[str, Any]) -> Iterator[s
         yield f"|---|---|---|{'---|' if report else ''}---|"
         for name, description in described.items():
             settings = "<br>".join(_setting(key, setting) for key, setting in description.settings.items())
+            sources = _cell("; ".join(map(str, description.references)))
             cost = f"{_cost(costs.get(name))} | " if report else ""
-            yield f"| `{name}` | {_cell(description.summary)} | {settings} | {cost}{_cell(description.paper)} |"
+            yield f"| `{name}` | {_cell(description.summary)} | {settings} | {cost}{sources} |"
         yield ""
         if report:
             yield f"Cost: time in {report['unit']} of the matrix it reads, from [benchmarks](benchmarks.md)."

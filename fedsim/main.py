@@ -12,14 +12,14 @@ from fedsim.stop_request import StopRequest, stop_with_the_launcher
 if __name__ == "__main__":
     stop_with_the_launcher()  # before the seconds that the other imports take
 
+from fedsim.build.components import Components, build_components, warn_of_settings_without_effect
+from fedsim.build.run import open_run, prepare_process
 from fedsim.cli import CommandLine, help_text, list_text, load_plugin, parse_command_line
 from fedsim.comm import RankPlace
-from fedsim.composition import Components, build_components, warn_of_settings_without_effect
-from fedsim.config import parse_config
-from fedsim.config_source import apply_overrides, read_yaml
+from fedsim.config.run import parse_config
+from fedsim.config.source import apply_overrides, read_yaml
 from fedsim.errors import keys_under
-from fedsim.failure import EXIT_STATUS, LastWords, early_end, one_message_per_run
-from fedsim.launch_run import open_run, prepare_process
+from fedsim.failures.reporter import EXIT_STATUS, LastWords, early_end, one_message_per_run
 from fedsim.records.console import say
 from fedsim.records.logs import kept_terminal, last_words
 from fedsim.records.summary import read_summary, tell

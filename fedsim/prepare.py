@@ -4,9 +4,9 @@ import sys
 import warnings
 
 from fedsim.cli import QuietParser
-from fedsim.config_source import apply_overrides
-from fedsim.data import sources
+from fedsim.config.source import apply_overrides
 from fedsim.data.cache import cache_folder
+from fedsim.data.sources import sources
 from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.files import user_path
 from fedsim.records.console import say

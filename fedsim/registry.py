@@ -1,6 +1,7 @@
 """Components by name: aggregators, attacks, data sources, partitioners, models."""
 
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,6 +10,31 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from fedsim.errors import ConfigError, did_you_mean
 from fedsim.settings import Schema, parse_settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """The publication that a method comes from.
+
+    Attributes:
+        authors: as they are cited, for example ``Blanchard, El Mhamdi, Guerraoui and Stainer``.
+        title: in full.
+        year: of publication.
+        venue: conference or journal, in short.
+        url: an arXiv or DOI link.
+
+    >>> print(Reference(authors="Ada and Bob", title="Robust Means", year=2020, venue="ICML", url="https://doi.org/10"))
+    Ada and Bob: Robust Means. ICML 2020. https://doi.org/10
+    """
+
+    authors: str
+    title: str
+    year: int
+    venue: str
+    url: str
+
+    def __str__(self) -> str:
+        return f"{self.authors}: {self.title}. {self.venue} {self.year}. {self.url}"
 
 
 class Component:
@@ -22,7 +48,7 @@ class Component:
         """This component takes no settings."""
 
     name: ClassVar[str] = ""
-    paper: ClassVar[str] = ""
+    references: ClassVar[tuple[Reference, ...]] = ()
     settings: Any
 
     def __init__(self, **settings: Any) -> None:
@@ -46,11 +72,12 @@ class Setting:
 
 @dataclass(frozen=True)
 class Description:
-    """What a component is: one line, its settings, the paper it comes from."""
+    """What a component is: its line of help, its whole docstring, its settings, the publications it comes from."""
 
     summary: str
+    documentation: str
     settings: Mapping[str, Setting]
-    paper: str
+    references: tuple[Reference, ...]
 
 
 class Registry(Generic[C]):
@@ -72,13 +99,13 @@ class Registry(Generic[C]):
         self.kind = kind
         self._entries: dict[str, type[C]] = {}
 
-    def register(self, name: str, *, paper: str = "") -> Callable[[type[C]], type[C]]:
-        """Class decorator that makes a component available under ``name``."""
+    def register(self, name: str, *references: Reference) -> Callable[[type[C]], type[C]]:
+        """Class decorator that makes a component available under ``name``; the first reference is its source."""
 
         def add(component: type[C]) -> type[C]:
             if name in self._entries:
                 raise ConfigError("name", f"{self.kind} '{name}' is registered already", "choose another name")
-            component.name, component.paper = name, paper
+            component.name, component.references = name, references
             self._entries[name] = component
             return component
 
@@ -103,10 +130,11 @@ def _describe(component: type[Component]) -> Description:
     fields = component.Settings.model_fields
     return Description(
         summary=(component.__doc__ or "").strip().split("\n")[0],
+        documentation=inspect.cleandoc(component.__doc__ or ""),
         settings=MappingProxyType(
             {key: Setting(field.get_default(), field.description or "") for key, field in fields.items()}
         ),
-        paper=component.paper,
+        references=component.references,
     )
 
 

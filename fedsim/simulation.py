@@ -7,18 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedsim.attack_plan import AttackPlan
-from fedsim.checkpoint import CheckpointKeeper
-from fedsim.client import Trainer
 from fedsim.comm import Communicator, RowTransport
 from fedsim.errors import RankError
-from fedsim.evaluation import NOT_EVALUATED, Evaluation, Evaluator
-from fedsim.head import Head
-from fedsim.layout import ModelRows
-from fedsim.participation import participants
-from fedsim.phases import Phases
+from fedsim.evaluation.evaluator import NOT_EVALUATED, Evaluation, Evaluator
+from fedsim.participation.attack_plan import AttackPlan
+from fedsim.participation.sampling import participants
+from fedsim.records.phases import Phases
 from fedsim.records.writers import RecordWriter
+from fedsim.run_directory.checkpoint import CheckpointKeeper
+from fedsim.server.round import Head
 from fedsim.stop_request import StopRequest
+from fedsim.training.client import Trainer
+from fedsim.updates.model_rows import ModelRows
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,9 @@ from typing import Any
 
 from fedsim.aggregators.base import Aggregator, Diagnostics, TolerantAggregator, aggregators
 from fedsim.registry import Description, import_every_module
-from fedsim.round_context import RoundContext
 from fedsim.settings import Schema
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
 
 __all__ = [
     "Aggregator",

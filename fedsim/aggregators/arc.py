@@ -2,11 +2,11 @@
 
 from fedsim.aggregators.clipping import clip_rows
 from fedsim.aggregators.pre import TolerantPreAggregator, pre_aggregators
-from fedsim.round_context import RoundContext
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
 
 
-@pre_aggregators.register("arc", paper="Allouah et al. 2024, The Vital Role of Gradient Clipping")
+@pre_aggregators.register("arc")
 class AdaptiveRobustClipping(TolerantPreAggregator):
     """The 2f(K-f)/K largest updates, rounded down, are clipped to the next largest norm; f <= (K-1)/2.
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from fedsim.aggregators.tolerance import Tolerant
 from fedsim.errors import FedsimWarning
 from fedsim.registry import Component, Registry
-from fedsim.round_context import RoundContext
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,12 @@ import torch
 from pydantic import Field
 
 from fedsim.aggregators.pre import PreAggregator, pre_aggregators
-from fedsim.round_context import RoundContext
 from fedsim.settings import Schema
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
 
 
-@pre_aggregators.register(
-    "bucketing", paper="Karimireddy et al. 2022, Byzantine-Robust Learning on Heterogeneous Datasets via Bucketing"
-)
+@pre_aggregators.register("bucketing")
 class Bucketing(PreAggregator):
     """Updates are shuffled each round and averaged in buckets; the last bucket may hold fewer.
 

@@ -1,34 +1,16 @@
 """Bulyan: Krum again and again, then the mean around the median of what it selected."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from fedsim.aggregators.base import Diagnostics, TolerantAggregator, aggregators
-from fedsim.aggregators.krum import krum_scores
 from fedsim.aggregators.meamed import mean_around_median
-from fedsim.aggregators.multi_krum import smallest
-from fedsim.round_context import RoundContext
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
+from fedsim.updates.neighbours import krum_selection
 
 
-def krum_selection(squared_distances: Tensor, f: int, rounds: int, client_ids: Sequence[int]) -> list[int]:
-    """The rows that ``rounds`` rounds of Krum take, each from what the rounds before it left, in that order.
-
-    >>> rows = torch.tensor([[0.0], [1.0], [2.5], [9.0]])
-    >>> krum_selection(torch.cdist(rows, rows).double() ** 2, f=0, rounds=3, client_ids=range(4))
-    [1, 0, 2]
-    """
-    left, selected = list(range(len(squared_distances))), []
-    for _ in range(rounds):
-        scores = krum_scores(squared_distances[left][:, left], f)
-        best = smallest(scores, 1, [client_ids[row] for row in left]).tolist().index(True)
-        selected.append(left.pop(best))
-    return selected
-
-
-@aggregators.register("bulyan", paper="El Mhamdi et al. 2018, The Hidden Vulnerability of Distributed Learning")
+@aggregators.register("bulyan")
 class Bulyan(TolerantAggregator):
     """Mean of the K-4f values of every coordinate nearest to the median of K-2f updates that Krum selects.
 

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from fedsim.aggregators.base import Diagnostics, TolerantAggregator, aggregators
-from fedsim.aggregators.krum import TIE
-from fedsim.round_context import RoundContext
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
+from fedsim.updates.rounding import TIE
 
 FEW_ROWS = 64
 """Up to so many rows all eigenvectors are worked out, beyond it only the top one."""
@@ -85,7 +85,7 @@ def filter_weights(squared_distances: Tensor, f: int) -> Tensor:
     return best
 
 
-@aggregators.register("caf", paper="Allouah et al. 2025, Towards Trustworthy FL with Untrusted Participants")
+@aggregators.register("caf")
 class CovarianceFilter(TolerantAggregator):
     """Weighted mean after a filter along the directions of largest variance that needs no bound; f <= (K-1)/2.
 

@@ -4,16 +4,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fedsim.affine_iteration import AffineIterate
 from fedsim.aggregators.base import aggregators
 from fedsim.aggregators.centered_clipping import CenteredClipping
-from fedsim.round_context import RoundContext
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.affine_iteration import AffineIterate
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
 
 
-@aggregators.register(
-    "cc_random_bucketing", paper="Karimireddy et al. 2022, Byzantine-Robust Learning on Heterogeneous Datasets"
-)
+@aggregators.register("cc_random_bucketing")
 class RandomBucketingClipping(CenteredClipping):
     """Centered clipping of bucket means: updates are shuffled each round and averaged, ``bucket_size`` at a time.
 

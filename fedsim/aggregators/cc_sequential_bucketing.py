@@ -4,20 +4,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fedsim.affine_iteration import AffineIterate
 from fedsim.aggregators.base import aggregators
 from fedsim.aggregators.centered_clipping import CenteredClipping
-from fedsim.round_context import RoundContext
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.affine_iteration import AffineIterate
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
+from fedsim.updates.rounding import TIE
 
-TIE = 1e-12
-"""Cosines closer than this differ by the rounding of a float64 sum only."""
 
-
-@aggregators.register(
-    "cc_sequential_bucketing",
-    paper="Özfatura et al. 2023, Byzantines Can Also Learn From History: Fall of Centered Clipping",
-)
+@aggregators.register("cc_sequential_bucketing")
 class SequentialBucketingClipping(CenteredClipping):
     """Centered clipping by one bucket after the other, each with one update of every stratum of cosines to v.
 

@@ -7,16 +7,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fedsim.affine_iteration import AffineIterate
 from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
-from fedsim.round_context import RoundContext
 from fedsim.settings import Schema
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.affine_iteration import AffineIterate
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
 
 
-@aggregators.register(
-    "centered_clipping", paper="Karimireddy et al. 2021, Learning from History for Byzantine Robust"
-)
+@aggregators.register("centered_clipping")
 class CenteredClipping(Aggregator):
     """Reference v that moves by the mean of the updates' differences to it, each clipped to a radius.
 

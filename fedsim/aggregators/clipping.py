@@ -4,9 +4,9 @@ import torch
 from pydantic import Field
 
 from fedsim.aggregators.pre import PreAggregator, pre_aggregators
-from fedsim.round_context import RoundContext
 from fedsim.settings import Schema
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
 
 
 def clip_rows(updates: UpdateMatrix, radius: float) -> UpdateMatrix:
@@ -22,7 +22,7 @@ def clip_rows(updates: UpdateMatrix, radius: float) -> UpdateMatrix:
     return updates.scale(torch.where(longer, radius / norms, 1.0)) if bool(longer.any()) else updates
 
 
-@pre_aggregators.register("clipping", paper="Karimireddy et al. 2021, Learning from History")
+@pre_aggregators.register("clipping")
 class Clipping(PreAggregator):
     """Updates longer than a radius are scaled down to it.
 

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
-from fedsim.round_context import RoundContext
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
 
 TIE = 1e-9
 """Distances closer than this, relatively, may differ by the rounding of a float64 Gram matrix only."""
@@ -55,9 +55,7 @@ def cosine_distances(updates: UpdateMatrix) -> Tensor:
     return distances.fill_diagonal_(0)
 
 
-@aggregators.register(
-    "copod_dos", paper="Alkhunaizi et al. 2022, Suppressing Poisoning Attacks on FL for Medical Imaging"
-)
+@aggregators.register("copod_dos")
 class CopodDos(Aggregator):
     """Mean weighted by softmax(-score), the COPOD scores of the clients' distances to all clients.
 

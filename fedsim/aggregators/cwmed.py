@@ -3,11 +3,11 @@
 from torch import Tensor
 
 from fedsim.aggregators.base import Aggregator, aggregators
-from fedsim.round_context import RoundContext
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
 
 
-@aggregators.register("cwmed", paper="Yin et al. 2018, Byzantine-Robust Distributed Learning")
+@aggregators.register("cwmed")
 class CoordinateWiseMedian(Aggregator):
     """Median of every coordinate; the lower middle value for an even number of clients.
 

@@ -3,12 +3,12 @@
 from torch import Tensor
 
 from fedsim.aggregators.base import TolerantAggregator, aggregators
-from fedsim.column_order import sum_rows
-from fedsim.round_context import RoundContext
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
+from fedsim.updates.order_statistics import sum_rows
 
 
-@aggregators.register("cwtm", paper="Yin et al. 2018, Byzantine-Robust Distributed Learning")
+@aggregators.register("cwtm")
 class CoordinateWiseTrimmedMean(TolerantAggregator):
     """Mean of every coordinate without its f smallest and f largest values; f <= (K-1)/2.
 

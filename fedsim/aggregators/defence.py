@@ -7,8 +7,8 @@ from torch import Tensor
 
 from fedsim.aggregators.base import Aggregator, Diagnostics
 from fedsim.aggregators.pre import PreAggregator
-from fedsim.round_context import RoundContext
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
 
 
 class Defence:

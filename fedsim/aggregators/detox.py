@@ -9,14 +9,14 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
-from fedsim.column_order import lower_median
 from fedsim.errors import ConfigError, keys_under
-from fedsim.round_context import RoundContext
 from fedsim.settings import Schema
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
+from fedsim.updates.order_statistics import lower_median
 
 
-@aggregators.register("detox", paper="Rajput et al. 2019, DETOX")
+@aggregators.register("detox")
 class Detox(Aggregator):
     """Clients shuffled into groups, one row voted for in each group, and another aggregator over these rows.
 

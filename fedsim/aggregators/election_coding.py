@@ -9,9 +9,9 @@ from torch import Tensor
 from fedsim.aggregators.base import Aggregator, aggregators
 from fedsim.aggregators.signsgd_mv import SCALE_HELP, Scale, step_along_signs
 from fedsim.errors import ConfigError
-from fedsim.round_context import RoundContext
 from fedsim.settings import Schema
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
 
 
 def cyclic_polls(clients: int, redundancy: int) -> Tensor:
@@ -30,7 +30,7 @@ def cyclic_polls(clients: int, redundancy: int) -> Tensor:
     return polls
 
 
-@aggregators.register("election_coding", paper="Sohn et al. 2020, Election Coding for Distributed Learning")
+@aggregators.register("election_coding")
 class ElectionCoding(Aggregator):
     """Each of K nodes takes the majority sign of the few clients it polls; the nodes then vote on the step's signs.
 

@@ -6,12 +6,12 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.aggregators.base import Aggregator, aggregators, warn_of_reported_counts
-from fedsim.round_context import RoundContext
 from fedsim.settings import Schema
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
 
 
-@aggregators.register("fedavg", paper="McMahan et al. 2017, Communication-Efficient Learning of Deep Networks")
+@aggregators.register("fedavg")
 class FedAvg(Aggregator):
     """Mean of the updates; one Byzantine client moves it anywhere.
 

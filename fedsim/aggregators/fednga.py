@@ -4,13 +4,11 @@ import torch
 from torch import Tensor
 
 from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
-from fedsim.round_context import RoundContext
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
 
 
-@aggregators.register(
-    "fednga", paper="Zuo et al. 2024, Byzantine-resilient Federated Learning Employing Normalized Gradients"
-)
+@aggregators.register("fednga")
 class FedNGA(Aggregator):
     """Mean of the updates scaled to length one; a zero update adds nothing but counts.
 

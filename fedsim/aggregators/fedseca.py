@@ -8,11 +8,11 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
-from fedsim.column_order import count, lower_median, sum_rows
-from fedsim.round_context import RoundContext
-from fedsim.row_quantile import as_threshold
 from fedsim.settings import Schema
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
+from fedsim.updates.order_statistics import count, lower_median, sum_rows
+from fedsim.updates.quantiles import as_threshold
 
 
 def concordance_votes(sign_agreement: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ def clip_factors(norms: Tensor) -> Tensor:
     return torch.where(norms > 0, norms.median() / norms, 1.0).clamp(max=1.0)
 
 
-@aggregators.register("fedseca", paper="the FedSECA paper, Eq. 4-11")
+@aggregators.register("fedseca")
 class FedSECA(Aggregator):
     """Signs elected by concordance ratio; mean of the clipped, clamped, sparse values that agree with them.
 

@@ -9,10 +9,10 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
-from fedsim.aggregators.krum import TIE
-from fedsim.round_context import RoundContext
 from fedsim.settings import Schema
-from fedsim.update_matrix import BLOCK, UpdateMatrix
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import BLOCK, UpdateMatrix
+from fedsim.updates.rounding import TIE
 
 REFERENCES = 10
 """How many uniform samples the gap statistic compares with."""
@@ -115,9 +115,7 @@ def suspicious(scores: Tensor, generator: torch.Generator) -> list[bool]:
     return (scaled >= ordered[0, cut]).tolist()
 
 
-@aggregators.register(
-    "fldetector", paper="Zhang et al. 2022, FLDetector: Defending FL Against Model Poisoning Attacks"
-)
+@aggregators.register("fldetector")
 class FLDetector(Aggregator):
     """Mean of the clients whose updates follow from their earlier ones, as L-BFGS predicts them.
 

@@ -6,16 +6,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fedsim.affine_iteration import AffineIterate
 from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators, warn_of_reported_counts
-from fedsim.round_context import RoundContext
 from fedsim.settings import Schema
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.affine_iteration import AffineIterate
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
 
 
-@aggregators.register(
-    "huber", paper="Zhao et al. 2024, A Huber Loss Minimization Approach to Byzantine Robust Federated Learning"
-)
+@aggregators.register("huber")
 class Huber(Aggregator):
     """Minimum of the Huber loss of the distances to the updates: a mean of near rows, a median of far ones.
 

@@ -7,32 +7,13 @@ from torch import Tensor
 
 from fedsim.aggregators.base import Diagnostics, TolerantAggregator, aggregators
 from fedsim.errors import ConfigError, FedsimWarning
-from fedsim.round_context import RoundContext
-from fedsim.update_matrix import UpdateMatrix
-
-TIE = 1e-12
-"""Scores closer than this, relatively, differ by the rounding of a float64 sum only."""
-
-
-def krum_scores(squared_distances: Tensor, f: int) -> Tensor:
-    """Score [n] of each row: the sum of its n-f-2 (at least one) smallest distances to other rows.
-
-    Args:
-        squared_distances: [n, n], zero diagonal.
-        f: how many Byzantine rows to defend against.
-
-    >>> krum_scores(torch.tensor([[0.0, 1.0, 9.0], [1.0, 0.0, 4.0], [9.0, 4.0, 0.0]]), f=0)
-    tensor([1., 1., 4.])
-    """
-    n = len(squared_distances)
-    if n == 1:
-        return torch.zeros_like(squared_distances[0])
-    others = squared_distances.clone().fill_diagonal_(torch.inf)
-    neighbours = min(max(1, n - f - 2), n - 1)
-    return others.sort(dim=1).values[:, :neighbours].sum(1)
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
+from fedsim.updates.neighbours import krum_scores
+from fedsim.updates.rounding import TIE
 
 
-@aggregators.register("krum", paper="Blanchard et al. 2017, Machine Learning with Adversaries")
+@aggregators.register("krum")
 class Krum(TolerantAggregator):
     """The one update whose K-f-2 nearest neighbours are closest; f <= (K-3)/2, ties to the lower id.
 

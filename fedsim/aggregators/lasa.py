@@ -10,15 +10,13 @@ from torch import Tensor
 
 from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
 from fedsim.aggregators.fedseca import clip_factors
-from fedsim.column_order import sum_rows
-from fedsim.layout import RowLayout
-from fedsim.round_context import RoundContext
-from fedsim.row_quantile import as_threshold
 from fedsim.settings import Schema
-from fedsim.update_matrix import UpdateMatrix
-
-TIE = 1e-12
-"""Differences below this share of the values come from the rounding of float64 sums."""
+from fedsim.updates.context import RoundContext
+from fedsim.updates.layout import RowLayout
+from fedsim.updates.matrix import UpdateMatrix
+from fedsim.updates.order_statistics import sum_rows
+from fedsim.updates.quantiles import as_threshold
+from fedsim.updates.rounding import TIE
 
 
 class Layer(NamedTuple):
@@ -62,7 +60,7 @@ def close_to_median(values: Tensor, limit: float) -> Tensor:
     return (deviation < limit * spread - rounding) | (spread <= rounding)
 
 
-@aggregators.register("lasa", paper="Xu et al. 2025, Layer-Adaptive Sparsified Model Aggregation")
+@aggregators.register("lasa")
 class Lasa(Aggregator):
     """Per layer, the mean of the sparsified clients whose norm and share of positive signs are close to the median.
 

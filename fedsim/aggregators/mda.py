@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from fedsim.aggregators.base import Diagnostics, TolerantAggregator, aggregators
-from fedsim.aggregators.krum import TIE
-from fedsim.round_context import RoundContext
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
+from fedsim.updates.rounding import TIE
 
 MOST_SUBSETS = 10**6
 
@@ -68,7 +68,7 @@ def least_diameter(squared_distances: Tensor, f: int) -> list[int]:
     return (within(least) or [])[: len(everyone) - f]
 
 
-@aggregators.register("mda", paper="El Mhamdi et al. 2020, Genuinely Distributed Byzantine Machine Learning")
+@aggregators.register("mda")
 class MinimumDiameterAveraging(TolerantAggregator):
     """Mean of the K-f updates of smallest diameter; f <= (K-1)/2 with at most a million subsets of that size.
 

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from fedsim.aggregators.base import TolerantAggregator, aggregators
-from fedsim.column_order import sum_rows
-from fedsim.round_context import RoundContext
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
+from fedsim.updates.order_statistics import sum_rows
 
 
 def mean_around_median(updates: UpdateMatrix, count: int) -> Tensor:
@@ -35,7 +35,7 @@ def mean_around_median(updates: UpdateMatrix, count: int) -> Tensor:
     return updates.map_ranks(range(first, last + count), mean)
 
 
-@aggregators.register("meamed", paper="Xie et al. 2018, Generalized Byzantine-tolerant SGD")
+@aggregators.register("meamed")
 class MeanAroundMedian(TolerantAggregator):
     """Mean of the K-f values of every coordinate that lie nearest to its median; f <= (K-1)/2.
 

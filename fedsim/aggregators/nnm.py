@@ -1,12 +1,12 @@
 """Nearest-neighbour mixing."""
 
-from fedsim.aggregators.multi_krum import smallest
 from fedsim.aggregators.pre import TolerantPreAggregator, pre_aggregators
-from fedsim.round_context import RoundContext
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
+from fedsim.updates.neighbours import smallest
 
 
-@pre_aggregators.register("nnm", paper="Allouah et al. 2023, Fixing by Mixing")
+@pre_aggregators.register("nnm")
 class NearestNeighbourMixing(TolerantPreAggregator):
     """Each update becomes the mean of its K-f nearest, itself included; f <= (K-1)/2, ties to the lower id.
 

@@ -5,8 +5,8 @@ from typing import ClassVar
 
 from fedsim.aggregators.tolerance import Tolerant
 from fedsim.registry import Component, Registry
-from fedsim.round_context import RoundContext
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
 
 
 class PreAggregator(Component):

@@ -3,14 +3,14 @@
 from pydantic import Field
 from torch import Tensor
 
-from fedsim.affine_iteration import AffineIterate
 from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
-from fedsim.round_context import RoundContext
 from fedsim.settings import Schema
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.affine_iteration import AffineIterate
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
 
 
-@aggregators.register("rfa", paper="Pillutla et al. 2022, Robust Aggregation for Federated Learning")
+@aggregators.register("rfa")
 class RFA(Aggregator):
     """Geometric median by a few steps of the smoothed Weiszfeld algorithm, from the zero update.
 

@@ -9,13 +9,13 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
-from fedsim.column_order import sum_rows
-from fedsim.round_context import RoundContext
 from fedsim.settings import Schema
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
+from fedsim.updates.order_statistics import sum_rows
 
 
-@aggregators.register("rffl", paper="Xu & Lyu 2020, A Reputation Mechanism Is All You Need")
+@aggregators.register("rffl")
 class RFFL(Aggregator):
     """Clipped updates weighted by reputation, a moving average of their cosine with the aggregate.
 

@@ -9,12 +9,11 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
-from fedsim.aggregators.krum import krum_scores
-from fedsim.aggregators.multi_krum import smallest
 from fedsim.errors import ConfigError, keys_under
-from fedsim.round_context import RoundContext
 from fedsim.settings import Schema
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
+from fedsim.updates.neighbours import krum_scores, smallest
 
 if TYPE_CHECKING:
     from fedsim.attacks.base import Attack
@@ -50,7 +49,7 @@ def cosine(one: Tensor, other: Tensor) -> float:
     return float(gram[0, 1]) / lengths if lengths > 0 else 0.0
 
 
-@aggregators.register("robust_tailor", paper="Xie et al. 2022, RobustTailor")
+@aggregators.register("robust_tailor")
 class RobustTailor(Aggregator):
     """A rule of the pool, drawn each round by how well it withstands simulated attacks.
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
 from fedsim.errors import ConfigError
-from fedsim.round_context import RoundContext
 from fedsim.settings import Schema
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
 
 SMALLEST_BANDWIDTH = 1e-7
 """scikit-learn's distances between features in [0, 1] are rounded to about 1e-8: less than this is zero."""
@@ -51,7 +51,7 @@ def largest_cluster(features: Tensor) -> Tensor:
     return labels == labels[sizes.tolist().index(int(sizes.max()))]
 
 
-@aggregators.register("signguard", paper="Xu et al. 2022, Byzantine-Robust FL through Collaborative Filtering")
+@aggregators.register("signguard")
 class SignGuard(Aggregator):
     """Mean of the clients of usual norm in the largest cluster of sign shares, clipped to the median norm.
 

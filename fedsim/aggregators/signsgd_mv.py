@@ -8,10 +8,10 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
-from fedsim.column_order import count
-from fedsim.round_context import RoundContext
 from fedsim.settings import Schema
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
+from fedsim.updates.order_statistics import count
 
 Scale = Annotated[float, Field(gt=0)] | Literal["auto"]
 
@@ -53,7 +53,7 @@ def step_along_signs(
     )
 
 
-@aggregators.register("signsgd_mv", paper="Bernstein et al. 2019, signSGD with Majority Vote")
+@aggregators.register("signsgd_mv")
 class SignSGDMajorityVote(Aggregator):
     """Sign that most clients give a coordinate, times one size for all coordinates; 0 where the vote is tied.
 

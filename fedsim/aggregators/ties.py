@@ -7,14 +7,14 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
-from fedsim.column_order import count, sum_rows
-from fedsim.round_context import RoundContext
-from fedsim.row_quantile import as_threshold
 from fedsim.settings import Schema
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
+from fedsim.updates.order_statistics import count, sum_rows
+from fedsim.updates.quantiles import as_threshold
 
 
-@aggregators.register("ties", paper="Yadav et al. 2023, TIES-Merging, as modified in the FedSECA paper")
+@aggregators.register("ties")
 class Ties(Aggregator):
     """Mean of the largest values of each client that agree with the sign elected for the coordinate.
 

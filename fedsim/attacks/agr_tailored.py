@@ -5,12 +5,12 @@ from pydantic import Field
 from fedsim.attacks.base import AttackView, attacks
 from fedsim.attacks.min_max import min_max_gamma
 from fedsim.attacks.perturbation import DIRECTION_HELP, Direction, perturbation
+from fedsim.attacks.probe import Line
 from fedsim.attacks.tailored import TailoredAttack
-from fedsim.probe import Line
 from fedsim.settings import Schema
 
 
-@attacks.register("agr_tailored", paper="Shejwalkar & Houmansadr 2021, Manipulating the Byzantine")
+@attacks.register("agr_tailored")
 class AgrTailored(TailoredAttack):
     """The honest mean, pushed as far as moves the server's real aggregate furthest from it.
 

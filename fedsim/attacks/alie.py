@@ -7,8 +7,8 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView, attacks
-from fedsim.column_order import sum_rows
 from fedsim.settings import Schema
+from fedsim.updates.order_statistics import sum_rows
 
 LARGEST_PROBABILITY = 1 - 1e-6
 
@@ -25,7 +25,7 @@ def largest_hidden_z(num_rows: int, num_byzantine: int) -> float:
     return max(0.0, NormalDist().inv_cdf(min(max(share, 1 - LARGEST_PROBABILITY), LARGEST_PROBABILITY)))
 
 
-@attacks.register("alie", paper="Baruch et al. 2019, A Little Is Enough")
+@attacks.register("alie")
 class ALittleIsEnough(Attack):
     """Honest mean minus z honest standard deviations, coordinate by coordinate.
 

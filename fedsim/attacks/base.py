@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from fedsim.attacks.probe import Probe, Probed
 from fedsim.errors import ConfigError
-from fedsim.probe import Probe, Probed
 from fedsim.registry import Component, Registry
-from fedsim.round_context import RoundContext
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from fedsim.attacks.base import Attack, AttackView, attacks
 TOP_EXPONENT_BIT = 30
 
 
-@attacks.register("bit_flip", paper="Xie et al. 2018, Generalized Byzantine-tolerant SGD")
+@attacks.register("bit_flip")
 class BitFlip(Attack):
     """Own update with the top exponent bit of every float32 inverted: small values become huge, huge ones small.
 

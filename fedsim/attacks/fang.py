@@ -8,16 +8,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fedsim.aggregators.krum import TIE, krum_scores
 from fedsim.attacks.base import Attack, AttackView, attacks
-from fedsim.column_order import sum_rows
-from fedsim.random_columns import draw_rows, draw_seed
 from fedsim.settings import Schema
+from fedsim.updates.neighbours import krum_scores
+from fedsim.updates.order_statistics import sum_rows
+from fedsim.updates.random_rows import draw_rows, draw_seed
+from fedsim.updates.rounding import TIE
 
 SMALLEST_LAMBDA = 1e-5
 
 
-@attacks.register("fang", paper="Fang et al. 2020, Local Model Poisoning Attacks to Byzantine-Robust FL")
+@attacks.register("fang")
 class Fang(Attack):
     """The honest mean pushed against its own signs; or the rows that Krum or the trimmed mean fares worst with.
 

@@ -4,11 +4,11 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView, attacks
-from fedsim.random_columns import draw_rows, draw_seed, normal
 from fedsim.settings import Schema
+from fedsim.updates.random_rows import draw_rows, draw_seed, normal
 
 
-@attacks.register("gaussian", paper="Blanchard et al. 2017, Machine Learning with Adversaries")
+@attacks.register("gaussian")
 class Gaussian(Attack):
     """Noise from N(0, std^2) in every coordinate instead of an update, drawn for each client by itself.
 

@@ -7,7 +7,7 @@ from fedsim.attacks.base import Attack, AttackView, attacks
 from fedsim.settings import Schema
 
 
-@attacks.register("ipm", paper="Xie et al. 2020, Fall of Empires")
+@attacks.register("ipm")
 class InnerProductManipulation(Attack):
     """Minus epsilon times the honest mean."""
 

@@ -10,7 +10,7 @@ from fedsim.attacks.base import Attack, AttackView, attacks
 from fedsim.settings import Schema
 
 
-@attacks.register("label_flip", paper="Biggio et al. 2012, Poisoning Attacks against SVMs")
+@attacks.register("label_flip")
 class LabelFlip(Attack):
     """Trains on flipped labels and sends the update that results.
 

@@ -10,17 +10,13 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView, attacks
-from fedsim.random_columns import draw_rows, draw_seed, normal
 from fedsim.settings import Schema
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.matrix import UpdateMatrix
+from fedsim.updates.random_rows import draw_rows, draw_seed, normal
+from fedsim.updates.rounding import TIE
 
-TIE = 1e-12
-"""Products closer than this times the length of their rows differ by rounding only (float64 sums)."""
 
-
-@attacks.register(
-    "mimic", paper="Karimireddy et al. 2022, Byzantine-Robust Learning on Heterogeneous Datasets via Bucketing"
-)
+@attacks.register("mimic")
 class Mimic(Attack):
     """All copy one honest client, the one furthest along the direction in which honest updates vary most.
 

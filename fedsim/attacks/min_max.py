@@ -13,7 +13,7 @@ def min_max_gamma(found: Perturbation) -> float:
     return largest_gamma(found.along, found.squared_length, found.squared_distances.max() - found.to_mean)
 
 
-@attacks.register("min_max", paper="Shejwalkar & Houmansadr 2021, Manipulating the Byzantine")
+@attacks.register("min_max")
 class MinMax(Attack):
     """The honest mean, pushed as far as its largest distance to an honest update stays within theirs.
 

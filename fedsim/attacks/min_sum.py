@@ -15,7 +15,7 @@ def min_sum_gamma(found: Perturbation) -> float:
     return largest_gamma(found.along.sum()[None] / count, found.squared_length, room[None] / count)
 
 
-@attacks.register("min_sum", paper="Shejwalkar & Houmansadr 2021, Manipulating the Byzantine")
+@attacks.register("min_sum")
 class MinSum(Attack):
     """The honest mean, pushed as far as its squared distances to the honest updates add up to no more than theirs.
 

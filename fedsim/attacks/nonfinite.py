@@ -5,8 +5,8 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView, attacks
-from fedsim.random_columns import draw_rows, draw_seed
 from fedsim.settings import Schema
+from fedsim.updates.random_rows import draw_rows, draw_seed
 
 BAD = torch.tensor([torch.nan, torch.inf, -torch.inf])
 

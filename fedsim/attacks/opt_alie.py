@@ -2,11 +2,11 @@
 
 from fedsim.attacks.base import AttackView, attacks
 from fedsim.attacks.perturbation import perturbation
+from fedsim.attacks.probe import Line
 from fedsim.attacks.tailored import TailoredAttack
-from fedsim.probe import Line
 
 
-@attacks.register("opt_alie", paper="Allouah et al. 2023, Fixing by Mixing; Shejwalkar & Houmansadr 2021")
+@attacks.register("opt_alie")
 class OptimisedALIE(TailoredAttack):
     """Honest mean minus z honest standard deviations, with the z that moves the server's real aggregate furthest.
 

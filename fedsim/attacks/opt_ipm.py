@@ -3,11 +3,11 @@
 import torch
 
 from fedsim.attacks.base import AttackView, attacks
+from fedsim.attacks.probe import Line
 from fedsim.attacks.tailored import TailoredAttack
-from fedsim.probe import Line
 
 
-@attacks.register("opt_ipm", paper="Allouah et al. 2023, Fixing by Mixing; Shejwalkar & Houmansadr 2021")
+@attacks.register("opt_ipm")
 class OptimisedIPM(TailoredAttack):
     """Minus epsilon times the honest mean, with the epsilon that moves the server's real aggregate furthest.
 

@@ -6,9 +6,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from fedsim.column_order import sum_rows
-from fedsim.probe import Line
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.attacks.probe import Line
+from fedsim.updates.matrix import UpdateMatrix
+from fedsim.updates.order_statistics import sum_rows
 
 Direction = Literal["unit", "sign", "std"]
 

@@ -10,15 +10,15 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView, attacks
-from fedsim.random_columns import draw_rows, draw_seed
-from fedsim.round_context import RoundContext
 from fedsim.settings import Schema
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
+from fedsim.updates.random_rows import draw_rows, draw_seed
 
 SHRINK, LEAST_SCALE, CONFIDENCE = 0.7, 0.5, 0.99
 
 
-@attacks.register("poisonedfl", paper="Xie et al. 2024, Model Poisoning Attacks to FL via Multi-Round Consistency")
+@attacks.register("poisonedfl")
 class PoisonedFL(Attack):
     """Rows whose signs are the same in every round, of a size that follows the server's last step; sees no row.
 

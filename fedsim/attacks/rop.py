@@ -7,17 +7,13 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView, attacks
-from fedsim.column_order import sum_rows
 from fedsim.settings import Schema
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.matrix import UpdateMatrix
+from fedsim.updates.order_statistics import sum_rows
+from fedsim.updates.rounding import TIE
 
-TIE = 1e-12
-"""What is left of the ones' squared length below this share of it is the rounding of float64 sums."""
 
-
-@attacks.register(
-    "rop", paper="Özfatura et al. 2023, Byzantines Can Also Learn From History: Fall of Centered Clipping"
-)
+@attacks.register("rop")
 class RelocatedOrthogonalPerturbation(Attack):
     """The last aggregate, moved by z at an angle to where the clients are heading.
 

@@ -7,7 +7,7 @@ from fedsim.attacks.base import Attack, AttackView, attacks
 from fedsim.settings import Schema
 
 
-@attacks.register("scaling", paper="as in the FedSECA paper, Section 2")
+@attacks.register("scaling")
 class Scaling(Attack):
     """Own update times a factor, which may be negative.
 

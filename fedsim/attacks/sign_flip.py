@@ -5,7 +5,7 @@ from torch import Tensor
 from fedsim.attacks.base import Attack, AttackView, attacks
 
 
-@attacks.register("sign_flip", paper="Li et al. 2019, RSA: Byzantine-Robust Stochastic Aggregation Methods")
+@attacks.register("sign_flip")
 class SignFlip(Attack):
     """Minus the own update.
 

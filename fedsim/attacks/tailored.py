@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView
-from fedsim.probe import Line, search_largest
+from fedsim.attacks.probe import Line, search_largest
 
 PROBES = 20
 """How often the defence is tried in a round."""

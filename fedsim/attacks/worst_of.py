@@ -14,9 +14,9 @@ from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView, attacks
 from fedsim.errors import ConfigError, keys_under
-from fedsim.random_columns import draw_seed
-from fedsim.round_context import RoundContext
 from fedsim.settings import Schema
+from fedsim.updates.context import RoundContext
+from fedsim.updates.random_rows import draw_seed
 
 
 @attacks.register("worst_of")

@@ -19,13 +19,13 @@ from fedsim.benchmark.matrix import MatrixCase, time_aggregators, time_attacks
 from fedsim.benchmark.measure import Reading
 from fedsim.benchmark.report import Report
 from fedsim.benchmark.rounds import time_round
+from fedsim.build.components import build_components
 from fedsim.cli import QUICKSTART
 from fedsim.comm import RankPlace, open_communicator
-from fedsim.composition import build_components
-from fedsim.config import parse_config
-from fedsim.config_source import apply_overrides, read_yaml
+from fedsim.config.run import parse_config
+from fedsim.config.source import apply_overrides, read_yaml
 from fedsim.errors import ConfigError
-from fedsim.heap import keep_freed_memory
+from fedsim.updates.heap import keep_freed_memory
 
 RESNET18 = 11_173_962
 """Parameters of a ResNet-18 with ten classes."""

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fedsim.assembly import on_device, step_rules
 from fedsim.benchmark.measure import Reading, measure
-from fedsim.client import LocalWork, Trainer
-from fedsim.composition import Components
+from fedsim.build.components import Components
+from fedsim.build.parts import on_device, step_rules
 from fedsim.data import TensorSamples
-from fedsim.inputs import Inputs
-from fedsim.layout import ModelRows
+from fedsim.data.inputs import Inputs
+from fedsim.training.client import LocalWork, Trainer
+from fedsim.updates.model_rows import ModelRows
 
 CLASSES = 10
 

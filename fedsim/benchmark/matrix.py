@@ -11,9 +11,9 @@ from torch import Tensor
 from fedsim.aggregators import Aggregator, aggregators
 from fedsim.attacks import Attack, AttackView, attacks
 from fedsim.benchmark.measure import Reading, measure, tensor_bytes
-from fedsim.layout import RowLayout
-from fedsim.round_context import RoundContext
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.context import RoundContext
+from fedsim.updates.layout import RowLayout
+from fedsim.updates.matrix import UpdateMatrix
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ import torch
 
 from fedsim.benchmark.measure import Reading
 from fedsim.records.console import say
-from fedsim.records.run_directory import write_json
+from fedsim.run_directory.directory import write_json
 
 
 @dataclass(frozen=True)

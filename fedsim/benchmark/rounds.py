@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from fedsim.benchmark.measure import Reading
+from fedsim.build.components import Components
+from fedsim.build.run import open_run
 from fedsim.comm import Communicator, RankPlace
-from fedsim.composition import Components
-from fedsim.inputs import Inputs
-from fedsim.launch_run import open_run
-from fedsim.participation import homes
+from fedsim.data.inputs import Inputs
+from fedsim.participation.placement import homes
 from fedsim.seeds import derive_generator
 
 

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from fedsim.comm.health.monitor import Watch
+from fedsim.comm.health.rank_status import Standing
 from fedsim.comm.place import RankPlace
 from fedsim.comm.rows import LocalRows, RowTransport
-from fedsim.comm.standing import Standing
-from fedsim.comm.watch import Watch
 
 
 class Communicator(ABC):

@@ -15,12 +15,12 @@ import torch.distributed as dist
 from torch import Tensor
 
 from fedsim.comm.communicator import Communicator, SingleProcess
-from fedsim.comm.lines import connect_lines
+from fedsim.comm.health.connections import connect_lines
+from fedsim.comm.health.monitor import Alarm, Watch
+from fedsim.comm.health.rank_status import Standing
 from fedsim.comm.place import RankPlace
 from fedsim.comm.rows import LocalRows, PointToPointRows, RowTransport, SharedRows
 from fedsim.comm.shared_memory import create_reserved_file, map_file, remove_file
-from fedsim.comm.standing import Standing
-from fedsim.comm.watch import Alarm, Watch
 from fedsim.errors import MeetingError
 
 log = logging.getLogger(__name__)

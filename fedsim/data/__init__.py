@@ -1,30 +1,5 @@
-"""Data sources and partitioners, one per file, by name."""
+"""Data: labelled samples, where they come from, how clients share them, and the way to a model's input."""
 
-from fedsim.data.base import (
-    Columns,
-    DataSource,
-    Partitioner,
-    PartitionSettings,
-    Samples,
-    Splits,
-    Subset,
-    TensorSamples,
-    partitioners,
-    sources,
-)
-from fedsim.registry import import_every_module
+from fedsim.data.samples import Columns, Samples, Splits, Subset, TensorSamples
 
-__all__ = [
-    "Columns",
-    "DataSource",
-    "PartitionSettings",
-    "Partitioner",
-    "Samples",
-    "Splits",
-    "Subset",
-    "TensorSamples",
-    "partitioners",
-    "sources",
-]
-
-import_every_module(__name__)
+__all__ = ["Columns", "Samples", "Splits", "Subset", "TensorSamples"]

@@ -4,7 +4,7 @@ import hashlib
 
 import torch
 
-from fedsim.data.base import Samples, Splits
+from fedsim.data.samples import Samples, Splits
 
 LOOKED_AT = 64
 """Samples of each split whose values are looked at, evenly spaced; of the labels all are."""

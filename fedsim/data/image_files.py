@@ -17,8 +17,8 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from fedsim.data.base import Columns, Samples, TensorSamples
 from fedsim.data.cache import cached_arrays, reserve_array
+from fedsim.data.samples import Columns, Samples, TensorSamples
 from fedsim.errors import ConfigError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})

@@ -2,18 +2,15 @@
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from fedsim.data.base import Columns, Partitioner, PartitionSettings, partitioners
 from fedsim.errors import ConfigError
-from fedsim.files import user_path, write_text
+from fedsim.files import write_text
 
 KEY = "data.partition.path"
 
@@ -74,50 +71,3 @@ def read_split(path: Path) -> dict[str, Any]:
 def labels_mark(labels: Tensor) -> str:
     """A mark of the labels [N], in their order."""
     return hashlib.blake2b(labels.numpy().tobytes(), digest_size=8).hexdigest()
-
-
-@partitioners.register("file")
-class SplitFile(Partitioner):
-    """The split of another run (its ``partition.json``), or one of yours in that form."""
-
-    class Settings(PartitionSettings):
-        path: str | None = Field(None, description="the file, which every run writes as partition.json")
-
-    settings: Settings
-
-    @property
-    def _path(self) -> Path:
-        if self.settings.path is None:
-            raise ConfigError(KEY, "missing", "name the partition.json of another run")
-        return user_path(self.settings.path)
-
-    def check(self) -> None:
-        read_split(self._path)
-
-    def assign(self, labels: Tensor, num_clients: int, generator: torch.Generator, columns: Columns) -> Tensor:
-        split = read_split(self._path)
-        clients: list[list[int]] = split["clients"]
-        if len(clients) != num_clients:
-            remedy = f"set it to {len(clients)}"
-            raise ConfigError("clients.count", f"{num_clients}, but {self._path} splits among {len(clients)}", remedy)
-        named = Counter(index for share in clients for index in share)
-        wrong = [index for index, times in named.items() if times > 1 or not 0 <= index < len(labels)]
-        wrong = wrong or [index for index in range(len(labels)) if index not in named]
-        if wrong:
-            raise ConfigError(
-                KEY,
-                f"{self._path} does not name each of the {len(labels)} training samples once (see sample {wrong[0]})",
-                "take a split of the same data",
-            )
-        if split.get("labels", labels_mark(labels)) != labels_mark(labels):
-            problem = f"{self._path} was made for samples with other labels"
-            raise ConfigError(KEY, problem, "take a split of the same data")
-        least = self.settings.min_samples
-        short = [client for client, share in enumerate(clients) if len(share) < least]
-        if short:
-            problem = f"{self._path} leaves clients {short} fewer than {least} samples"
-            raise ConfigError(KEY, problem, "set data.partition.min_samples: 0 to allow that")
-        owners = torch.empty_like(labels)
-        for client, share in enumerate(clients):
-            owners[torch.tensor(share, dtype=torch.int64)] = client
-        return owners

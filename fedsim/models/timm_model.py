@@ -15,7 +15,7 @@ from fedsim.models.weights import read_weights, require_hub
 from fedsim.settings import Schema
 
 
-@models.register("timm", paper="Wightman, PyTorch Image Models")
+@models.register("timm")
 class TimmModel(ModelBuilder):
     """A timm architecture by name, from scratch, pre-trained, or from weights of yours."""
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from fedsim.records.failure_note import noted_failure
-from fedsim.records.run_directory import write_json
 from fedsim.records.writers import Record, RecordWriter, read_records
+from fedsim.run_directory.directory import write_json
+from fedsim.run_directory.failure_note import noted_failure
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from fedsim.files import write_text
-from fedsim.records.run_directory import run_directories
-from fedsim.records.run_lock import is_locked
 from fedsim.records.writers import read_records
+from fedsim.run_directory.directory import run_directories
+from fedsim.run_directory.lock import is_locked
 from fedsim.sweep.plan import Cell
 
 STATES = ("done", "running", "stopped", "diverged", "failed", "pending")

@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic import Field
 
-from fedsim.composition import build_components
-from fedsim.config import parse_config
-from fedsim.config_source import NAMED_SECTIONS, apply_overrides, read_yaml
+from fedsim.build.components import build_components
+from fedsim.config.run import parse_config
+from fedsim.config.source import NAMED_SECTIONS, apply_overrides, read_yaml
 from fedsim.errors import ConfigError, FedsimWarning, did_you_mean
 from fedsim.settings import Schema, parse_settings
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
 
-from fedsim.failure import EXIT_STATUS
-from fedsim.records.run_directory import write_yaml
+from fedsim.failures.reporter import EXIT_STATUS
+from fedsim.run_directory.directory import write_yaml
 from fedsim.stop_request import FOLLOW_LAUNCHER, StopRequest
 from fedsim.sweep.cells import Progress, note_failure, progress_of
 from fedsim.sweep.plan import Cell, Sweep

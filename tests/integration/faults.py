@@ -4,7 +4,7 @@ import os
 import signal
 from collections import Counter
 
-from fedsim.phases import Phases
+from fedsim.records.phases import Phases
 
 PLACE, RANK, KIND, NTH = os.environ.get("FAULT", ":::").split(":")
 ONCE = os.environ.get("FAULT_ONCE")  # a file that the first fault leaves: there is then no second one

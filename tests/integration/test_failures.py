@@ -99,7 +99,7 @@ def test_ranks_that_load_other_data_than_rank_0_are_named(tmp_path: Path) -> Non
     plugin = tmp_path / "other.py"
     plugin.write_text(
         "import os\n"
-        "from fedsim.data.synthetic import Synthetic\n"
+        "from fedsim.data.sources.synthetic import Synthetic\n"
         "load = Synthetic.load\n"
         "def other(self, root):\n"
         "    splits = load(self, root)\n"
@@ -123,7 +123,7 @@ def test_frozen_parameters_that_have_changed_are_refused(
     options = [*RUN, "model.freeze=['0.*']", f"output_dir={tmp_path}", "checkpoint.every=1"]
     assert main([*options, "rounds=1"]) == 0
     before = final_state(tmp_path / "run", 1)
-    monkeypatch.setattr("fedsim.assembly.freeze", frozen_elsewhere)
+    monkeypatch.setattr("fedsim.build.parts.freeze", frozen_elsewhere)
     assert main([*options, "rounds=2", "--resume"]) == 1
     assert "was made with other frozen parameters" in capfd.readouterr().err
     monkeypatch.undo()
@@ -133,7 +133,7 @@ def test_frozen_parameters_that_have_changed_are_refused(
 
 def frozen_elsewhere(model: torch.nn.Module, patterns: list[str]) -> None:
     """Freezes the same parameters, of other weights."""
-    from fedsim.freezing import freeze
+    from fedsim.training.freezing import freeze
 
     freeze(model, patterns)
     next(model.parameters()).data += 1e-3

@@ -47,7 +47,7 @@ def test_ci_runs_the_readme_test_line() -> None:
 
 
 def test_the_table_names_what_is_registered() -> None:
-    from fedsim.composition import REGISTRIES
+    from fedsim.build.components import REGISTRIES
 
     table = README[README.index("## What is there") : README.index("## Your own")]
     for kind, registry in REGISTRIES.items():

@@ -180,7 +180,7 @@ def test_two_runs_never_share_a_directory(tmp_path: Path, capfd: pytest.CaptureF
 def test_a_full_disk_is_one_sentence_and_harms_no_checkpoint(tmp_path: Path) -> None:
     plugin = tmp_path / "full.py"
     plugin.write_text(
-        "import fedsim.checkpoint as checkpoint\n"
+        "import fedsim.run_directory.checkpoint as checkpoint\n"
         "real = checkpoint.save_file\n"
         "def full(tensors, path, metadata):\n"
         "    if metadata['round'] == '6':\n"
@@ -264,7 +264,7 @@ def test_a_signal_while_the_run_starts_is_no_death(tmp_path: Path) -> None:
     plugin = tmp_path / "slow_start.py"
     plugin.write_text(
         "import os, time\n"
-        "import fedsim.launch_run as launch_run\n"
+        "import fedsim.build.run as launch_run\n"
         "real = launch_run.ModelRows\n"
         "def slow(model):\n"
         "    open(f'{os.environ[\"STARTED\"]}/{os.environ[\"RANK\"]}', 'w').close()\n"

@@ -13,7 +13,7 @@ import yaml
 from conftest import ROOT
 from launched import RUN, processes_with
 
-from fedsim.config_source import apply_overrides
+from fedsim.config.source import apply_overrides
 from fedsim.sweep.__main__ import main
 
 CELLS = 8

@@ -8,12 +8,12 @@ import torch
 from conftest import final_state, torchrun
 from torch import nn
 
-from fedsim.client import LocalWork, batches
-from fedsim.composition import build_components
-from fedsim.config import parse_config
-from fedsim.inputs import Inputs
+from fedsim.build.components import build_components
+from fedsim.config.run import parse_config
+from fedsim.data.inputs import Inputs
 from fedsim.main import main
 from fedsim.seeds import derive_generator, derive_seed, seeded
+from fedsim.training.client import LocalWork, batches
 
 DATA = "data={name: synthetic, num_train: 210, num_test: 50, num_classes: 4, shape: [1, 16, 16], spread: 2.0}"
 MODEL = "model={name: small_cnn, width: 4, hidden: 8, batch_norm: true}"
@@ -26,7 +26,7 @@ def records(run: Path) -> list[dict]:
 
 
 def values_of(overrides: list[str]) -> dict:
-    from fedsim.config_source import apply_overrides
+    from fedsim.config.source import apply_overrides
 
     return apply_overrides({}, overrides)[0]
 

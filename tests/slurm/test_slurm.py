@@ -17,7 +17,7 @@ from cluster import NODES, Cluster, why_not
 from conftest import ROOT, final_state, skip_or_fail
 from launched import RUN, processes_with, records
 
-from fedsim.config_source import apply_overrides
+from fedsim.config.source import apply_overrides
 from fedsim.main import main
 
 ROUNDS = 12

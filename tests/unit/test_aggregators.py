@@ -13,7 +13,8 @@ from torch import Tensor
 
 from fedsim.aggregators import Aggregator, RoundContext, available_aggregators, build_aggregator
 from fedsim.errors import ConfigError, FedsimWarning
-from fedsim.update_matrix import BLOCK, ColumnShards, UpdateMatrix
+from fedsim.updates.matrix import BLOCK, UpdateMatrix
+from fedsim.updates.sharded import ColumnShards
 
 WIDER = 5 * BLOCK + 77
 """Six blocks: two for each of three shards."""
@@ -287,7 +288,7 @@ def test_defaults_pass_their_own_check_and_every_setting_has_help(name: str) -> 
             build_aggregator(name).check(clients)
     description = available_aggregators()[name]
     assert description.summary
-    assert description.paper
+    assert description.references
     assert all(setting.help for setting in description.settings.values())
 
 

@@ -5,26 +5,27 @@ from typing import Any
 
 import pytest
 import torch
+from fedsim.server.round import ServerHead
 from torch import Tensor, nn
 
-from fedsim.adversary import Adversary, Target
 from fedsim.aggregators import build_aggregator
 from fedsim.aggregators.defence import Defence
-from fedsim.attack_plan import AttackPlan, Campaign
 from fedsim.attacks import Attack, AttackView, build_attack
-from fedsim.client import LocalWork, Trainer
-from fedsim.composition import warn_of_settings_without_effect
-from fedsim.config import parse_config
+from fedsim.build.components import warn_of_settings_without_effect
+from fedsim.config.run import parse_config
 from fedsim.data import TensorSamples
+from fedsim.data.inputs import Inputs
 from fedsim.errors import ConfigError, FedsimWarning
-from fedsim.head import ServerHead
-from fedsim.inputs import Inputs
-from fedsim.layout import ModelRows, RowLayout
-from fedsim.optimizers import optimizer_maker
-from fedsim.phases import Phases
-from fedsim.poisoned_labels import PoisonedLabels
-from fedsim.round_context import RoundContext
-from fedsim.server import Server
+from fedsim.participation.attack_plan import AttackPlan, Campaign
+from fedsim.records.phases import Phases
+from fedsim.server.adversary import Adversary, Target
+from fedsim.server.server import Server
+from fedsim.training.client import LocalWork, Trainer
+from fedsim.training.optimizers import optimizer_maker
+from fedsim.training.poisoned_labels import PoisonedLabels
+from fedsim.updates.context import RoundContext
+from fedsim.updates.layout import RowLayout
+from fedsim.updates.model_rows import ModelRows
 
 
 def plan(attack: Any, count: int = 8, rounds: int = 12, seed: int = 0) -> AttackPlan:

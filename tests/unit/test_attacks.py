@@ -18,7 +18,8 @@ from fedsim.aggregators import RoundContext, build_aggregator
 from fedsim.attacks import Attack, AttackView, attacks, available_attacks, build_attack
 from fedsim.attacks.alie import largest_hidden_z
 from fedsim.errors import ConfigError
-from fedsim.update_matrix import BLOCK, ColumnShards, UpdateMatrix
+from fedsim.updates.matrix import BLOCK, UpdateMatrix
+from fedsim.updates.sharded import ColumnShards
 
 WIDER = 5 * BLOCK + 77
 """Six blocks: two for each of three shards."""

@@ -12,7 +12,7 @@ from scipy import stats
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from fedsim.augmentations import augmentations, uniform
+from fedsim.data.augmentations import augmentations, uniform
 from fedsim.errors import ConfigError
 
 ALL = list(augmentations.describe())

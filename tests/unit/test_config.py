@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from fedsim.build.components import build_components
 from fedsim.cli import QUICKSTART, help_text, list_text, parse_command_line
-from fedsim.composition import build_components
-from fedsim.config import RunConfig, parse_config
-from fedsim.config_source import apply_overrides, differing_keys, read_yaml
-from fedsim.data import DataSource, Splits
+from fedsim.config.run import RunConfig, parse_config
+from fedsim.config.source import apply_overrides, differing_keys, read_yaml
+from fedsim.data import Splits
+from fedsim.data.sources import DataSource
 from fedsim.errors import ConfigError, FedsimWarning
 
 

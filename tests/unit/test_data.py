@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from fedsim.checkpoint import Checkpoints, pack, unpack
-from fedsim.data import sources
+from fedsim.data.inputs import Inputs
+from fedsim.data.sources import sources
 from fedsim.errors import CheckpointError, ConfigError
-from fedsim.inputs import Inputs
 from fedsim.models import models
-from fedsim.records.run_directory import new_run_directory, run_directories
 from fedsim.records.writers import JsonLines
+from fedsim.run_directory.checkpoint import Checkpoints, pack, unpack
+from fedsim.run_directory.directory import new_run_directory, run_directories
 
 LABELS = torch.arange(997) % 10
 
@@ -113,7 +113,7 @@ def test_what_a_killed_process_left_is_swept_and_a_full_disk_harms_nothing(
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fedsim.checkpoint.save_file", full)
+    monkeypatch.setattr("fedsim.run_directory.checkpoint.save_file", full)
     with pytest.raises(CheckpointError, match=r"No space left on device.*make room"):
         checkpoints.save(2, {"w": torch.ones(2)})
     assert [path.name for path in tmp_path.iterdir()] == ["round_000001.safetensors"]

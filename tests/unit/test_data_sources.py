@@ -37,14 +37,15 @@ from data_sets import (
 )
 from PIL import Image
 
-from fedsim.data import Samples, Splits, sources
+from fedsim.data import Samples, Splits
 from fedsim.data.cache import cache_folder, cached_arrays, reserve_array
-from fedsim.data.cifar import Cifar
 from fedsim.data.class_folders import held_out
 from fedsim.data.fetch import fetch
 from fedsim.data.image_files import scaled
-from fedsim.data.isic2019_preparation import constant_colours, prepare_images
-from fedsim.data.isic2019_tables import draw_split
+from fedsim.data.sources import sources
+from fedsim.data.sources.cifar import Cifar
+from fedsim.data.sources.isic2019_preparation import constant_colours, prepare_images
+from fedsim.data.sources.isic2019_tables import draw_split
 from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.prepare import main
 

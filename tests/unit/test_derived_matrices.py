@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedsim.update_matrix import BLOCK, ColumnShards, UpdateMatrix
+from fedsim.updates.matrix import BLOCK, UpdateMatrix
+from fedsim.updates.sharded import ColumnShards
 
 COLUMNS = 5 * BLOCK + 77
 WEIGHTS = torch.tensor([[0.5, 0.5, 0, 0, 0], [0.2, 0.2, 0.2, 0.2, 0.2], [0, -1.0, 0, 2.0, 0]], dtype=torch.float64)

@@ -20,7 +20,8 @@ from fedsim.aggregators.fldetector import hessian_times, suspicious
 from fedsim.aggregators.robust_tailor import play
 from fedsim.attacks import attacks, available_attacks
 from fedsim.errors import ConfigError, FedsimWarning
-from fedsim.update_matrix import ColumnShards, UpdateMatrix
+from fedsim.updates.matrix import UpdateMatrix
+from fedsim.updates.sharded import ColumnShards
 
 NAMES = ["copod_dos", "fldetector", "rffl", "robust_tailor"]
 STATEFUL: list[tuple[str, dict[str, Any]]] = [

@@ -20,10 +20,11 @@ from fedsim.aggregators import RoundContext, build_aggregator
 from fedsim.aggregators.caf import filter_weights
 from fedsim.aggregators.mda import first_without_conflict
 from fedsim.aggregators.meamed import mean_around_median
-from fedsim.aggregators.multi_krum import smallest
 from fedsim.aggregators.pre import PreAggregator, pre_aggregators
 from fedsim.errors import ConfigError, FedsimWarning
-from fedsim.update_matrix import ColumnShards, UpdateMatrix
+from fedsim.updates.matrix import UpdateMatrix
+from fedsim.updates.neighbours import smallest
+from fedsim.updates.sharded import ColumnShards
 
 WIDE = 100_001
 LARGEST_F: dict[str, Callable[[int], int]] = {

@@ -12,12 +12,12 @@ import torch
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score, recall_score
 from torch import Tensor, nn
 
-from fedsim.augmentations import augmentations
 from fedsim.comm import SingleProcess
 from fedsim.comm.place import RankPlace
 from fedsim.data import TensorSamples
-from fedsim.evaluation import NOT_EVALUATED, RECORDED_CLASSES, Evaluation, Evaluator
-from fedsim.inputs import Inputs, View
+from fedsim.data.augmentations import augmentations
+from fedsim.data.inputs import Inputs, View
+from fedsim.evaluation.evaluator import NOT_EVALUATED, RECORDED_CLASSES, Evaluation, Evaluator
 
 
 def seeded(seed: int) -> torch.Generator:

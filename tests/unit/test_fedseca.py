@@ -10,7 +10,7 @@ from torch import Tensor
 from fedsim.aggregators import RoundContext, build_aggregator
 from fedsim.aggregators.fedseca import clip_factors, concordance_votes
 from fedsim.errors import ConfigError, FedsimWarning
-from fedsim.update_matrix import UpdateMatrix
+from fedsim.updates.matrix import UpdateMatrix
 
 both_variants = pytest.mark.parametrize("variant", ["paper", "released_code"])
 

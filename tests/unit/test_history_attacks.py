@@ -14,11 +14,12 @@ from references import Array, random_rows
 from scipy.stats import binom
 from torch import Tensor
 
-from fedsim.adversary import Adversary, Target
-from fedsim.attack_plan import AttackPlan, Campaign
 from fedsim.attacks import Attack, AttackView, build_attack
-from fedsim.round_context import RoundContext
-from fedsim.update_matrix import BLOCK, ColumnShards, UpdateMatrix
+from fedsim.participation.attack_plan import AttackPlan, Campaign
+from fedsim.server.adversary import Adversary, Target
+from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import BLOCK, UpdateMatrix
+from fedsim.updates.sharded import ColumnShards
 
 ATTACKER = 90
 

@@ -30,10 +30,10 @@ from data_sets import (
 )
 from PIL import EpsImagePlugin, Image
 
-from fedsim.data import python2_pickle as reader
-from fedsim.data import sources
-from fedsim.data.isic2019_tables import draw_split
-from fedsim.data.python2_pickle import RefusedPickleError, read_dictionary
+from fedsim.data.sources import python2_pickle as reader
+from fedsim.data.sources import sources
+from fedsim.data.sources.isic2019_tables import draw_split
+from fedsim.data.sources.python2_pickle import RefusedPickleError, read_dictionary
 from fedsim.errors import ConfigError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(other files than the published ones|that were published)")
@@ -370,7 +370,7 @@ def read_elsewhere(path: Path, seconds: int = 60) -> str:
     """What reading a file ends with in a process of its own, which may die."""
     code = (
         "import sys, pathlib\n"
-        "from fedsim.data.python2_pickle import RefusedPickleError, read_dictionary\n"
+        "from fedsim.data.sources.python2_pickle import RefusedPickleError, read_dictionary\n"
         "print('started', flush=True)\n"
         "try: read_dictionary(pathlib.Path(sys.argv[1]))\n"
         "except RefusedPickleError: print('refused')\n"

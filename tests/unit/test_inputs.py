@@ -10,11 +10,11 @@ from scipy import stats
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from fedsim.augmentations import Augmentation, augmentations
 from fedsim.data import Splits, Subset, TensorSamples
+from fedsim.data.augmentations import Augmentation, augmentations
 from fedsim.data.image_files import ImagesOfManySizes
+from fedsim.data.inputs import Inputs, View
 from fedsim.errors import ConfigError
-from fedsim.inputs import Inputs, View
 
 
 def seeded(seed: int) -> torch.Generator:

@@ -12,10 +12,11 @@ from references import random_rows
 from scipy.optimize import minimize
 from torch import Tensor
 
-from fedsim.affine_iteration import AffineIterate
 from fedsim.aggregators import Aggregator, RoundContext, build_aggregator
 from fedsim.errors import ConfigError
-from fedsim.update_matrix import BLOCK, ColumnShards, UpdateMatrix
+from fedsim.updates.affine_iteration import AffineIterate
+from fedsim.updates.matrix import BLOCK, UpdateMatrix
+from fedsim.updates.sharded import ColumnShards
 
 WIDER = 3 * BLOCK + 849
 """Four blocks, so three shards."""

@@ -11,18 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fedsim.client import LocalWork, Trainer, batches
 from fedsim.data import TensorSamples
+from fedsim.data.inputs import Inputs
 from fedsim.errors import ConfigError
-from fedsim.inputs import Inputs
-from fedsim.layout import ModelRows
-from fedsim.local_steps import LocalSteps, StepRules
-from fedsim.losses import ClassCounts, Loss, losses
-from fedsim.losses.cross_entropy import CrossEntropy
-from fedsim.losses.focal import Focal
-from fedsim.optimizers import optimizer_maker
-from fedsim.schedules import Schedule, schedules
 from fedsim.seeds import derive_generator, derive_seed, seeded
+from fedsim.training.client import LocalWork, Trainer, batches
+from fedsim.training.local_steps import LocalSteps, StepRules
+from fedsim.training.losses import ClassCounts, Loss, losses
+from fedsim.training.losses.cross_entropy import CrossEntropy
+from fedsim.training.losses.focal import Focal
+from fedsim.training.optimizers import optimizer_maker
+from fedsim.training.schedules import Schedule, schedules
+from fedsim.updates.model_rows import ModelRows
 
 CPU = torch.device("cpu")
 CLASSES = 4

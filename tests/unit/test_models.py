@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 import fedsim.main
 from fedsim.errors import ConfigError
-from fedsim.freezing import freeze, set_training
-from fedsim.layout import ModelRows
 from fedsim.models import ModelBuilder, models
+from fedsim.training.freezing import freeze, set_training
+from fedsim.updates.model_rows import ModelRows
 
 State = dict[str, Tensor]
 

@@ -14,8 +14,9 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from fedsim.data import Columns, partitioners
-from fedsim.data.base import fill_up
+from fedsim.data import Columns
+from fedsim.data.partitioners import partitioners
+from fedsim.data.partitioners.base import fill_up
 from fedsim.data.split_file import keep_split, read_split, samples_by_class, write_split
 from fedsim.errors import ConfigError
 

@@ -12,11 +12,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from fedsim.diagnosis import cosines_to_honest_mean, detection_auc
 from fedsim.records.heat_map import heat_map
 from fedsim.records.tensor_board import SINGLE, Story, TensorBoard, followed_clients
 from fedsim.records.writers import JsonLines
-from fedsim.update_matrix import ColumnShards, UpdateMatrix
+from fedsim.server.diagnostics import cosines_to_honest_mean, detection_auc
+from fedsim.updates.matrix import UpdateMatrix
+from fedsim.updates.sharded import ColumnShards
 
 
 def a_record(round: int, clients: int = 4) -> dict:

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from fedsim.aggregators import Aggregator, available_aggregators, build_aggregator
 from fedsim.errors import ConfigError, FedsimWarning
-from fedsim.layout import RowLayout
-from fedsim.round_context import RoundContext
-from fedsim.update_matrix import BLOCK, ColumnShards, UpdateMatrix
+from fedsim.updates.context import RoundContext
+from fedsim.updates.layout import RowLayout
+from fedsim.updates.matrix import BLOCK, UpdateMatrix
+from fedsim.updates.sharded import ColumnShards
 
 HONEST, BYZANTINE, COLUMNS, LENGTH = 9, 2, 2000, 100.0
 LAYOUT = RowLayout({"first": (40, 40), "second": (20, 15), "bias": (100,)})

@@ -4,28 +4,30 @@ from itertools import islice
 
 import pytest
 import torch
+from fedsim.server.round import ServerHead
 from torch import nn
 
-from fedsim.adversary import Adversary, Target
 from fedsim.aggregators import build_aggregator
 from fedsim.aggregators.defence import Defence
 from fedsim.aggregators.pre import pre_aggregators
-from fedsim.attack_plan import AttackPlan, Campaign
 from fedsim.attacks import Attack, build_attack
-from fedsim.client import LocalWork, Trainer, batches
 from fedsim.comm import SingleProcess
 from fedsim.data import TensorSamples
+from fedsim.data.inputs import Inputs
 from fedsim.errors import NonFiniteError
-from fedsim.evaluation import Evaluator
-from fedsim.head import ServerHead
-from fedsim.inputs import Inputs
-from fedsim.layout import ModelRows, RowLayout
-from fedsim.optimizers import optimizer_maker
-from fedsim.participation import homes, participants
-from fedsim.phases import Phases
-from fedsim.round_context import RoundContext
+from fedsim.evaluation.evaluator import Evaluator
+from fedsim.participation.attack_plan import AttackPlan, Campaign
+from fedsim.participation.placement import homes
+from fedsim.participation.sampling import participants
+from fedsim.records.phases import Phases
 from fedsim.seeds import derive_generator, derive_seed, seeded
-from fedsim.server import Server
+from fedsim.server.adversary import Adversary, Target
+from fedsim.server.server import Server
+from fedsim.training.client import LocalWork, Trainer, batches
+from fedsim.training.optimizers import optimizer_maker
+from fedsim.updates.context import RoundContext
+from fedsim.updates.layout import RowLayout
+from fedsim.updates.model_rows import ModelRows
 
 SGD = optimizer_maker("sgd", {"lr": 0.1}, "x")
 

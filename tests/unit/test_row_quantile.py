@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedsim.row_quantile import SAMPLE, absolute_quantiles
-from fedsim.update_matrix import BLOCK, ColumnShards, UpdateMatrix
+from fedsim.updates.matrix import BLOCK, UpdateMatrix
+from fedsim.updates.quantiles import SAMPLE, absolute_quantiles
+from fedsim.updates.sharded import ColumnShards
 
 SHARES = [0.0, 0.1, 1 / 3, 0.5, 0.9, 0.999, 1.0]
 EXACT = 1e-15  # relative: numpy interpolates in another order, which may differ in the last bit

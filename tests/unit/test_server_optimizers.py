@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedsim.adaptive_optimizers import FedAdagrad, FedAdam, FedYogi
 from fedsim.aggregators import build_aggregator
 from fedsim.aggregators.defence import Defence
-from fedsim.checkpoint import Checkpoints, pack, unpack
-from fedsim.client_momentum import ClientMomentum
 from fedsim.errors import ConfigError
-from fedsim.optimizers import available_optimizers, optimizer_maker
-from fedsim.round_context import RoundContext
-from fedsim.schedules import schedules
-from fedsim.server import Server
+from fedsim.run_directory.checkpoint import Checkpoints, pack, unpack
+from fedsim.server.client_momentum import ClientMomentum
+from fedsim.server.server import Server
+from fedsim.training.fedopt import FedAdagrad, FedAdam, FedYogi
+from fedsim.training.optimizers import available_optimizers, optimizer_maker
+from fedsim.training.schedules import schedules
+from fedsim.updates.context import RoundContext
 
 KINDS = {"fedadagrad": FedAdagrad, "fedadam": FedAdam, "fedyogi": FedYogi}
 

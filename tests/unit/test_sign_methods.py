@@ -18,8 +18,9 @@ from torch import Tensor
 
 from fedsim.aggregators import RoundContext, build_aggregator
 from fedsim.errors import ConfigError, FedsimWarning
-from fedsim.layout import RowLayout
-from fedsim.update_matrix import ColumnShards, UpdateMatrix
+from fedsim.updates.layout import RowLayout
+from fedsim.updates.matrix import UpdateMatrix
+from fedsim.updates.sharded import ColumnShards
 
 Array = np.ndarray
 

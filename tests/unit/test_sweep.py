@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fedsim.data.cifar import Cifar10
-from fedsim.data.eurosat import EuroSat
-from fedsim.data.fed_isic2019 import FedIsic2019
+from fedsim.data.sources.cifar import Cifar10
+from fedsim.data.sources.eurosat import EuroSat
+from fedsim.data.sources.fed_isic2019 import FedIsic2019
 from fedsim.errors import ConfigError
 from fedsim.sweep.cells import Progress, note_failure, progress_of
 from fedsim.sweep.plan import Sweep, read_sweep

@@ -12,19 +12,20 @@ import torch
 from references import direct_squared_distances, krum_choice, random_rows
 from torch import Tensor
 
-from fedsim.adversary import Adversary, Target
 from fedsim.aggregators import Aggregator, aggregators, available_aggregators, build_aggregator
 from fedsim.aggregators.defence import Defence
 from fedsim.aggregators.pre import pre_aggregators
-from fedsim.attack_plan import AttackPlan, Campaign
 from fedsim.attacks import Attack, AttackView, attacks, available_attacks, build_attack
 from fedsim.attacks.fang import upper_bound
+from fedsim.attacks.probe import Line, Probe, Probed, search_largest
 from fedsim.errors import ConfigError
-from fedsim.layout import RowLayout
-from fedsim.probe import Line, Probe, Probed, search_largest
-from fedsim.random_columns import draw_seed
-from fedsim.round_context import RoundContext
-from fedsim.update_matrix import BLOCK, ColumnShards, UpdateMatrix
+from fedsim.participation.attack_plan import AttackPlan, Campaign
+from fedsim.server.adversary import Adversary, Target
+from fedsim.updates.context import RoundContext
+from fedsim.updates.layout import RowLayout
+from fedsim.updates.matrix import BLOCK, UpdateMatrix
+from fedsim.updates.random_rows import draw_seed
+from fedsim.updates.sharded import ColumnShards
 
 COLUMNS = 60
 DIRECTIONS = ["unit", "sign", "std"]

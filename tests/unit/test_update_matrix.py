@@ -7,10 +7,11 @@ import torch
 from references import direct_squared_distances, random_rows
 from torch import Tensor
 
-from fedsim.column_order import NETWORK_ROWS, column_ranks, lower_median, sum_rows
 from fedsim.errors import NonFiniteError
-from fedsim.nonfinite import count_nonfinite, usable_rows, zero_nonfinite
-from fedsim.update_matrix import BLOCK, ColumnShards, UpdateMatrix
+from fedsim.server.nonfinite import count_nonfinite, usable_rows, zero_nonfinite
+from fedsim.updates.matrix import BLOCK, UpdateMatrix
+from fedsim.updates.order_statistics import NETWORK_ROWS, column_ranks, lower_median, sum_rows
+from fedsim.updates.sharded import ColumnShards
 
 WIDE = 2 * BLOCK + 77
 """Three blocks: one for each of three shards."""

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from fedsim.comm.lines import connect_lines
-from fedsim.comm.standing import Standing, killed_by, trouble_of_process
-from fedsim.comm.watch import Watch
-from fedsim.records.failure_note import first_to_note, forget_failure, noted_failure
-from fedsim.records.launch_facts import is_started_again
+from fedsim.comm.health.connections import connect_lines
+from fedsim.comm.health.monitor import Watch
+from fedsim.comm.health.rank_status import Standing, killed_by, trouble_of_process
+from fedsim.run_directory.failure_note import first_to_note, forget_failure, noted_failure
+from fedsim.run_directory.launch_facts import is_started_again
 
 
 class Heard:

@@ -1,0 +1,216 @@
+"""The composition root, first half: configuration -> checked components. Nothing is opened or loaded yet."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fedsim.aggregators import Aggregator, aggregators
+from fedsim.aggregators.pre import PreAggregator, pre_aggregators
+from fedsim.participation.attack_plan import AttackPlan
+from fedsim.attacks import Attack, attacks
+from fedsim.data.augmentations import Augmentation, augmentations
+from fedsim.config.run import RunConfig
+from fedsim.config.section import Section
+from fedsim.data.sources import DataSource, sources
+from fedsim.data.partitioners import Partitioner, partitioners
+from fedsim.errors import ConfigError, FedsimWarning, keys_under
+from fedsim.files import user_path
+from fedsim.data.inputs import View
+from fedsim.training.losses import Loss, losses
+from fedsim.models import ModelBuilder, models
+from fedsim.training.optimizers import MakeOptimizer, optimizer_maker
+from fedsim.registry import Component, Registry
+from fedsim.training.schedules import Schedule, schedules
+
+C = TypeVar("C", bound=Component)
+
+REGISTRIES: Mapping[str, Registry[Any]] = {
+    "aggregators": aggregators,
+    "pre-aggregators": pre_aggregators,
+    "attacks": attacks,
+    "data sets": sources,
+    "partitioners": partitioners,
+    "augmentations": augmentations,
+    "models": models,
+    "losses": losses,
+    "schedules": schedules,
+}
+
+BUFFER_RULES: Mapping[str, str | None] = {"cwmed": "cwmed", "mean": "fedavg", "in_row": None}
+
+
+@dataclass(frozen=True)
+class Components:
+    """Everything that a configuration names, built and checked."""
+
+    config: RunConfig
+    source: DataSource
+    partitioner: Partitioner
+    augmentations: list[Augmentation]
+    model: ModelBuilder
+    attacks: list[Attack]
+    attack_plan: AttackPlan
+    aggregator: Aggregator
+    pre: list[PreAggregator]
+    buffer_aggregator: Aggregator | None
+    loss: Loss
+    client_schedule: Schedule
+    server_schedule: Schedule
+    client_optimizer: MakeOptimizer
+    server_optimizer: MakeOptimizer
+
+    @property
+    def data_root(self) -> Path | None:
+        return None if self.config.data.root is None else user_path(self.config.data.root)
+
+    def view(self, channels: int) -> View:
+        """How images of so many channels are shown to the model."""
+        data = self.config.data
+        with keys_under("model"):
+            normalization = self.model.normalization(channels) if data.normalize == "auto" else None
+        if not isinstance(data.normalize, str):
+            normalization = (data.normalize.mean, data.normalize.std)
+            for key, values in (("mean", data.normalize.mean), ("std", data.normalize.std)):
+                if len(values) != channels:
+                    problem = f"{len(values)} values for {channels} channels"
+                    raise ConfigError(f"data.normalize.{key}", problem, f"give {channels}")
+        return View(
+            augmentations=self.augmentations,
+            crop=data.crop,
+            resolution=data.resolution,
+            normalization=normalization,
+        )
+
+    def resolved(self) -> dict[str, Any]:
+        """The configuration with every default filled in, the components' own included."""
+        flat = self.config.flat()
+        for section, component in (
+            (flat["data"], self.source),
+            (flat["data"]["partition"], self.partitioner),
+            (flat["model"], self.model),
+            (flat["aggregator"], self.aggregator),
+            (flat["clients"]["loss"], self.loss),
+            (flat["clients"]["schedule"], self.client_schedule),
+            (flat["server"]["schedule"], self.server_schedule),
+        ):
+            section.update(component.settings.model_dump())
+        sections = flat["attack"] if isinstance(flat["attack"], list) else [flat["attack"]]
+        for section, attack in zip(sections, self.attacks, strict=True):
+            section.update(attack.settings.model_dump())
+        for section, pre in zip(flat["aggregator"]["pre"], self.pre, strict=True):
+            section.update(pre.settings.model_dump())
+        for section, augmentation in zip(flat["data"]["augment"], self.augmentations, strict=True):
+            section.update(augmentation.settings.model_dump())
+        return flat
+
+    @property
+    def attack_names(self) -> str:
+        """The attacks of the run, joined by ``+``."""
+        return "+".join(dict.fromkeys(section.name for section in self.config.attack)) or "none"
+
+    def run_name(self) -> str:
+        """The configured name, or one made from data, attack, aggregator and seed."""
+        config = self.config
+        made = f"{config.data.name}-{self.attack_names}-{config.aggregator.name}-seed{config.seed}"
+        return config.run_name or made
+
+
+def build_components(config: RunConfig) -> Components:
+    """Build every component of a configuration.
+
+    Raises:
+        ConfigError: the first problem, by dotted key; nothing has been started then.
+    """
+    clients, rule = config.clients, BUFFER_RULES[config.server.buffers]
+    run_attacks = [
+        _build(attacks, section, _attack_key(config, position)) for position, section in enumerate(config.attack)
+    ]
+    plan = config.attack_plan([attack.trains for attack in run_attacks])
+    byzantine = plan.most[0]
+    components = Components(
+        config=config,
+        source=_build(sources, config.data, "data"),
+        partitioner=_build(partitioners, config.data.partition, "data.partition"),
+        augmentations=[
+            _build(augmentations, section, f"data.augment.{position}")
+            for position, section in enumerate(config.data.augment)
+        ],
+        model=_build(models, config.model, "model"),
+        attacks=run_attacks,
+        attack_plan=plan,
+        aggregator=_build(aggregators, config.aggregator, "aggregator", num_byzantine=byzantine),
+        pre=[
+            _build(pre_aggregators, section, f"aggregator.pre.{position}", num_byzantine=byzantine)
+            for position, section in enumerate(config.aggregator.pre)
+        ],
+        buffer_aggregator=aggregators.build(rule) if rule else None,
+        loss=_build(losses, clients.loss, "clients.loss"),
+        client_schedule=_build(schedules, clients.schedule, "clients.schedule"),
+        server_schedule=_build(schedules, config.server.schedule, "server.schedule"),
+        client_optimizer=optimizer_maker(clients.optimizer.name, clients.optimizer.own, "clients.optimizer"),
+        server_optimizer=optimizer_maker(
+            config.server.optimizer.name, config.server.optimizer.own, "server.optimizer"
+        ),
+    )
+    _check_aggregation(components)
+    for position, (section, attack) in enumerate(zip(config.attack, run_attacks, strict=True)):
+        with keys_under(_attack_key(config, position)):
+            attack.check(clients.count, section.count(clients.count))
+    with keys_under("data"):
+        components.source.check(components.data_root)
+    components.partitioner.check()
+    with keys_under("model"):
+        components.model.check()
+    return components
+
+
+def _attack_key(config: RunConfig, position: int) -> str:
+    """The section of an attack, numbered where there are several."""
+    return "attack" if len(config.attack) == 1 else f"attack.{position}"
+
+
+def _check_aggregation(components: Components) -> None:
+    """Check every pre-aggregator and the aggregator for the number of rows that will reach them."""
+    clients = rows = components.config.participants_per_round
+    for position, pre in enumerate(components.pre):
+        with keys_under(f"aggregator.pre.{position}"):
+            pre.check(rows)
+        rows = pre.rows_after(rows)
+    with keys_under("aggregator"):
+        components.aggregator.check(clients)
+        if rows < clients:
+            try:
+                components.aggregator.check(rows)
+            except ConfigError as error:  # f fits the clients, only not the fewer rows made of them
+                text = (
+                    f"aggregator.{error}; {clients} clients come as {rows} rows, for which it takes the most it may"
+                )
+                warnings.warn(text, FedsimWarning, stacklevel=3)
+
+
+def warn_of_settings_without_effect(config: RunConfig, given: Mapping[str, Any]) -> None:
+    """FedsimWarning for each setting that the user gave and that does nothing."""
+    for key in ("optimizer", "schedule", "proximal") if config.clients.send == "gradient" else ():
+        if key in given.get("clients", {}):
+            text = f"clients.{key} has no effect with clients.send: gradient (no local step is taken)"
+            warnings.warn(text, FedsimWarning, stacklevel=2)
+    for position, section in enumerate(config.attack):
+        if section.first_round > config.rounds:
+            key = _attack_key(config, position)
+            text = f"{key}.first_round: {section.first_round} is after the last round, {config.rounds}: it never acts"
+            warnings.warn(text, FedsimWarning, stacklevel=2)
+    plan = config.attack_plan()
+    if plan.ever and all(section.name == "none" for section in config.attack):
+        warnings.warn(
+            f"attack.name is none: the Byzantine clients {list(plan.ever)} behave", FedsimWarning, stacklevel=2
+        )
+
+
+def _build(registry: Registry[C], section: Section, prefix: str, num_byzantine: int | None = None) -> C:
+    settings = dict(section.own)
+    if num_byzantine is not None and settings.get("num_byzantine") == "oracle":
+        settings["num_byzantine"] = num_byzantine
+    with keys_under(prefix):
+        return registry.build(section.name, **settings)

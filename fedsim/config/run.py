@@ -1,0 +1,211 @@
+"""The configuration of a run: every key with its default, checked before anything starts.
+
+Which settings of a component (an attack's, an aggregator's) are valid only the component knows: see
+:mod:`fedsim.config.section`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, PositiveFloat
+
+from fedsim.config.attack import AttackSection, check_attacks, plan_of
+from fedsim.config.section import OneOrMore, Section, plain
+from fedsim.errors import ConfigError
+from fedsim.participation.attack_plan import AttackPlan
+from fedsim.settings import Schema, parse_settings
+
+
+class PartitionSection(Section):
+    name: str = Field("dirichlet", description="how training samples are shared out among the clients")
+
+
+class AugmentSection(Section):
+    pass
+
+
+class NormalizeSection(Schema):
+    mean: list[float] = Field(min_length=1, description="of each channel, of values from 0 to 1")
+    std: list[PositiveFloat] = Field(min_length=1, description="of each channel")
+
+
+class DataSection(Section):
+    name: str = Field("mnist5k", description="data set")
+    root: str | None = Field(None, min_length=1, description="folder of the data, where the data set needs one")
+    augment: list[AugmentSection] = Field(
+        default_factory=list, description="what is done to training images at random, in order"
+    )
+    crop: int | None = Field(
+        None, ge=1, description="pixels per side of what is cut out, at random in training, else in the middle"
+    )
+    resolution: int | None = Field(None, ge=1, description="pixels per side to which images are then scaled")
+    normalize: Literal["auto", "none"] | NormalizeSection = Field(
+        "auto", description="auto: as the model was pre-trained; none; or {mean: [...], std: [...]} of the channels"
+    )
+    partition: PartitionSection = Field(default_factory=lambda: PartitionSection(), description="partitioner")
+
+
+class ModelSection(Section):
+    name: str = Field("small_cnn", description="model")
+    freeze: list[str] = Field(
+        default_factory=list, description="patterns of parameters that are neither trained nor sent, as in layer1.*"
+    )
+
+
+class OptimizerSection(Section):
+    name: str = Field("sgd", description="any optimiser of torch.optim, by its class name in any case")
+
+
+class ClientOptimizerSection(OptimizerSection):
+    defaults_for: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "sgd": {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.0}
+    }
+
+
+class LossSection(Section):
+    name: str = Field("cross_entropy", description="what clients minimise")
+
+
+class ScheduleSection(Section):
+    name: str = Field("constant", description="factor of the learning rate over rounds")
+
+
+class ClientsSection(Schema):
+    count: int = Field(8, ge=1, description="K, number of clients")
+    fraction: float = Field(1.0, gt=0, le=1, description="share of the clients in a round, drawn anew")
+    local_epochs: int = Field(1, ge=1, description="passes over the client's data in a round")
+    local_steps: int | None = Field(None, ge=1, description="optimiser steps in a round, instead of local_epochs")
+    batch_size: int = Field(32, ge=2, le=2**31, description="samples in a batch; a batch of one sample is skipped")
+    send: Literal["delta", "gradient"] = Field(
+        "delta", description="delta: w_global - w_client; gradient: of one batch, needs local_steps: 1"
+    )
+    optimizer: ClientOptimizerSection = Field(
+        default_factory=lambda: ClientOptimizerSection(), description="of the clients, new in every round"
+    )
+    schedule: ScheduleSection = Field(default_factory=lambda: ScheduleSection())
+    loss: LossSection = Field(default_factory=lambda: LossSection())
+    momentum: float = Field(
+        0.0, ge=0, lt=1, description="clients send the momentum of their updates, kept over rounds (Karimireddy 2021)"
+    )
+    proximal: float = Field(0.0, ge=0, description="mu of FedProx: pull towards the global parameters")
+    clip_norm: float | None = Field(None, gt=0, description="gradients of a step are shortened to this length")
+    micro_batches: int = Field(1, ge=1, description="pieces in which a batch is computed, to save memory")
+
+
+class PreSection(Section):
+    pass
+
+
+class AggregatorSection(Section):
+    name: str = Field("fedseca", description="aggregator")
+    pre: list[PreSection] = Field(default_factory=list, description="pre-aggregators in front of it, in order")
+
+
+class ServerOptimizerSection(OptimizerSection):
+    defaults_for: ClassVar[Mapping[str, Mapping[str, Any]]] = {"sgd": {"lr": 1.0}}
+
+
+class ServerSection(Schema):
+    optimizer: ServerOptimizerSection = Field(
+        default_factory=lambda: ServerOptimizerSection(), description="takes the aggregate as gradient"
+    )
+    schedule: ScheduleSection = Field(default_factory=lambda: ScheduleSection())
+    buffers: Literal["cwmed", "mean", "in_row"] = Field(
+        "cwmed", description="how BatchNorm buffers are aggregated; in_row: as further coordinates of the row"
+    )
+
+
+class EvaluationSection(Schema):
+    every: int = Field(1, ge=1, description="rounds between evaluations; the last round is always evaluated")
+    batch_size: int = Field(250, ge=1, le=2**31, description="samples in an evaluation batch")
+
+
+class CheckpointSection(Schema):
+    every: int = Field(5, ge=1, description="rounds between checkpoints; the last round always gets one")
+    keep: int = Field(2, ge=1, description="how many checkpoints stay on disk")
+
+
+class TrackingSection(Schema):
+    tensorboard: bool = Field(True, description="write TensorBoard events")
+    clients: int = Field(
+        16, ge=0, description="how many clients get TensorBoard curves of their own; metrics.jsonl has all of them"
+    )
+    images_every: int = Field(
+        10, ge=0, description="rounds between images, the last round has them too; 0: no images"
+    )
+
+
+class RuntimeSection(Schema):
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where clients compute")
+    threads: int = Field(1, ge=1, le=1024, description="CPU threads of each rank; results depend on it")
+    deterministic: bool = Field(True, description="deterministic algorithms only")
+    compile: bool = Field(False, description="torch.compile the clients' model; results depend on it")
+    amp: Literal["none", "bfloat16", "float16"] = Field(
+        "none", description="mixed precision: what clients multiply matrices in; results depend on it"
+    )
+    channels_last: bool = Field(False, description="images with channels innermost; results depend on it")
+    wire_dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="rows are rounded to it")
+    nonfinite: Literal["drop", "zero", "error"] = Field("drop", description="rows with NaN or infinity")
+    on_divergence: Literal["stop", "continue"] = Field(
+        "stop", description="what happens when the global model is not finite any more"
+    )
+    check_every: int = Field(10, ge=1, description="rounds between checks that all ranks hold the same parameters")
+    timeout: float = Field(600, gt=0, le=1e6, description="seconds that ranks wait for each other")
+
+
+class RunConfig(Schema):
+    """Every key of a run, with the defaults of configs/quickstart.yaml but no attack."""
+
+    seed: int = Field(0, ge=0, description="every draw of the run derives from it")
+    rounds: int = Field(20, ge=1, description="rounds to run")
+    output_dir: str = Field("runs", description="folder of all run directories")
+    run_name: str | None = Field(
+        None,
+        min_length=1,
+        pattern=r"^\w[\w.+=-]*$",
+        description="made from data, attack, aggregator and seed if null",
+    )
+    data: DataSection = Field(default_factory=lambda: DataSection())
+    model: ModelSection = Field(default_factory=lambda: ModelSection())
+    clients: ClientsSection = Field(default_factory=lambda: ClientsSection())
+    attack: OneOrMore[AttackSection] = Field(default_factory=lambda: [AttackSection()])
+    aggregator: AggregatorSection = Field(default_factory=lambda: AggregatorSection())
+    server: ServerSection = Field(default_factory=lambda: ServerSection())
+    evaluation: EvaluationSection = Field(default_factory=lambda: EvaluationSection())
+    checkpoint: CheckpointSection = Field(default_factory=lambda: CheckpointSection())
+    tracking: TrackingSection = Field(default_factory=lambda: TrackingSection())
+    runtime: RuntimeSection = Field(default_factory=lambda: RuntimeSection())
+
+    def attack_plan(self, trains: Sequence[bool] | None = None) -> AttackPlan:
+        """Who attacks in which round; ``trains`` says of each attack whether its clients do their local work."""
+        return plan_of(self.attack, num_clients=self.clients.count, rounds=self.rounds, seed=self.seed, trains=trains)
+
+    @property
+    def participants_per_round(self) -> int:
+        """How many clients take part in a round: at least one."""
+        return max(1, round(self.clients.count * self.clients.fraction))
+
+    def flat(self) -> dict[str, Any]:
+        """The configuration as plain YAML values."""
+        values = {key: plain(getattr(self, key)) for key in type(self).model_fields}
+        return {**values, "attack": values["attack"][0] if len(self.attack) == 1 else values["attack"]}
+
+
+def parse_config(values: Mapping[str, Any]) -> RunConfig:
+    """The checked configuration.
+
+    Raises:
+        ConfigError: the first problem, by dotted key.
+    """
+    try:
+        config = parse_settings(RunConfig, values)
+        check_attacks(config.attack, config.attack_plan(), config.clients.count)
+    except ConfigError as error:
+        if isinstance(values.get("attack", {}), Mapping) and error.key.startswith("attack.0"):  # not given as a list
+            raise ConfigError(f"attack{error.key[len('attack.0') :]}", error.problem, error.remedy) from None
+        raise
+    if config.clients.send == "gradient" and config.clients.local_steps != 1:
+        raise ConfigError("clients.send", "'gradient' is of one step", "set clients.local_steps: 1")
+    return config

@@ -1,0 +1,24 @@
+"""The crop of small images that CIFAR is trained with."""
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from fedsim.data.augmentations.base import Augmentation, augmentations
+from fedsim.settings import Schema
+
+
+@augmentations.register("padded_crop")
+class PaddedCrop(Augmentation):
+    """The image is padded by black pixels, and a piece of its old size is cut out at a random place."""
+
+    class Settings(Schema):
+        padding: int = Field(4, ge=1, description="pixels on each side")
+
+    settings: Settings
+
+    def __call__(self, image: Tensor, generator: torch.Generator) -> Tensor:
+        padding = self.settings.padding
+        top, left = torch.randint(2 * padding + 1, (2,), generator=generator).tolist()
+        padded = nn.functional.pad(image, (padding, padding, padding, padding))
+        return padded[:, top : top + image.shape[1], left : left + image.shape[2]]

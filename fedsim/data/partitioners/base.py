@@ -1,0 +1,92 @@
+"""What a partitioner is: it distributes the training samples over the clients."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from fedsim.data.samples import NO_COLUMNS, Columns
+from fedsim.errors import ConfigError
+from fedsim.registry import Component, Registry
+from fedsim.settings import Schema
+
+
+class PartitionSettings(Schema):
+    """What every partitioner can be told."""
+
+    min_samples: int = Field(
+        1,
+        ge=0,
+        description="every client gets so many samples at least, if need be from the largest; 0: may be empty",
+    )
+
+
+class Partitioner(Component):
+    """How training samples are shared out; a subclass implements :meth:`assign`."""
+
+    class Settings(PartitionSettings):
+        pass
+
+    def check(self) -> None:
+        """Raise ConfigError for what is wrong whatever the data are; called before any rank starts work."""
+
+    def partition(
+        self, labels: Tensor, num_clients: int, generator: torch.Generator, columns: Columns = NO_COLUMNS
+    ) -> Sequence[Tensor]:
+        """Sorted sample indices of each client: every sample once, no client without any unless asked.
+
+        Args:
+            labels: classes of the training samples [N].
+            generator: of whatever is random about it.
+            columns: further facts about the samples.
+
+        Raises:
+            ConfigError: fewer samples than clients, or a column or file that does not fit.
+        """
+        least = self.settings.min_samples
+        if len(labels) < num_clients * least:
+            raise ConfigError(
+                "clients.count",
+                f"{num_clients} clients with {least} sample{'s' * (least > 1)} each cannot share {len(labels)}",
+                "take fewer clients" + (" or a smaller data.partition.min_samples" if least > 1 else ""),
+            )
+        owners = self.assign(labels, num_clients, generator, columns)
+        assert owners.shape == labels.shape, f"{self.name} must name an owner of each sample"
+        owners = fill_up(owners, num_clients, least)
+        return [(owners == client).nonzero().flatten() for client in range(num_clients)]
+
+    @abstractmethod
+    def assign(self, labels: Tensor, num_clients: int, generator: torch.Generator, columns: Columns) -> Tensor:
+        """The client [N] that gets each sample, int64 in [0, num_clients)."""
+        raise NotImplementedError
+
+    def owners_of_tests(self, train: Columns, test: Columns) -> Tensor | None:
+        """The client that each test sample belongs to by its columns [N], -1 for nobody's; None if nobody owns any.
+
+        Args:
+            train: columns of the training samples, which made the clients.
+            test: columns of the test samples.
+        """
+        return None
+
+
+def fill_up(owners: Tensor, num_clients: int, least: int) -> Tensor:
+    """The owners [N] after clients with too few samples got some of the largest client's.
+
+    >>> fill_up(torch.tensor([0, 0, 0, 2]), num_clients=3, least=1).tolist()
+    [1, 0, 0, 2]
+    """
+    owners = owners.clone()
+    sizes = torch.bincount(owners, minlength=num_clients)
+    for client in (sizes < least).nonzero().flatten().tolist():
+        while sizes[client] < least:
+            largest = int(sizes.argmax())
+            owners[(owners == largest).nonzero()[0]] = client
+            sizes[largest] -= 1
+            sizes[client] += 1
+    return owners
+
+
+partitioners = Registry[Partitioner]("partitioner")

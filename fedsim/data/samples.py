@@ -1,0 +1,99 @@
+"""What data are: labelled samples that can be picked by index, a source of them, a way to share them out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor
+
+Columns = Mapping[str, Sequence[str]]
+"""What is known of samples beside their class, for example the hospital they come from: name -> value of each [N]."""
+
+NO_COLUMNS: Columns = {}
+
+
+class Samples(Protocol):
+    """Labelled samples, as they are stored."""
+
+    @property
+    def labels(self) -> Tensor:
+        """Classes [N], int64."""
+        ...
+
+    @property
+    def columns(self) -> Columns:
+        """Further facts about each sample, by name."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def pick(self, indices: Tensor) -> Tensor | list[Tensor]:
+        """The samples ``indices`` [n]: one tensor [n, ...], or a list where images differ in size.
+
+        Images are uint8 [C, H, W]; anything else is float.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class TensorSamples:
+    """Samples of one shape, in memory or in a memory-mapped file.
+
+    Attributes:
+        inputs: uint8 images [N, C, H, W], or floats of any shape [N, ...].
+        labels: classes [N], int64.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    columns: Columns = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def pick(self, indices: Tensor) -> Tensor:
+        return self.inputs[indices]
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Some of the samples of a larger store, without a copy."""
+
+    samples: Samples
+    indices: Tensor
+
+    @property
+    def labels(self) -> Tensor:
+        return self.samples.labels[self.indices]
+
+    @property
+    def columns(self) -> Columns:
+        chosen = self.indices.tolist()
+        return {name: [values[index] for index in chosen] for name, values in self.samples.columns.items()}
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def pick(self, indices: Tensor) -> Tensor | list[Tensor]:
+        return self.samples.pick(self.indices[indices])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splits:
+    """A data set: training and test samples.
+
+    Attributes:
+        class_names: of the classes 0, 1, ...
+        input_shape: of one sample (C, H, W); of the smallest height and width where images differ in size.
+        one_size: whether all samples have that shape.
+    """
+
+    train: Samples
+    test: Samples
+    class_names: tuple[str, ...]
+    input_shape: tuple[int, ...]
+    one_size: bool = True
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)

@@ -1,0 +1,51 @@
+"""What a data set is: a source of training and test samples."""
+
+import warnings
+from abc import abstractmethod
+from pathlib import Path
+from typing import ClassVar
+
+from fedsim.data.samples import Splits
+from fedsim.errors import ConfigError, FedsimWarning
+from fedsim.files import folder_exists
+from fedsim.registry import Component, Registry
+
+
+class DataSource(Component):
+    """Where samples come from; a subclass implements :meth:`load`."""
+
+    reads_root: ClassVar[bool] = False
+    """Whether the data lie in a folder that the user names by ``data.root``."""
+
+    def check(self, root: Path | None) -> None:
+        """Raise ConfigError if the data are not where they should be; called before any rank starts work."""
+        if self.reads_root and (root is None or not folder_exists(root)):
+            problem = "missing" if root is None else f"there is no folder {root}"
+            raise ConfigError("root", problem, f"name the folder that holds {self.name}; {self.repair(root)}")
+        if root is not None and not self.reads_root:
+            warnings.warn(f"data.root has no effect: {self.name} needs no folder", FedsimWarning, stacklevel=2)
+
+    def repair(self, root: Path | None) -> str:
+        """What the user does about missing or damaged data, in words."""
+        return f"`python -m fedsim.prepare {self.name} --root {root or 'FOLDER'}` fetches, checks and decodes it"
+
+    def prepare(self, root: Path | None) -> None:
+        """Fetch what can be fetched, and check and decode everything, so that no run has to.
+
+        Raises:
+            ConfigError: the data are missing and cannot be fetched, or damaged.
+        """
+        self.check(root)
+        self.load(root)
+
+    @abstractmethod
+    def load(self, root: Path | None) -> Splits:
+        """The data set; ``root`` is the folder named by ``data.root``.
+
+        Raises:
+            ConfigError: a file is missing or damaged; the message names it and what repairs it.
+        """
+        raise NotImplementedError
+
+
+sources = Registry[DataSource]("data set")

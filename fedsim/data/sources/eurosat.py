@@ -1,0 +1,97 @@
+"""EuroSAT, the RGB version: satellite images in a folder for each class."""
+
+import warnings
+from pathlib import Path
+
+from pydantic import Field
+
+from fedsim.data.class_folders import held_out, labelled_files
+from fedsim.data.fetch import fetch
+from fedsim.data.image_files import decode_images
+from fedsim.data.samples import Splits, Subset
+from fedsim.data.sources.base import DataSource, sources
+from fedsim.errors import ConfigError, FedsimWarning
+from fedsim.settings import Schema
+
+CLASSES = (
+    "AnnualCrop",
+    "Forest",
+    "HerbaceousVegetation",
+    "Highway",
+    "Industrial",
+    "Pasture",
+    "PermanentCrop",
+    "Residential",
+    "River",
+    "SeaLake",
+)
+
+PUBLISHED = 27_000
+"""Images in the whole set."""
+
+PLACES = ("eurosat/2750", "2750", "EuroSAT_RGB", "EuroSAT/2750", ".")
+"""Where the class folders lie: as torchvision unpacks them, as the two archives unpack themselves, or right there."""
+
+
+@sources.register("eurosat")
+class EuroSat(DataSource):
+    """27 000 satellite images of 64 x 64 pixels in 10 classes of land use; no official split, so ours is drawn."""
+
+    class Settings(Schema):
+        test_share: float = Field(0.2, gt=0, lt=1, description="share of each class that is held out for testing")
+        split_seed: int = Field(0, ge=0, description="of the draw of what is held out, the same for all runs")
+
+    reads_root = True
+    settings: Settings
+
+    def check(self, root: Path | None) -> None:
+        super().check(root)
+        assert root is not None
+        self._folder(root)
+
+    def prepare(self, root: Path | None) -> None:
+        try:
+            self.check(root)
+        except ConfigError:
+            if root is None:
+                raise
+            self._fetch(root)
+        super().prepare(root)
+
+    def _fetch(self, root: Path) -> None:
+        import torchvision
+
+        fetch(root, "eurosat", lambda place: torchvision.datasets.EuroSAT(place, download=True), self.name)
+
+    def _folder(self, root: Path) -> Path:
+        for place in PLACES:
+            if (root / place / CLASSES[0]).is_dir():
+                missing = [name for name in CLASSES if not (root / place / name).is_dir()]
+                if missing:
+                    raise ConfigError("root", f"there is no folder {root / place / missing[0]}", self.repair(root))
+                return root / place
+        raise ConfigError("root", f"there is no folder {root / PLACES[0] / CLASSES[0]}", self.repair(root))
+
+    def load(self, root: Path | None) -> Splits:
+        assert root is not None
+        repair = f"remove what is damaged; then {self.repair(root)}"
+        found = labelled_files(self._folder(root), repair)
+        if found.class_names != CLASSES:
+            other = sorted(set(found.class_names) - set(CLASSES))
+            raise ConfigError(
+                "root", f"{self._folder(root)} holds other folders too: {', '.join(other)}", "move them"
+            )
+        if len(found.files) != PUBLISHED:
+            text = f"{self._folder(root)} holds {len(found.files)} images, not the {PUBLISHED} that were published"
+            warnings.warn(text, FedsimWarning, stacklevel=2)
+        samples, shape, one_size = decode_images(
+            found.files, found.labels, {}, name=self.name, short_side=None, repair=repair
+        )
+        for_test = held_out(found.labels, self.settings.test_share, self.settings.split_seed)
+        return Splits(
+            train=Subset(samples, (~for_test).nonzero().flatten()),
+            test=Subset(samples, for_test.nonzero().flatten()),
+            class_names=CLASSES,
+            input_shape=shape,
+            one_size=one_size,
+        )

@@ -1,0 +1,1 @@
+"""How a run ends when something goes wrong: one clear sentence, and every rank leaves."""

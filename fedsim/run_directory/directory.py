@@ -1,0 +1,68 @@
+"""``<output_dir>/<run_name>/``: made new for every run, found again by ``--resume``."""
+
+import importlib.metadata
+import json
+import platform
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fedsim.errors import ConfigError
+from fedsim.files import write_text
+from fedsim.run_directory.launch_facts import LaunchFacts
+
+
+def new_run_directory(output_dir: Path, name: str) -> Path:
+    """A directory that did not exist: ``name``, else ``name-2``, ``name-3``, ..."""
+    attempt = 1
+    while True:
+        path = output_dir / (name if attempt == 1 else f"{name}-{attempt}")
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:
+            attempt += 1
+        except OSError as error:
+            raise ConfigError(
+                "output_dir", f"cannot make {path}: {error.strerror}", "name a writable folder"
+            ) from None
+
+
+def run_directories(output_dir: Path, name: str) -> list[Path]:
+    """The directories of runs under this name that got under way, the latest first."""
+    pattern = re.compile(re.escape(name) + r"(?:-(\d+))?")
+    found = [(pattern.fullmatch(path.name), path) for path in output_dir.glob(f"{name}*") if path.is_dir()]
+    runs = [(int(match[1] or 1), path) for match, path in found if match and (path / "config.yaml").exists()]
+    return [path for _, path in sorted(runs, reverse=True)]
+
+
+def write_yaml(path: Path, values: Mapping[str, Any]) -> None:
+    write_text(path, yaml.safe_dump(dict(values), sort_keys=False, default_flow_style=None))
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    write_text(path, json.dumps(values, indent=2) + "\n")
+
+
+def environment(transport: str, ranks: int, device: str) -> dict[str, Any]:
+    """Versions of everything, and the host facts that speed (never results on one machine type) depends on."""
+    names = ["fedsim", "torch", "torchvision", "timm", "numpy", "scikit-learn", "mlxtend", "safetensors", "pydantic"]
+    versions = {}
+    for name in names:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "ranks": ranks,
+        "device": device,
+        "transport": transport,
+        "launch": LaunchFacts.of_environment().to_dict(),
+        "versions": versions,
+    }

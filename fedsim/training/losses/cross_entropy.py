@@ -1,0 +1,26 @@
+"""The usual loss of classifiers."""
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from fedsim.training.losses.base import Loss, LossSettings, losses
+
+
+@losses.register("cross_entropy")
+class CrossEntropy(Loss):
+    """-log p of the true class."""
+
+    class Settings(LossSettings):
+        label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target that all classes get alike")
+
+    settings: Settings
+
+    def of_samples(self, logits: Tensor, labels: Tensor) -> Tensor:
+        smoothing = self.settings.label_smoothing
+        return nn.functional.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
+
+    def mean(self, logits: Tensor, labels: Tensor, class_weights: Tensor | None) -> Tensor:
+        if class_weights is not None:
+            return super().mean(logits, labels, class_weights)
+        # Fused: the same bits as a plain loop that calls it so.
+        return nn.functional.cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing)

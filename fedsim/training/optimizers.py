@@ -1,0 +1,68 @@
+"""Any optimiser of torch.optim, and those of FedOpt, by name; their settings are checked before a run."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from math import isfinite
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fedsim.errors import ConfigError, did_you_mean
+from fedsim.training.fedopt import FedAdagrad, FedAdam, FedYogi
+
+MakeOptimizer = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
+
+NOT_USABLE = {"optimizer", "lbfgs", "sparseadam"}
+"""The base class, one that needs a closure, one that needs sparse gradients."""
+
+
+def available_optimizers() -> dict[str, type[torch.optim.Optimizer]]:
+    """Optimiser classes by their name in lower case."""
+    classes = (value for value in vars(torch.optim).values() if inspect.isclass(value))
+    optimizers = {kind.__name__.lower(): kind for kind in classes if issubclass(kind, torch.optim.Optimizer)}
+    optimizers |= {kind.__name__.lower(): kind for kind in (FedAdagrad, FedAdam, FedYogi)}
+    return {name: kind for name, kind in optimizers.items() if name not in NOT_USABLE}
+
+
+def optimizer_maker(name: str, settings: Mapping[str, Any], key: str) -> MakeOptimizer:
+    """A function from parameters to a new optimiser.
+
+    Args:
+        name: class name in any case, for example ``adamw``.
+        settings: keyword arguments of the class.
+        key: dotted key of the section, for error messages.
+
+    Raises:
+        ConfigError: unknown name or argument, or a value that the optimiser refuses.
+
+    >>> optimizer_maker("sgd", {"lr": 0.1}, "clients.optimizer")([torch.zeros(1)]).defaults["lr"]
+    0.1
+    >>> optimizer_maker("sgd", {"lrr": 0.1}, "clients.optimizer")
+    Traceback (most recent call last):
+    fedsim.errors.ConfigError: clients.optimizer.lrr: unknown key (value 0.1); did you mean 'lr'? valid: ...
+    """
+    known = available_optimizers()
+    if name.lower() not in known:
+        raise ConfigError(f"{key}.name", f"unknown optimiser '{name}'", did_you_mean(name.lower(), known))
+    kind = known[name.lower()]
+    arguments = [argument for argument in inspect.signature(kind).parameters if argument != "params"]
+    for argument, value in settings.items():
+        if argument not in arguments:
+            raise ConfigError(
+                f"{key}.{argument}", f"unknown key (value {value!r})", did_you_mean(argument, arguments)
+            )
+
+        if isinstance(value, float) and not isfinite(value):
+            raise ConfigError(f"{key}.{argument}", f"{value!r} is not a finite number", "give a number")
+
+    def make(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+        return kind(parameters, **settings)
+
+    try:  # one step, because many mistakes show only there
+        trial = torch.zeros(2, requires_grad=True)
+        trial.grad = torch.ones(2)
+        make([trial]).step()
+    except Exception as error:
+        raise ConfigError(key, f"{name} refuses {dict(settings)}: {error}", "mend the value") from None
+    return make

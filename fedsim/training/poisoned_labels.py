@@ -1,0 +1,48 @@
+"""What the clients train on: their own labels, or those that a data-poisoning attack gives the Byzantine ones."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from fedsim.attacks import Attack
+from fedsim.participation.attack_plan import AttackPlan
+from fedsim.seeds import derive_generator
+
+
+class PoisonedLabels:
+    """The labels of each client in each round.
+
+    Honest clients, and the random streams of all clients, are as they would be without an attack. What a poisoned
+    label becomes is drawn from a generator of the client's own, the same in every round.
+
+    Args:
+        attacks: one for each campaign of the plan.
+        labels: of all training samples [N].
+        shares: indices of each client's samples.
+    """
+
+    def __init__(
+        self,
+        plan: AttackPlan,
+        attacks: Sequence[Attack],
+        labels: Tensor,
+        shares: Sequence[Tensor],
+        num_classes: int,
+        seed: int,
+    ) -> None:
+        self._plan, self._attacks, self._labels, self._shares = plan, attacks, labels, shares
+        self._num_classes, self._seed = num_classes, seed
+        self._poisoned: dict[tuple[int, int], Tensor] = {}
+
+    def __call__(self, client: int, round: int) -> Tensor:
+        """Labels of the client's samples, in the order of its share."""
+        campaign = self._plan.attackers(round).get(client)
+        if campaign is None:
+            return self._labels[self._shares[client]]
+        if (client, campaign) not in self._poisoned:
+            generator = derive_generator(self._seed, "poison", client)
+            clean = self._labels[self._shares[client]]
+            self._poisoned[client, campaign] = self._attacks[campaign].poison_labels(
+                clean, self._num_classes, generator
+            )
+        return self._poisoned[client, campaign]

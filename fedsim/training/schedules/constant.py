@@ -1,0 +1,11 @@
+"""No schedule."""
+
+from fedsim.training.schedules.base import Schedule, schedules
+
+
+@schedules.register("constant")
+class Constant(Schedule):
+    """The learning rate as it is."""
+
+    def factor(self, round: int) -> float:
+        return 1.0

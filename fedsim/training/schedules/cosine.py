@@ -1,0 +1,28 @@
+"""Half a cosine, after a warm-up."""
+
+from math import cos, pi
+
+from pydantic import Field
+
+from fedsim.settings import Schema
+from fedsim.training.schedules.base import Schedule, schedules
+
+
+@schedules.register("cosine")
+class Cosine(Schedule):
+    """Up in a line over the warm-up, then down along half a cosine, and flat at the end."""
+
+    class Settings(Schema):
+        over: int = Field(100, ge=1, description="rounds from the first to the lowest, warm-up included")
+        warmup_rounds: int = Field(0, ge=0, description="rounds of the way up")
+        final: float = Field(0.0, ge=0, le=1, description="factor at the end")
+
+    settings: Settings
+
+    def factor(self, round: int) -> float:
+        settings = self.settings
+        if round < settings.warmup_rounds:
+            return (round + 1) / (settings.warmup_rounds + 1)
+        left = max(1, settings.over - settings.warmup_rounds)
+        done = min(1.0, (round - settings.warmup_rounds) / left)
+        return settings.final + (1 - settings.final) * (1 + cos(pi * done)) / 2

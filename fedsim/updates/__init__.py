@@ -1,0 +1,1 @@
+"""The update matrix and its mathematics: what aggregators and attacks compute with."""

@@ -1,0 +1,39 @@
+"""Random rows [n, D] that do not depend on how the columns are cut: a generator for each (row, block of columns)."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from fedsim.seeds import derive_seed
+from fedsim.updates.matrix import BLOCK, UpdateMatrix
+
+Draw = Callable[[int, torch.Generator], Tensor]
+"""Draws so many values [n] of one row with the generator."""
+
+
+def draw_seed(generator: torch.Generator) -> int:
+    """A seed for :func:`draw_rows`, taken from a generator of the round."""
+    return int(torch.randint(2**62, (1,), generator=generator))
+
+
+def draw_rows(seed: int, ids: Sequence[int], like: UpdateMatrix, draw: Draw) -> Tensor:
+    """Rows [n, D] of what ``draw`` draws, one for each id; columns, dtype and device are those of ``like``.
+
+    >>> like = UpdateMatrix(torch.zeros(1, 3))
+    >>> rows = draw_rows(0, [4, 7], like, normal)
+    >>> torch.equal(rows[1:], draw_rows(0, [7], like, normal))
+    True
+    """
+    rows = torch.empty(len(ids), like.num_columns, dtype=like.dtype, device=like.device)
+    generator = torch.Generator()
+    for row, its_id in zip(rows, ids, strict=True):
+        for number, piece in enumerate(row.split(BLOCK)):
+            generator.manual_seed(derive_seed(seed, "columns", its_id, number))
+            piece.copy_(draw(len(piece), generator))
+    return rows
+
+
+def normal(count: int, generator: torch.Generator) -> Tensor:
+    """Standard normal values [n]."""
+    return torch.randn(count, generator=generator)
