@@ -8,20 +8,20 @@ from typing import Any, TypeVar
 
 from fedsim.aggregators import Aggregator, aggregators
 from fedsim.aggregators.pre import PreAggregator, pre_aggregators
-from fedsim.participation.attack_plan import AttackPlan
 from fedsim.attacks import Attack, attacks
-from fedsim.data.augmentations import Augmentation, augmentations
 from fedsim.config.run import RunConfig
 from fedsim.config.section import Section
-from fedsim.data.sources import DataSource, sources
+from fedsim.data.augmentations import Augmentation, augmentations
+from fedsim.data.inputs import View
 from fedsim.data.partitioners import Partitioner, partitioners
+from fedsim.data.sources import DataSource, sources
 from fedsim.errors import ConfigError, FedsimWarning, keys_under
 from fedsim.files import user_path
-from fedsim.data.inputs import View
-from fedsim.training.losses import Loss, losses
 from fedsim.models import ModelBuilder, models
-from fedsim.training.optimizers import MakeOptimizer, optimizer_maker
+from fedsim.participation.attack_plan import AttackPlan
 from fedsim.registry import Component, Registry
+from fedsim.training.losses import Loss, losses
+from fedsim.training.optimizers import MakeOptimizer, optimizer_maker
 from fedsim.training.schedules import Schedule, schedules
 
 C = TypeVar("C", bound=Component)

@@ -7,31 +7,31 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from fedsim.server.adversary import Adversary
 from fedsim.aggregators.defence import Defence
-from fedsim.training.client import LocalWork, Trainer
-from fedsim.server.client_momentum import ClientMomentum
-from fedsim.comm import Communicator
 from fedsim.build.components import Components
+from fedsim.comm import Communicator
 from fedsim.data import Splits
+from fedsim.data.inputs import Inputs
 from fedsim.data.split_file import samples_by_class
 from fedsim.errors import keys_under
-from fedsim.training.freezing import freeze
-from fedsim.server.round import EmptySeat, Head, ServerHead
-from fedsim.data.inputs import Inputs
-from fedsim.updates.model_rows import ModelRows
-from fedsim.training.local_steps import StepRules
-from fedsim.records.phases import Phases
-from fedsim.training.poisoned_labels import PoisonedLabels
 from fedsim.records.console import progress
+from fedsim.records.phases import Phases
 from fedsim.records.pictures import partition_picture, save_picture
-from fedsim.run_directory.directory import environment, write_json, write_yaml
 from fedsim.records.summary import SummaryFile
 from fedsim.records.tensor_board import Story, TensorBoard, hparams_of
 from fedsim.records.writers import JsonLines, ManyWriters, RecordWriter, SilentWriter
+from fedsim.run_directory.directory import environment, write_json, write_yaml
 from fedsim.seeds import derive_seed, seeded
+from fedsim.server.adversary import Adversary
+from fedsim.server.client_momentum import ClientMomentum
+from fedsim.server.round import EmptySeat, Head, ServerHead
 from fedsim.server.server import Server
 from fedsim.stop_request import StopRequest
+from fedsim.training.client import LocalWork, Trainer
+from fedsim.training.freezing import freeze
+from fedsim.training.local_steps import StepRules
+from fedsim.training.poisoned_labels import PoisonedLabels
+from fedsim.updates.model_rows import ModelRows
 
 
 def build_model(

@@ -9,34 +9,34 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedsim.build.parts import build_head, build_model, build_trainer, build_writer
-from fedsim.run_directory.checkpoint import Checkpoints, NoCheckpoints
-from fedsim.run_directory.checkpoint import on_device as state_on_device
-from fedsim.comm import Communicator, RankPlace, open_communicator
 from fedsim.build.components import Components
+from fedsim.build.parts import build_head, build_model, build_trainer, build_writer
+from fedsim.comm import Communicator, RankPlace, open_communicator
 from fedsim.config.source import differing_keys, read_yaml
 from fedsim.data.fingerprint import fingerprint
+from fedsim.data.inputs import Inputs
 from fedsim.data.split_file import keep_split
 from fedsim.errors import ConfigError, keys_under
 from fedsim.evaluation.evaluator import Evaluator
 from fedsim.failures.reporter import LastWords
-from fedsim.training.freezing import mark_of_frozen
-from fedsim.server.round import Head
-from fedsim.updates.heap import keep_freed_memory
-from fedsim.data.inputs import Inputs
-from fedsim.updates.model_rows import ModelRows
-from fedsim.training.losses import ClassCounts
 from fedsim.participation.placement import homes
+from fedsim.records.logs import start_logs
 from fedsim.records.phases import Phases
+from fedsim.records.summary import RunFacts
+from fedsim.run_directory.checkpoint import Checkpoints, NoCheckpoints
+from fedsim.run_directory.checkpoint import on_device as state_on_device
+from fedsim.run_directory.directory import new_run_directory, run_directories
 from fedsim.run_directory.failure_note import forget_failure
 from fedsim.run_directory.launch_facts import is_started_again
-from fedsim.records.logs import start_logs
-from fedsim.run_directory.directory import new_run_directory, run_directories
 from fedsim.run_directory.lock import RunLock, lock_run_directory
-from fedsim.records.summary import RunFacts
 from fedsim.seeds import derive_generator
+from fedsim.server.round import Head
 from fedsim.simulation import Schedule, Simulation
 from fedsim.stop_request import StopRequest
+from fedsim.training.freezing import mark_of_frozen
+from fedsim.training.losses import ClassCounts
+from fedsim.updates.heap import keep_freed_memory
+from fedsim.updates.model_rows import ModelRows
 
 log = logging.getLogger(__name__)
 
