@@ -109,15 +109,17 @@ def help_text() -> str:
 def config_keys(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any, str]]:
     """Every dotted key of a schema with its default and its line of help."""
     for name, field in schema.model_fields.items():
-        if name == "own":
+        if name == "component_settings":
             continue
         kind, default = field.annotation, field.get_default(call_default_factory=True)
         if isinstance(default, list) and len(default) == 1:  # one section or several
             kind, default = type(default[0]), default[0]
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             yield from config_keys(kind, f"{prefix}{name}.")
-            own = getattr(default, "own", {})
-            yield from ((f"{prefix}{name}.{key}", value, f"of {prefix}{name}.name") for key, value in own.items())
+            settings = getattr(default, "component_settings", {})
+            yield from (
+                (f"{prefix}{name}.{key}", value, f"of {prefix}{name}.name") for key, value in settings.items()
+            )
         else:
             yield f"{prefix}{name}", field.get_default(call_default_factory=True), field.description or ""
 

@@ -18,7 +18,7 @@ from fedsim.build.components import REGISTRIES
 from fedsim.cli import config_keys
 from fedsim.config.run import RunConfig
 from fedsim.files import write_text
-from fedsim.records.console import say
+from fedsim.records.console import print_text
 from fedsim.registry import Description
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -146,7 +146,7 @@ def main(arguments: list[str]) -> int:
             if not check:
                 write_text(path, text)
     if stale:
-        say(f"{'not current' if check else 'written'}: {', '.join(stale)}")
+        print_text(f"{'not current' if check else 'written'}: {', '.join(stale)}")
     return 1 if check and stale else 0
 
 

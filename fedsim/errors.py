@@ -47,8 +47,8 @@ class RankError(FedsimError):
     """A rank is missing, late or out of step; the message names it."""
 
 
-class MeetingError(RankError):
-    """Ranks cannot meet, because one of them is gone or late, or because the network fails."""
+class CollectiveError(RankError):
+    """A collective of all ranks failed: one of them has ended or is late, or the network fails."""
 
 
 class NonFiniteError(FedsimError):

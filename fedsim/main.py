@@ -13,16 +13,18 @@ if __name__ == "__main__":
     stop_with_the_launcher()  # before the seconds that the other imports take
 
 from fedsim.build.components import Components, build_components, warn_of_settings_without_effect
-from fedsim.build.run import open_run, prepare_process
+from fedsim.build.process import prepare_process
+from fedsim.build.run import open_run
 from fedsim.cli import CommandLine, help_text, list_text, load_plugin, parse_command_line
 from fedsim.comm import RankPlace
 from fedsim.config.run import parse_config
 from fedsim.config.source import apply_overrides, read_yaml
 from fedsim.errors import keys_under
-from fedsim.failures.reporter import EXIT_STATUS, LastWords, early_end, one_message_per_run
-from fedsim.records.console import say
-from fedsim.records.logs import kept_terminal, last_words
-from fedsim.records.summary import read_summary, tell
+from fedsim.failures.handler import EXIT_STATUS, FailureHandler, warnings_as_lines
+from fedsim.failures.messages import early_end
+from fedsim.records.console import print_text
+from fedsim.records.logs import keep_terminal, write_line
+from fedsim.records.summary import closing_words, read_summary
 
 VALID = "the configuration is valid"
 
@@ -33,9 +35,9 @@ def configure(command: CommandLine, *, speaks: bool) -> Components:
         load_plugin(plugin)
     values, notes = apply_overrides(read_yaml(command.config), command.overrides)
     config = parse_config(values)
-    with one_message_per_run(notes, speaks=speaks):
-        warn_of_settings_without_effect(config, values)
+    with warnings_as_lines(notes, speaks=speaks):
         components = build_components(config)
+        warn_of_settings_without_effect(components, values)
     if speaks:
         with keys_under("model"):
             components.model.check_weights()
@@ -44,32 +46,33 @@ def configure(command: CommandLine, *, speaks: bool) -> Components:
 
 def main(arguments: list[str]) -> int:
     """Exit status: 0 done, 1 failed, 2 a mistake in the configuration, 3 diverged, 75 stopped by a signal."""
-    with kept_terminal() as terminal:
-        return carry_out(arguments, terminal)
+    with keep_terminal() as terminal:
+        return execute(arguments, terminal)
 
 
-def carry_out(arguments: list[str], terminal: int) -> int:
-    """Parse, check, build, run, close; whatever fails is told once."""
-    stop, words = StopRequest(), LastWords(terminal)
+def execute(arguments: list[str], terminal: int) -> int:
+    """Parse, check, build, run, close; whatever fails is reported once."""
+    stop, failures = StopRequest(), FailureHandler(terminal)
     try:
-        place = words.place = RankPlace.from_environment()
+        place = RankPlace.from_environment()
+        failures.rank_is_known(place)
         speaks = place.rank == 0
         command = parse_command_line(arguments)
         components = configure(command, speaks=speaks) if not (command.show_help or command.show_list) else None
         if components is None or command.check:
             text = help_text() if command.show_help else list_text() if command.show_list else VALID
-            return say(text) if speaks else 0
+            return print_text(text) if speaks else 0
         prepare_process(components)
-        run = open_run(components, place, resume=command.resume, stop=stop, words=words)
+        run = open_run(components, place, resume=command.resume, stop=stop, failures=failures)
         with stop.listening():  # until here a signal ends the process at once, and nothing is lost
             status = run.simulation.run()
             run.close(status)
     except BaseException as error:
-        return words.after(error)
+        return failures.handle(error)
     if speaks and status == "completed":
-        say(tell(read_summary(run.directory), run.facts, run.directory))
+        print_text(closing_words(read_summary(run.directory), run.facts, run.directory))
     elif speaks:
-        last_words(terminal, early_end(status, run.simulation.done))
+        write_line(terminal, early_end(status, run.simulation.done))
     return EXIT_STATUS[status]
 
 

@@ -9,7 +9,7 @@ from fedsim.data.cache import cache_folder
 from fedsim.data.sources import sources
 from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.files import user_path
-from fedsim.records.console import say
+from fedsim.records.console import print_text
 
 DONE, MISTAKE = 0, 2
 
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
     for text in dict.fromkeys(str(warning.message) for warning in caught):
         sys.stderr.write(f"fedsim: warning: {text}\n")
     size = " x ".join(map(str, splits.input_shape)) + ("" if splits.one_size else " and larger")
-    return say(
+    return print_text(
         f"{source.name} is ready: {len(splits.train)} samples to train, {len(splits.test)} to test, "
         f"{splits.num_classes} classes, {size}; decoded in {cache_folder()}"
     )

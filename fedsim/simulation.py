@@ -2,35 +2,29 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from fedsim.comm import Communicator, RowTransport
 from fedsim.errors import RankError
-from fedsim.evaluation.evaluator import NOT_EVALUATED, Evaluation, Evaluator
-from fedsim.participation.attack_plan import AttackPlan
-from fedsim.participation.sampling import participants
+from fedsim.evaluation.evaluator import Evaluation, Evaluator
+from fedsim.participation.participants import Participation
 from fedsim.records.phases import Phases
+from fedsim.records.round_record import ByClient, Quality, RoundRecord
 from fedsim.records.writers import RecordWriter
 from fedsim.run_directory.checkpoint import CheckpointKeeper
-from fedsim.server.round import Head
+from fedsim.server.round import ServerOutcome, ServerRound
 from fedsim.stop_request import StopRequest
 from fedsim.training.client import Trainer
-from fedsim.updates.model_rows import ModelRows
+from fedsim.updates.global_model import GlobalModel
 
 
 @dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """How long a run is and how often it does what; who takes part."""
+class RunSchedule:
+    """How long a run is and how often it does what."""
 
-    seed: int
     rounds: int
-    num_clients: int
-    participants_per_round: int
-    attack_plan: AttackPlan
-    homes: tuple[int, ...]
     evaluate_every: int
     checkpoint_every: int
     check_every: int
@@ -41,13 +35,28 @@ class Schedule:
         return done % every == 0 or done == self.rounds
 
 
+@dataclass(frozen=True)
+class LocalClients:
+    """The clients of this rank: who trains them, and where their rows go."""
+
+    trainer: Trainer
+    transport: RowTransport
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What this rank keeps of the run."""
+
+    writer: RecordWriter
+    checkpoints: CheckpointKeeper
+    phases: Phases
+
+
 class Simulation:
     """One rank's part of a run.
 
     Args:
-        rows: this rank's model.
-        state: global parameters and buffers [D + D_b]; every rank holds the same bits.
-        head: attack and aggregation on rank 0, an empty seat elsewhere.
+        server: attack and aggregation on rank 0, a no-op elsewhere.
         stop: whether this rank has been asked to stop.
         done: rounds that a resumed run has behind it.
     """
@@ -55,32 +64,29 @@ class Simulation:
     def __init__(
         self,
         *,
-        schedule: Schedule,
+        schedule: RunSchedule,
+        participation: Participation,
         comm: Communicator,
-        rows: ModelRows,
-        state: Tensor,
-        trainer: Trainer,
-        transport: RowTransport,
-        head: Head,
+        model: GlobalModel,
+        local: LocalClients,
+        server: ServerRound,
         evaluator: Evaluator,
-        writer: RecordWriter,
-        checkpoints: CheckpointKeeper,
-        phases: Phases,
+        recording: Recording,
         stop: StopRequest | None = None,
         done: int = 0,
     ) -> None:
-        self._schedule, self.comm, self._rows, self.state = schedule, comm, rows, state
-        self._trainer, self._transport, self._head = trainer, transport, head
-        self._evaluator, self._writer, self._checkpoints = evaluator, writer, checkpoints
-        self.phases, self.done = phases, done
-        self._stop = stop or StopRequest()
+        self._schedule, self._participation, self.comm, self.model = schedule, participation, comm, model
+        self._trainer, self._transport = local.trainer, local.transport
+        self._server, self._evaluator = server, evaluator
+        self._writer, self._checkpoints, self._phases = recording.writer, recording.checkpoints, recording.phases
+        self._stop, self.done = stop or StopRequest(), done
 
     def run(self) -> str:
         """Run the remaining rounds; each leaves a record, some a checkpoint.
 
         Returns:
             How it ended: ``completed``; ``interrupted`` if some rank was asked to stop, a checkpoint is then made; or
-            ``diverged`` if the global model is not finite any more, its last good checkpoint is then the newest.
+            ``diverged`` if the global model contains NaN or infinity, its last good checkpoint is then the newest.
         """
         while self.done < self._schedule.rounds:
             record = self.run_round(self.done)
@@ -88,11 +94,11 @@ class Simulation:
                 self._save()
                 return "interrupted"
             self.done += 1
-            with self.phases("record"):
-                self._writer.write({"round": self.done, **record})
+            with self._phases("record"):
+                self._writer.write(record)
             if self._schedule.due(self._schedule.check_every, self.done):
                 self._check_drift()
-            finite = bool(self.state.sum(dtype=torch.float64).isfinite())
+            finite = self.model.is_finite()
             if not finite and self._schedule.stops_on_divergence:
                 return "diverged"
             if finite and self._schedule.due(self._schedule.checkpoint_every, self.done):
@@ -100,86 +106,102 @@ class Simulation:
         self.comm.barrier("end")
         return "completed"
 
-    def _save(self) -> None:
-        with self.phases("checkpoint"):
-            self._checkpoints.save(self.done, {"state": self.state, "head": self._head.state_dict()})
-
-    def run_round(self, round: int) -> dict[str, Any] | None:
-        """One round; what is to be recorded about it. None if it was given up, before anything has changed."""
-        schedule = self._schedule
-        clients = participants(schedule.seed, round, schedule.num_clients, schedule.participants_per_round)
-        with self.phases("local_work"):
-            losses = self._train(round, clients)
-        with self.phases("gather"):
-            rows = self._transport.gather([schedule.homes[client] for client in clients])
-            asked = torch.tensor([float(self._stop.received)], dtype=torch.float64)
-            by_rank = self.comm.all_gather(torch.cat([losses, asked]))
-        if by_rank[:, -1].any():  # all ranks agree on the round in which they stop
+    def run_round(self, round_index: int) -> RoundRecord | None:
+        """One round, from 0; its record. None if it was given up, before anything has changed."""
+        clients = self._participation.clients(round_index)
+        with self._phases("local_work"):
+            losses = self._train(round_index, clients)
+        with self._phases("gather"):
+            rows = self._transport.gather(self._participation.ranks_of(clients))
+            losses, stopping = self._exchange(losses)
+        if stopping:
             return None
-        outcome = self._head.decide(rows, self.state, round, clients)
-        with self.phases("broadcast"):
-            self._move(outcome.step, rows)
-        with self.phases("evaluate"):
-            evaluation = self._evaluate(round + 1)
-        idle = schedule.attack_plan.idle(round)
-        trained = [client for client in clients if client not in idle]
-        train_losses = {client: float(by_rank[schedule.homes[client], client]) for client in trained}
-        mean_loss = torch.tensor(list(train_losses.values())).nanmean()  # NaN: diverged, or no batch to train on
-        quality = NOT_EVALUATED if evaluation is None else evaluation.record()
-        record = {**quality, "train_loss": float(mean_loss), **outcome.record}
-        record["clients"] = {**record.get("clients", {}), "train_loss": train_losses}
-        if evaluation is not None and evaluation.client_accuracy:
-            record["clients"]["test_accuracy"] = evaluation.client_accuracy
-        record["times"] = self.phases.finish_round()
-        return record
+        outcome = self._server.aggregate(rows, self.model.state, round_index, clients)
+        with self._phases("broadcast"):
+            self._take_step(outcome.step, rows)
+        with self._phases("evaluate"):
+            evaluation = self._evaluate(round_index + 1)
+        return self._record(round_index, losses, outcome, evaluation)
 
-    def _move(self, step: Tensor, rows: Tensor | None) -> None:
+    def _train(self, round_index: int, clients: Sequence[int]) -> Tensor:
+        """The local work of the clients that this rank hosts; training losses [K], NaN for the others."""
+        losses = torch.full((self._participation.num_clients,), torch.nan, dtype=torch.float64)
+        hosted = set(self._participation.clients_on(self.comm.rank))
+        for slot, client in enumerate(clients):
+            works = client in hosted and self._participation.trains(client, round_index)
+            if works and not self._stop.received:
+                self._phases.at(f"client {client}")
+                row = self._transport.row(slot)
+                losses[client] = self._trainer.update(client, round_index, self.model.state, row)
+        return losses
+
+    def _exchange(self, losses: Tensor) -> tuple[Tensor, bool]:
+        """The losses [K] of all ranks' clients, and whether some rank was asked to stop: all stop in one round."""
+        asked = torch.tensor([float(self._stop.received)], dtype=torch.float64)
+        by_rank = self.comm.all_gather(torch.cat([losses, asked]))
+        ranks = torch.tensor(self._participation.placement)
+        return by_rank[ranks, torch.arange(len(ranks))], bool(by_rank[:, -1].any())
+
+    def _take_step(self, step: Tensor, rows: Tensor | None) -> None:
         """Bring the step of rank 0 to all ranks and take it.
 
         With a single client whose update is the step, the new global model is that client's model. In float32 its
-        parameters are not always w - (w - w_client), so rank 0, where it lives, hands out the parameters themselves.
+        parameters are not always w - (w - w_client), so rank 0, which hosts it, sends the parameters themselves.
         """
-        if self._schedule.num_clients > 1:
+        state = self.model.state
+        if self._participation.num_clients > 1:
             self.comm.broadcast(step)
-            self.state -= step
+            state -= step
             return
-        moved = self.state - step
+        moved = state - step
         if rows is not None and torch.equal(step, rows[0].to(step.device)):
-            moved = torch.cat(self._rows.read())
+            moved = self.model.module_values()
         self.comm.broadcast(moved)
-        self.state.copy_(moved)
-
-    def _train(self, round: int, clients: Sequence[int]) -> Tensor:
-        """The local work of the clients that live here; training losses [K], NaN for the others."""
-        idle = self._schedule.attack_plan.idle(round)
-        losses = torch.full((self._schedule.num_clients,), torch.nan, dtype=torch.float64)
-        for slot, client in enumerate(clients):
-            if self._schedule.homes[client] == self.comm.rank and client not in idle and not self._stop.received:
-                self.phases.at(f"client {client}")
-                losses[client] = self._trainer.update(client, round, self.state, self._transport.row(slot))
-        return losses
+        state.copy_(moved)
 
     def _evaluate(self, done: int) -> Evaluation | None:
         if not self._schedule.due(self._schedule.evaluate_every, done):
             return None
-        parameters = self._rows.layout.size
-        self._rows.load(self.state[:parameters], self.state[parameters:])
-        return self._evaluator.evaluate(self._rows.model)
+        return self._evaluator.evaluate(self.model.module())
+
+    def _record(
+        self, round_index: int, losses: Tensor, outcome: ServerOutcome, evaluation: Evaluation | None
+    ) -> RoundRecord:
+        clients = self._participation.clients(round_index)
+        trained = {
+            client: float(losses[client]) for client in clients if self._participation.trains(client, round_index)
+        }
+        of_clients: dict[str, ByClient] = {**outcome.clients, "train_loss": trained}
+        if evaluation is not None and evaluation.client_accuracy:
+            of_clients["test_accuracy"] = evaluation.client_accuracy
+        return RoundRecord(
+            round=round_index + 1,
+            quality=Quality() if evaluation is None else evaluation.quality(),
+            train_loss=float(torch.tensor(list(trained.values())).nanmean()),  # NaN: diverged, or nothing to train on
+            server=outcome.server,
+            clients=of_clients,
+            attack=outcome.attack,
+            nonfinite_clients=outcome.nonfinite_clients,
+            times=self._phases.finish_round(),
+        )
+
+    def _save(self) -> None:
+        with self._phases("checkpoint"):
+            self._checkpoints.save(self.done, {"state": self.model.state, "server": self._server.state_dict()})
 
     def _check_drift(self) -> None:
         """RankError if a rank does not hold the same parameters as rank 0, to the last bit."""
-        with self.phases("drift check"):
-            checksum = self.state.view(torch.int32).sum(dtype=torch.int64).cpu()
-            checksums = self.comm.all_gather(checksum)
+        with self._phases("drift check"):
+            checksums = self.comm.all_gather(self.model.checksum())
             drifted = (checksums != checksums[0]).nonzero().flatten().tolist()
         if drifted:
-            who = "; ".join(f"{self._who(rank)} has drifted" for rank in drifted)
+            who = "; ".join(f"{self._describe(rank)} has drifted" for rank in drifted)
             raise RankError(f"{who}: after round {self.done} it does not hold the parameters of rank 0")
 
-    def _who(self, rank: int) -> str:
-        clients = [client for client, home in enumerate(self._schedule.homes) if home == rank]
-        where = f", home of client{'s' * (len(clients) > 1)} {', '.join(map(str, clients))}" if clients else ""
-        return f"{self.comm.watch.standing(rank)}{where}"
+    def _describe(self, rank: int) -> str:
+        clients = self._participation.clients_on(rank)
+        hosts = f", host of client{'s' * (len(clients) > 1)} {', '.join(map(str, clients))}" if clients else ""
+        return f"{self.comm.monitor.status(rank)}{hosts}"
 
     def close_records(self, status: str) -> None:
         """Close the records, with the status ``completed``, ``failed``, ``interrupted`` or ``diverged``."""

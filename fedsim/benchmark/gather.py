@@ -21,7 +21,7 @@ def time_gather(comm: Communicator, columns: int, repeats: int) -> list[Reading]
     Raises:
         RankError: what arrived is not what was sent.
     """
-    homes = list(range(comm.size))
+    owners = list(range(comm.size))
     own = torch.full((columns,), float(comm.rank), device=comm.row_device)
     transport = comm.open_rows(comm.size, columns)
     matrix = torch.empty(comm.size, columns, device=comm.row_device)
@@ -30,8 +30,8 @@ def time_gather(comm: Communicator, columns: int, repeats: int) -> list[Reading]
 
     def ours() -> None:
         transport.row(comm.rank).copy_(own)
-        rows = transport.gather(homes)
-        assert rows is None or rows[:, -1].tolist() == homes, "the rows that arrived are not those that were sent"
+        rows = transport.gather(owners)
+        assert rows is None or rows[:, -1].tolist() == owners, "the rows that arrived are not those that were sent"
 
     def library() -> None:
         if comm.size > 1:

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from fedsim.benchmark.measure import Reading, measure
 from fedsim.build.components import Components
-from fedsim.build.parts import on_device, step_rules
+from fedsim.build.parts import place_module, step_rules
 from fedsim.data import TensorSamples
 from fedsim.data.inputs import Inputs
-from fedsim.training.client import LocalWork, Trainer
+from fedsim.training.client import ClientData, LocalWork, Trainer
 from fedsim.updates.model_rows import ModelRows
 
 CLASSES = 10
@@ -35,7 +35,7 @@ def time_local_step(components: Components, device: torch.device, repeats: int) 
     shape = tuple(components.source.settings.shape)
     images = torch.rand(clients.batch_size, *shape, generator=generator)
     labels = torch.arange(clients.batch_size) % CLASSES
-    model = on_device(components.model.build(shape, CLASSES), components, device)
+    model = place_module(components.model.build(shape, CLASSES), components, device)
     rows = ModelRows(model)
     state = torch.cat(rows.read())
     out = torch.empty_like(state)
@@ -48,8 +48,8 @@ def time_local_step(components: Components, device: torch.device, repeats: int) 
         rules=step_rules(components),
     )
     inputs = Inputs(TensorSamples(images, labels), device=device)
-    share = torch.arange(clients.batch_size)
-    trainer = Trainer(rows, inputs, [share], work, 0, device, lambda client, round: labels, num_classes=CLASSES)
+    data = ClientData(inputs, [torch.arange(clients.batch_size)], lambda client, round_index: labels, CLASSES)
+    trainer = Trainer(rows, data, work, 0)
 
     def by_hand() -> None:
         _plain_step(model, components, images.to(device), labels.to(device))

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from fedsim.benchmark.measure import Reading
-from fedsim.records.console import say
+from fedsim.records.console import print_text
 from fedsim.run_directory.directory import write_json
 
 
@@ -46,13 +46,13 @@ class Report:
 
     def publish(self, json: Path | None, png: Path | None) -> None:
         """Show the table, and write the files that were asked for."""
-        say(f"{self.title}\n{machine()['words']}\n\n{table(self)}")
+        print_text(f"{self.title}\n{machine()['words']}\n\n{table(self)}")
         if json is not None:
             write_json(json, self.as_dict())
-            say(f"\nwritten: {json}")
+            print_text(f"\nwritten: {json}")
         if png is not None:
             draw(self, png)
-            say(f"written: {png}")
+            print_text(f"written: {png}")
 
 
 def table(report: Report) -> str:

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from fedsim.benchmark.measure import Reading
 from fedsim.build.components import Components
+from fedsim.build.data import distribute
+from fedsim.build.parts import build_participation
 from fedsim.build.run import open_run
 from fedsim.comm import Communicator, RankPlace
 from fedsim.data.inputs import Inputs
-from fedsim.participation.placement import homes
-from fedsim.seeds import derive_generator
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class PlainLoop:
 
     components: Components
     train: Inputs
-    shares: Sequence[Tensor]
+    client_indices: Sequence[Tensor]
     model: nn.Module
     device: torch.device
     augment: torch.Generator
@@ -38,10 +38,10 @@ class PlainLoop:
             self._train(client)
 
     def _train(self, client: int) -> None:
-        work, share = self.components.config.clients, self.shares[client]
+        work, indices = self.components.config.clients, self.client_indices[client]
         optimizer = self.components.client_optimizer(list(self.model.parameters()))
         self.model.train()
-        order = torch.cat([share[torch.randperm(len(share))] for _ in range(work.local_epochs)])
+        order = torch.cat([indices[torch.randperm(len(indices))] for _ in range(work.local_epochs)])
         for batch in order.split(work.batch_size)[: work.local_steps]:
             if len(batch) > 1:
                 optimizer.zero_grad()
@@ -67,8 +67,8 @@ def time_round(components: Components, place: RankPlace, repeats: int) -> list[R
         comm = run.comm
         plain = _plain_loop(components, comm)
         idle = components.attack_plan.always_idle
-        homes_of = homes(config.clients.count, idle, place.size)
-        mine = [client for client, home in enumerate(homes_of) if home == place.rank and client not in idle]
+        hosted = build_participation(components, place.size).clients_on(place.rank)
+        mine = [client for client in hosted if client not in idle]
         plain(mine)
         run.run_round(0)
         loops, rounds, phases = [], [], []
@@ -79,7 +79,7 @@ def time_round(components: Components, place: RankPlace, repeats: int) -> list[R
             comm.barrier("benchmark")
             rounds.append(perf_counter() - start)
             assert record is not None, "nobody asked to stop"
-            phases.append(record["times"])
+            phases.append(record.times)
         opened.close("completed")
     names = sorted(phases[0], key=lambda name: -median(times[name] for times in phases))
     without = [seconds - times["evaluate"] for seconds, times in zip(rounds, phases, strict=True)]
@@ -91,15 +91,10 @@ def time_round(components: Components, place: RankPlace, repeats: int) -> list[R
 
 
 def _plain_loop(components: Components, comm: Communicator) -> PlainLoop:
-    config = components.config
-    splits = components.source.load(components.data_root)
-    shares = components.partitioner.partition(
-        splits.train.labels, config.clients.count, derive_generator(config.seed, "partition"), splits.train.columns
-    )
-    view = components.view(splits.input_shape[0])
-    model = components.model.build(view.shape(splits), splits.num_classes).to(comm.device)
-    train = Inputs(splits.train, view, comm.device)
-    return PlainLoop(components, train, shares, model, comm.device, torch.Generator().manual_seed(0))
+    data = distribute(components, components.source.load(components.data_root))
+    model = components.model.build(data.input_shape, data.num_classes).to(comm.device)
+    generator = torch.Generator().manual_seed(0)
+    return PlainLoop(components, data.train_inputs(comm.device), data.client_indices, model, comm.device, generator)
 
 
 def _seconds(comm: Communicator, work: Callable[[], None]) -> float:

@@ -1,4 +1,4 @@
-"""The composition root, first half: configuration -> checked components. Nothing is opened or loaded yet."""
+"""From a configuration to its components, built and checked. Nothing is opened or loaded yet."""
 
 import warnings
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from fedsim.aggregators import Aggregator, aggregators
 from fedsim.aggregators.pre import PreAggregator, pre_aggregators
 from fedsim.attacks import Attack, attacks
+from fedsim.build.attack_plan import attack_key, plan_attacks
 from fedsim.config.run import RunConfig
 from fedsim.config.section import Section
 from fedsim.data.augmentations import Augmentation, augmentations
@@ -125,38 +126,41 @@ def build_components(config: RunConfig) -> Components:
     """
     clients, rule = config.clients, BUFFER_RULES[config.server.buffers]
     run_attacks = [
-        _build(attacks, section, _attack_key(config, position)) for position, section in enumerate(config.attack)
+        _component(attacks, section, attack_key(config.attack, position))
+        for position, section in enumerate(config.attack)
     ]
-    plan = config.attack_plan([attack.trains for attack in run_attacks])
+    plan = plan_attacks(config, [attack.trains for attack in run_attacks])
     byzantine = plan.most[0]
     components = Components(
         config=config,
-        source=_build(sources, config.data, "data"),
-        partitioner=_build(partitioners, config.data.partition, "data.partition"),
+        source=_component(sources, config.data, "data"),
+        partitioner=_component(partitioners, config.data.partition, "data.partition"),
         augmentations=[
-            _build(augmentations, section, f"data.augment.{position}")
+            _component(augmentations, section, f"data.augment.{position}")
             for position, section in enumerate(config.data.augment)
         ],
-        model=_build(models, config.model, "model"),
+        model=_component(models, config.model, "model"),
         attacks=run_attacks,
         attack_plan=plan,
-        aggregator=_build(aggregators, config.aggregator, "aggregator", num_byzantine=byzantine),
+        aggregator=_component(aggregators, config.aggregator, "aggregator", num_byzantine=byzantine),
         pre=[
-            _build(pre_aggregators, section, f"aggregator.pre.{position}", num_byzantine=byzantine)
+            _component(pre_aggregators, section, f"aggregator.pre.{position}", num_byzantine=byzantine)
             for position, section in enumerate(config.aggregator.pre)
         ],
         buffer_aggregator=aggregators.build(rule) if rule else None,
-        loss=_build(losses, clients.loss, "clients.loss"),
-        client_schedule=_build(schedules, clients.schedule, "clients.schedule"),
-        server_schedule=_build(schedules, config.server.schedule, "server.schedule"),
-        client_optimizer=optimizer_maker(clients.optimizer.name, clients.optimizer.own, "clients.optimizer"),
+        loss=_component(losses, clients.loss, "clients.loss"),
+        client_schedule=_component(schedules, clients.schedule, "clients.schedule"),
+        server_schedule=_component(schedules, config.server.schedule, "server.schedule"),
+        client_optimizer=optimizer_maker(
+            clients.optimizer.name, clients.optimizer.component_settings, "clients.optimizer"
+        ),
         server_optimizer=optimizer_maker(
-            config.server.optimizer.name, config.server.optimizer.own, "server.optimizer"
+            config.server.optimizer.name, config.server.optimizer.component_settings, "server.optimizer"
         ),
     )
     _check_aggregation(components)
     for position, (section, attack) in enumerate(zip(config.attack, run_attacks, strict=True)):
-        with keys_under(_attack_key(config, position)):
+        with keys_under(attack_key(config.attack, position)):
             attack.check(clients.count, section.count(clients.count))
     with keys_under("data"):
         components.source.check(components.data_root)
@@ -164,11 +168,6 @@ def build_components(config: RunConfig) -> Components:
     with keys_under("model"):
         components.model.check()
     return components
-
-
-def _attack_key(config: RunConfig, position: int) -> str:
-    """The section of an attack, numbered where there are several."""
-    return "attack" if len(config.attack) == 1 else f"attack.{position}"
 
 
 def _check_aggregation(components: Components) -> None:
@@ -190,26 +189,26 @@ def _check_aggregation(components: Components) -> None:
                 warnings.warn(text, FedsimWarning, stacklevel=3)
 
 
-def warn_of_settings_without_effect(config: RunConfig, given: Mapping[str, Any]) -> None:
+def warn_of_settings_without_effect(components: Components, given: Mapping[str, Any]) -> None:
     """FedsimWarning for each setting that the user gave and that does nothing."""
+    config, plan = components.config, components.attack_plan
     for key in ("optimizer", "schedule", "proximal") if config.clients.send == "gradient" else ():
         if key in given.get("clients", {}):
             text = f"clients.{key} has no effect with clients.send: gradient (no local step is taken)"
             warnings.warn(text, FedsimWarning, stacklevel=2)
     for position, section in enumerate(config.attack):
         if section.first_round > config.rounds:
-            key = _attack_key(config, position)
+            key = attack_key(config.attack, position)
             text = f"{key}.first_round: {section.first_round} is after the last round, {config.rounds}: it never acts"
             warnings.warn(text, FedsimWarning, stacklevel=2)
-    plan = config.attack_plan()
     if plan.ever and all(section.name == "none" for section in config.attack):
         warnings.warn(
             f"attack.name is none: the Byzantine clients {list(plan.ever)} behave", FedsimWarning, stacklevel=2
         )
 
 
-def _build(registry: Registry[C], section: Section, prefix: str, num_byzantine: int | None = None) -> C:
-    settings = dict(section.own)
+def _component(registry: Registry[C], section: Section, prefix: str, num_byzantine: int | None = None) -> C:
+    settings = dict(section.component_settings)
     if num_byzantine is not None and settings.get("num_byzantine") == "oracle":
         settings["num_byzantine"] = num_byzantine
     with keys_under(prefix):

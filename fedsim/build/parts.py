@@ -1,60 +1,121 @@
-"""The parts of one rank, made from checked components: model, trainer, head, writers."""
+"""The parts of one rank, made from checked components: model, clients, server, evaluation, records."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 import yaml
-from torch import Tensor, nn
+from torch import nn
 
 from fedsim.aggregators.defence import Defence
 from fedsim.build.components import Components
+from fedsim.build.data import RunData
 from fedsim.comm import Communicator
-from fedsim.data import Splits
-from fedsim.data.inputs import Inputs
 from fedsim.data.split_file import samples_by_class
 from fedsim.errors import keys_under
+from fedsim.evaluation.evaluator import Evaluator
+from fedsim.participation.participants import Participation
+from fedsim.participation.placement import place_clients
 from fedsim.records.console import progress
 from fedsim.records.phases import Phases
 from fedsim.records.pictures import partition_picture, save_picture
 from fedsim.records.summary import SummaryFile
-from fedsim.records.tensor_board import Story, TensorBoard, hparams_of
-from fedsim.records.writers import JsonLines, ManyWriters, RecordWriter, SilentWriter
+from fedsim.records.tensor_board import TensorBoard, TensorBoardSettings, hparams_of
+from fedsim.records.writers import JsonLines, NoOpWriter, RecordWriter, WriterGroup
 from fedsim.run_directory.directory import environment, write_json, write_yaml
 from fedsim.seeds import derive_seed, seeded
 from fedsim.server.adversary import Adversary
 from fedsim.server.client_momentum import ClientMomentum
-from fedsim.server.round import EmptySeat, Head, ServerHead
+from fedsim.server.round import NoOpRound, RankZeroRound, ServerRound
 from fedsim.server.server import Server
+from fedsim.simulation import LocalClients, RunSchedule
 from fedsim.stop_request import StopRequest
-from fedsim.training.client import LocalWork, Trainer
+from fedsim.training.client import ClientData, LocalWork, Trainer
 from fedsim.training.freezing import freeze
 from fedsim.training.local_steps import StepRules
 from fedsim.training.poisoned_labels import PoisonedLabels
+from fedsim.updates.global_model import GlobalModel
+from fedsim.updates.layout import RowLayout
 from fedsim.updates.model_rows import ModelRows
 
 
-def build_model(
-    components: Components, comm: Communicator, input_shape: tuple[int, ...], num_classes: int
-) -> nn.Module:
-    """The model as the run starts with it: weights are read on rank 0 only, and handed to the others."""
+def build_model(components: Components, comm: Communicator, data: RunData) -> GlobalModel:
+    """The global model as the run starts with it: weights are read on rank 0 only, and sent to the others."""
     config, builder = components.config, components.model
     with keys_under("model"), seeded(derive_seed(config.seed, "model")):
         reads = builder.has_weights and comm.rank == 0
-        model = (builder.build_with_weights if reads else builder.build)(input_shape, num_classes)
-        freeze(model, config.model.freeze)
-    model = on_device(model, components, comm.device)
+        make = builder.build_with_weights if reads else builder.build
+        module = make(data.input_shape, data.num_classes)
+        freeze(module, config.model.freeze)
+    module = place_module(module, components, comm.device)
     if builder.has_weights:
-        for tensor in (*model.parameters(), *model.buffers()):
+        for tensor in (*module.parameters(), *module.buffers()):
             comm.broadcast(tensor.data)
-    return model
+    return GlobalModel(ModelRows(module))
 
 
-def on_device(model: nn.Module, components: Components, device: torch.device) -> nn.Module:
-    """The model where its rank computes, in the memory layout of the run."""
+def place_module(module: nn.Module, components: Components, device: torch.device) -> nn.Module:
+    """The module where its rank computes, in the memory layout of the run."""
     if components.config.runtime.channels_last:
-        model = model.to(memory_format=torch.channels_last)
-    return model.to(device)
+        module = module.to(memory_format=torch.channels_last)
+    return module.to(device)
+
+
+def build_schedule(components: Components) -> RunSchedule:
+    """How long the run is and how often it does what."""
+    config = components.config
+    return RunSchedule(
+        rounds=config.rounds,
+        evaluate_every=config.evaluation.every,
+        checkpoint_every=config.checkpoint.every,
+        check_every=config.runtime.check_every,
+        stops_on_divergence=config.runtime.on_divergence == "stop",
+    )
+
+
+def build_participation(components: Components, ranks: int) -> Participation:
+    """Who does what in each round, and on which of the ranks."""
+    config, plan = components.config, components.attack_plan
+    return Participation(
+        seed=config.seed,
+        num_clients=config.clients.count,
+        per_round=config.participants_per_round,
+        attack_plan=plan,
+        placement=place_clients(config.clients.count, plan.always_idle, ranks),
+    )
+
+
+def build_local_clients(
+    components: Components, comm: Communicator, data: RunData, model: GlobalModel, stop: StopRequest
+) -> LocalClients:
+    """The local work of any client on this rank's model, and the way of its row to rank 0."""
+    config = components.config
+    labels_of = PoisonedLabels(
+        components.attack_plan,
+        components.attacks,
+        data.splits.train.labels,
+        data.client_indices,
+        data.num_classes,
+        config.seed,
+    )
+    client_data = ClientData(data.train_inputs(comm.device), data.client_indices, labels_of, data.num_classes)
+    trainer = Trainer(model.rows, client_data, local_work(components), config.seed, stop)
+    return LocalClients(trainer, comm.open_rows(config.participants_per_round, len(model.state)))
+
+
+def local_work(components: Components) -> LocalWork:
+    """What every client does in a round."""
+    clients, runtime = components.config.clients, components.config.runtime
+    return LocalWork(
+        epochs=clients.local_epochs,
+        steps=clients.local_steps,
+        batch_size=clients.batch_size,
+        send=clients.send,
+        make_optimizer=components.client_optimizer,
+        schedule=components.client_schedule,
+        rules=step_rules(components),
+        wire_dtype=getattr(torch, runtime.wire_dtype),
+        compiled=runtime.compile,
+    )
 
 
 def step_rules(components: Components) -> StepRules:
@@ -70,99 +131,67 @@ def step_rules(components: Components) -> StepRules:
     )
 
 
-def build_trainer(
-    components: Components,
-    comm: Communicator,
-    rows: ModelRows,
-    splits: Splits,
-    shares: Sequence[Tensor],
-    inputs: Inputs,
-    stop: StopRequest,
-) -> Trainer:
-    """The local work of any client, on this rank's model."""
-    config, clients = components.config, components.config.clients
-    labels_of = PoisonedLabels(
-        components.attack_plan, components.attacks, splits.train.labels, shares, splits.num_classes, config.seed
-    )
-    work = LocalWork(
-        epochs=clients.local_epochs,
-        steps=clients.local_steps,
-        batch_size=clients.batch_size,
-        send=clients.send,
-        make_optimizer=components.client_optimizer,
-        schedule=components.client_schedule,
-        rules=step_rules(components),
-        wire_dtype=getattr(torch, config.runtime.wire_dtype),
-    )
-    return Trainer(
-        rows,
-        inputs,
-        shares,
-        work,
-        config.seed,
-        comm.device,
-        labels_of,
-        compiled=config.runtime.compile,
-        num_classes=splits.num_classes,
-        stop=stop,
-    )
-
-
-def build_head(
-    components: Components, comm: Communicator, rows: ModelRows, phases: Phases, sample_counts: list[int]
-) -> Head:
-    """Attack and aggregation on rank 0, an empty seat elsewhere."""
+def build_server_round(
+    components: Components, comm: Communicator, data: RunData, model: GlobalModel, phases: Phases
+) -> ServerRound:
+    """Attack and aggregation on rank 0, a no-op elsewhere."""
     if comm.rank != 0:
-        return EmptySeat()
-    config = components.config
-    variances = torch.cat(
-        [
-            torch.full((view.numel(),), name.endswith("running_var"))
-            for name, view in rows.buffer_layout.views(torch.empty(rows.buffer_layout.size)).items()
-        ]
-        or [torch.empty(0, dtype=torch.bool)]
-    )
+        return NoOpRound()
+    config, layout = components.config, model.rows.layout
     server = Server(
         Defence(components.aggregator, components.pre),
         components.buffer_aggregator,
         components.server_optimizer,
         config.runtime.nonfinite,
-        rows.layout.size,
-        variances.to(comm.device),
+        layout.size,
+        _variances(model.rows.buffer_layout).to(comm.device),
         components.server_schedule,
     )
     wire_dtype = getattr(torch, config.runtime.wire_dtype)
     adversary = Adversary(components.attack_plan, components.attacks, seed=config.seed, wire_dtype=wire_dtype)
     momentum = ClientMomentum(config.clients.momentum, wire_dtype)
-    return ServerHead(adversary, server, rows.layout, config.seed, phases, sample_counts, momentum)
+    return RankZeroRound(adversary, server, layout, config.seed, phases, data.sample_counts, momentum)
+
+
+def _variances(layout: RowLayout) -> torch.Tensor:
+    """Which of the buffers' values [D_b] are variances."""
+    views = layout.views(torch.empty(layout.size))
+    masks = [torch.full((view.numel(),), name.endswith("running_var")) for name, view in views.items()]
+    return torch.cat(masks or [torch.empty(0, dtype=torch.bool)])
+
+
+def build_evaluator(components: Components, comm: Communicator, data: RunData) -> Evaluator:
+    """Evaluation on the test samples, distributed over the ranks."""
+    batch_size = components.config.evaluation.batch_size
+    return Evaluator(data.test_inputs(comm.device), data.num_classes, batch_size, comm, data.test_owners)
 
 
 def build_writer(
-    components: Components, comm: Communicator, directory: Path, splits: Splits, shares: Sequence[Tensor], done: int
+    components: Components, comm: Communicator, directory: Path, data: RunData, done: int
 ) -> RecordWriter:
-    """The writers of rank 0."""
+    """The writers of rank 0, which begin with what is known before the first round; none elsewhere."""
     if comm.rank != 0:
-        return SilentWriter()
-    samples = samples_by_class(splits.train.labels, shares, splits.num_classes)
+        return NoOpWriter()
+    config, resolved, class_names = components.config, components.resolved(), data.splits.class_names
+    samples = samples_by_class(data.splits.train.labels, data.client_indices, data.num_classes)
     byzantine = components.attack_plan.ever
-    save_picture(directory / "partition.png", partition_picture(samples, splits.class_names, byzantine))
-    config, resolved = components.config, components.resolved()
-    facts_of_host = environment(comm.description, comm.size, str(comm.device))
+    save_picture(directory / "partition.png", partition_picture(samples, class_names, byzantine))
+    host = environment(comm.description, comm.size, str(comm.device))
     write_yaml(directory / "config.yaml", resolved)
-    write_json(directory / "environment.json", facts_of_host)
+    write_json(directory / "environment.json", host)
     metrics = directory / "metrics.jsonl"
     writers = [JsonLines(metrics, done), progress(config.rounds, done), SummaryFile(directory)]
     if config.tracking.tensorboard:
-        story = Story(
+        settings = TensorBoardSettings(
             byzantine=byzantine,
             num_clients=config.clients.count,
             partition=samples,
-            class_names=splits.class_names,
+            class_names=class_names,
             curves=config.tracking.clients,
             images_every=config.tracking.images_every,
             rounds=config.rounds,
-            texts={"config": yaml.safe_dump(resolved, sort_keys=False), "environment": yaml.safe_dump(facts_of_host)},
+            texts={"config": yaml.safe_dump(resolved, sort_keys=False), "environment": yaml.safe_dump(host)},
             hparams=dict(hparams_of(resolved)),
         )
-        writers.append(TensorBoard(directory, metrics, done, story))
-    return ManyWriters(writers)
+        writers.append(TensorBoard(directory, metrics, done, settings))
+    return WriterGroup(writers)

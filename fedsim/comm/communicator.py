@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from fedsim.comm.health.monitor import Watch
-from fedsim.comm.health.rank_status import Standing
+from fedsim.comm.health.monitor import Monitor
+from fedsim.comm.health.rank_status import RankStatus
 from fedsim.comm.place import RankPlace
 from fedsim.comm.rows import LocalRows, RowTransport
 
@@ -22,12 +22,12 @@ class Communicator(ABC):
         place: rank, size, and the same on this host.
         device: where this rank computes.
         row_device: where its rows travel: ``device`` under NCCL or alone, else the CPU.
-        watch: what the ranks know of each other.
+        monitor: what the ranks know of each other.
     """
 
     def __init__(self, place: RankPlace, device: torch.device, row_device: torch.device) -> None:
         self.place, self.device, self.row_device = place, device, row_device
-        self.watch = Watch(place.rank, {place.rank: Standing(rank=place.rank)})
+        self.monitor = Monitor(place.rank, {place.rank: RankStatus(rank=place.rank)})
 
     @property
     def rank(self) -> int:
@@ -51,7 +51,7 @@ class Communicator(ABC):
         """Wait for all ranks.
 
         Raises:
-            MeetingError: names the phase, and on rank 0 the ranks that did not arrive in time if no watch does.
+            CollectiveError: names the phase, and on rank 0 the ranks that did not arrive in time if no watch does.
         """
 
     @abstractmethod

@@ -15,38 +15,40 @@ import torch.distributed as dist
 from torch import Tensor
 
 from fedsim.comm.communicator import Communicator, SingleProcess
-from fedsim.comm.health.connections import connect_lines
-from fedsim.comm.health.monitor import Alarm, Watch
-from fedsim.comm.health.rank_status import Standing
+from fedsim.comm.health.connections import connect_ranks
+from fedsim.comm.health.monitor import Monitor, RankFailureHandler
+from fedsim.comm.health.rank_status import RankStatus
 from fedsim.comm.place import RankPlace
 from fedsim.comm.rows import LocalRows, PointToPointRows, RowTransport, SharedRows
 from fedsim.comm.shared_memory import create_reserved_file, map_file, remove_file
-from fedsim.errors import MeetingError
+from fedsim.errors import CollectiveError
 
 log = logging.getLogger(__name__)
 
 TEXT_BYTES = 4096
 
-FAR_OFF = 20
+GLOO_TIMEOUT_FACTOR = 20
 """How many times longer gloo waits where the ranks watch each other."""
 
 
 def open_communicator(
-    place: RankPlace, device: torch.device, timeout: float, alarm: Alarm | None = None
+    place: RankPlace, device: torch.device, timeout: float, handler: RankFailureHandler | None = None
 ) -> Communicator:
     """The communicator for this place: a single process, or a process group over all ranks.
 
     Args:
         timeout: seconds that ranks wait for each other.
-        alarm: what is done about a rank that is gone or late; without one, the others fail where they wait for it.
+        handler: what is done about a rank that is gone or late; without one, the others fail where they wait for it.
     """
-    return SingleProcess(device) if place.size == 1 else ProcessGroup(place, device, timeout, alarm)
+    return SingleProcess(device) if place.size == 1 else ProcessGroup(place, device, timeout, handler)
 
 
 class ProcessGroup(Communicator):
     """All ranks of a torchrun, over gloo, and NCCL for rows if no two ranks share a GPU."""
 
-    def __init__(self, place: RankPlace, device: torch.device, timeout: float, alarm: Alarm | None = None) -> None:
+    def __init__(
+        self, place: RankPlace, device: torch.device, timeout: float, handler: RankFailureHandler | None = None
+    ) -> None:
         self._timeout = timedelta(seconds=timeout)
         if device.type == "cuda":
             torch.cuda.set_device(device)
@@ -54,11 +56,11 @@ class ProcessGroup(Communicator):
             dist.init_process_group("gloo", timeout=self._timeout, **_store_of_this_attempt(place, self._timeout))
         except RuntimeError as error:
             remedy = "after a restart over several hosts, set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for torchrun"
-            raise MeetingError(f"the ranks cannot connect: {str(error).splitlines()[0]}; {remedy}") from error
+            raise CollectiveError(f"the ranks cannot connect: {str(error).splitlines()[0]}; {remedy}") from error
         self._control: dist.ProcessGroup | None = None  # the default group, which is gloo
         super().__init__(place, device, torch.device("cpu"))
-        if alarm is not None:
-            self._open_watch(alarm, timeout)
+        if handler is not None:
+            self._open_monitor(handler, timeout)
         hosts = self._gather_text(f"{socket.gethostname()}/{_boot_id()}")
         self._one_host = len(set(hosts)) == 1
         own_gpus = self._gather_text(f"{hosts[self.rank]}/{device}" if device.type == "cuda" else "")
@@ -68,20 +70,20 @@ class ProcessGroup(Communicator):
             self._nccl = _a_group(dist.new_group(backend="nccl", timeout=self._timeout))
             self.row_device = device
 
-    def _open_watch(self, alarm: Alarm, timeout: float) -> None:
+    def _open_monitor(self, handler: RankFailureHandler, timeout: float) -> None:
         """Let the ranks watch each other, if all can; gloo's own time-out, which names no rank, is then put off."""
-        texts = self._gather_text(self.watch.me.to_text())
-        everyone = {rank: Standing.from_text(text) for rank, text in enumerate(texts)}
-        lines = connect_lines(self.rank, self.size, self.share_text)
-        complete = len(lines) == (self.size - 1 if self.rank == 0 else 1)
+        texts = self._gather_text(self.monitor.me.to_text())
+        everyone = {rank: RankStatus.from_text(text) for rank, text in enumerate(texts)}
+        connections = connect_ranks(self.rank, self.size, self.share_text)
+        complete = len(connections) == (self.size - 1 if self.rank == 0 else 1)
         if self.all_gather(torch.tensor(complete)).all():
-            self._timeout *= FAR_OFF
+            self._timeout *= GLOO_TIMEOUT_FACTOR
             self._control = _a_group(dist.new_group(backend="gloo", timeout=self._timeout))
-            self.watch = Watch(self.rank, everyone, lines, alarm, patience=timeout)
+            self.monitor = Monitor(self.rank, everyone, connections, handler, patience=timeout)
             return
-        for line in lines.values():
-            line.close()
-        self.watch = Watch(self.rank, everyone)
+        for connection in connections.values():
+            connection.close()
+        self.monitor = Monitor(self.rank, everyone)
         if self.rank == 0:
             log.warning("ranks cannot connect to rank 0: one that dies is noticed only where others wait for it")
 
@@ -106,7 +108,7 @@ class ProcessGroup(Communicator):
     def _gathering(self) -> Iterator[None]:
         """Around the sends of a gather, which begin when all ranks have come."""
         self.barrier("gather")
-        with self._meeting("gather"):
+        with self._collective("gather"):
             yield
 
     def _open_shared(self, slots: int, columns: int) -> Tensor | None:
@@ -121,18 +123,18 @@ class ProcessGroup(Communicator):
         return matrix if bool(mapped.all()) else None
 
     def barrier(self, phase: str) -> None:
-        with self._meeting(phase):
+        with self._collective(phase):
             dist.monitored_barrier(self._control, timeout=self._timeout, wait_all_ranks=True)
 
     def broadcast(self, tensor: Tensor) -> None:
         if tensor.numel() == 0:
             return
         if tensor.device.type == "cuda" and self._nccl is not None:
-            with self._meeting("broadcast"):
+            with self._collective("broadcast"):
                 dist.broadcast(tensor, 0, group=self._nccl)
             return
         carrier = tensor.cpu()
-        with self._meeting("broadcast"):
+        with self._collective("broadcast"):
             dist.broadcast(carrier, 0, group=self._control)
         if carrier is not tensor:
             tensor.copy_(carrier)
@@ -140,7 +142,7 @@ class ProcessGroup(Communicator):
     def all_gather(self, tensor: Tensor) -> Tensor:
         assert tensor.device.type == "cpu"
         gathered = [torch.empty_like(tensor) for _ in range(self.size)]
-        with self._meeting("exchange"):
+        with self._collective("exchange"):
             dist.all_gather(gathered, tensor, group=self._control)
         return torch.stack(gathered)
 
@@ -153,16 +155,16 @@ class ProcessGroup(Communicator):
         return [_bytes_to_text(row) for row in self.all_gather(_text_to_bytes(text))]
 
     @contextmanager
-    def _meeting(self, phase: str) -> Iterator[None]:
+    def _collective(self, phase: str) -> Iterator[None]:
         """Where ranks wait for each other: a transport's failure becomes one that names the phase."""
         try:
-            with self.watch.meeting():
+            with self.monitor.collective():
                 yield
         except RuntimeError as error:
-            raise MeetingError(f"phase '{phase}': {str(error).splitlines()[0]}") from error
+            raise CollectiveError(f"phase '{phase}': {str(error).splitlines()[0]}") from error
 
     def close(self) -> None:
-        self.watch.close()
+        self.monitor.close()
         if dist.is_initialized():
             dist.destroy_process_group()
 

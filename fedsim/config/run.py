@@ -6,15 +6,14 @@ Which settings of a component (an attack's, an aggregator's) are valid only the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat
 
-from fedsim.config.attack import AttackSection, check_attacks, plan_of
+from fedsim.config.attack import AttackSection
 from fedsim.config.section import OneOrMore, Section, plain
 from fedsim.errors import ConfigError
-from fedsim.participation.attack_plan import AttackPlan
 from fedsim.settings import Schema, parse_settings
 
 
@@ -178,10 +177,6 @@ class RunConfig(Schema):
     tracking: TrackingSection = Field(default_factory=lambda: TrackingSection())
     runtime: RuntimeSection = Field(default_factory=lambda: RuntimeSection())
 
-    def attack_plan(self, trains: Sequence[bool] | None = None) -> AttackPlan:
-        """Who attacks in which round; ``trains`` says of each attack whether its clients do their local work."""
-        return plan_of(self.attack, num_clients=self.clients.count, rounds=self.rounds, seed=self.seed, trains=trains)
-
     @property
     def participants_per_round(self) -> int:
         """How many clients take part in a round: at least one."""
@@ -201,7 +196,6 @@ def parse_config(values: Mapping[str, Any]) -> RunConfig:
     """
     try:
         config = parse_settings(RunConfig, values)
-        check_attacks(config.attack, config.attack_plan(), config.clients.count)
     except ConfigError as error:
         if isinstance(values.get("attack", {}), Mapping) and error.key.startswith("attack.0"):  # not given as a list
             raise ConfigError(f"attack{error.key[len('attack.0') :]}", error.problem, error.remedy) from None

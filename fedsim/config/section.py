@@ -1,15 +1,15 @@
 """Sections of the configuration that name a component.
 
-They keep the component's own settings apart, in ``own``: which of them are valid only the component knows, and
-it is not the configuration's business.
+They keep the settings of the component apart, in ``component_settings``: which of them are valid only the component
+knows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from fedsim.settings import Schema
@@ -19,26 +19,39 @@ class Section(Schema):
     """A component by name; keys that are not the section's own go to the component."""
 
     name: str = Field(description="which one (see --list)")
-    own: dict[str, Any] = Field(default_factory=dict, description="the component's own settings", exclude=True)
+    component_settings: dict[str, Any] = Field(
+        default_factory=dict, description="the settings of the component", exclude=True
+    )
 
     defaults_for: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Settings that a component of this name gets where the user gives no other."""
+
+    alternatives: ClassVar[tuple[str, ...]] = ()
+    """Keys that say the same thing in different ways: a section gives one of them."""
 
     @model_validator(mode="before")
     @classmethod
     def _split(cls, values: Any) -> Any:
         if not isinstance(values, Mapping):
             return values
-        fields = cls.model_fields.keys() - {"own"}
+        fields = cls.own_keys() | {"name"}
         name = values.get("name", cls.model_fields["name"].default)
         defaults = cls.defaults_for.get(name, {}) if isinstance(name, str) else {}
-        own = {key: value for key, value in values.items() if key not in fields}
-        return {**{key: values[key] for key in values if key in fields}, "own": {**defaults, **own}}
+        settings = {key: value for key, value in values.items() if key not in fields}
+        return {
+            **{key: values[key] for key in values if key in fields},
+            "component_settings": {**defaults, **settings},
+        }
+
+    @classmethod
+    def own_keys(cls) -> frozenset[str]:
+        """Keys of the section itself, which stay when it names another component."""
+        return frozenset(cls.model_fields) - {"name", "component_settings"}
 
     def flat(self) -> dict[str, Any]:
         """The section as it is written in YAML."""
-        fields = {key: plain(getattr(self, key)) for key in type(self).model_fields if key != "own"}
-        return {**fields, **self.own}
+        fields = {key: plain(getattr(self, key)) for key in type(self).model_fields if key != "component_settings"}
+        return {**fields, **self.component_settings}
 
 
 def plain(value: Any) -> Any:
@@ -63,3 +76,25 @@ def _as_list(value: Any) -> Any:
 
 OneOrMore = Annotated[list[S], BeforeValidator(_as_list)]
 """A section, or a list of such sections; held as a list."""
+
+
+def named_sections(schema: type[BaseModel], prefix: str = "") -> dict[str, type[Section]]:
+    """The sections below ``schema`` that name one component, by dotted key.
+
+    A list of sections counts only where a single one may stand for it (:data:`OneOrMore`).
+
+    >>> from fedsim.config.run import RunConfig
+    >>> sorted(named_sections(RunConfig))[:3]
+    ['aggregator', 'attack', 'clients.loss']
+    """
+    found: dict[str, type[Section]] = {}
+    for key, field in schema.model_fields.items():
+        kind = field.annotation
+        if get_origin(kind) is list and any(isinstance(mark, BeforeValidator) for mark in field.metadata):
+            kind = get_args(kind)[0]
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            continue
+        if issubclass(kind, Section):
+            found[f"{prefix}{key}"] = kind
+        found |= named_sections(kind, f"{prefix}{key}.")
+    return found

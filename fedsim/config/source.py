@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from fedsim.config.run import RunConfig
+from fedsim.config.section import named_sections
 from fedsim.errors import ConfigError
 
 
@@ -63,29 +65,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-NAMED_SECTIONS: dict[str, frozenset[str]] = {
-    "data": frozenset({"root", "partition", "augment", "crop", "resolution", "normalize"}),
-    "data.partition": frozenset(),
-    "model": frozenset({"freeze"}),
-    "clients.optimizer": frozenset(),
-    "clients.schedule": frozenset(),
-    "clients.loss": frozenset(),
-    "attack": frozenset(
-        {
-            "num_byzantine",
-            "clients",
-            "byzantine_fraction",
-            "first_round",
-            "last_round",
-            "redraw_every",
-            "allow_byzantine_majority",
-        }
-    ),
-    "aggregator": frozenset({"pre"}),
-    "server.optimizer": frozenset(),
-    "server.schedule": frozenset(),
-}
-"""Sections that name a component, with the keys that stay when another component is named."""
+NAMED_SECTIONS = named_sections(RunConfig)
+"""Sections that name a component."""
 
 
 def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -103,7 +84,7 @@ def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> tupl
         section = key.removesuffix(".name")
         if key.endswith(".name") and section in NAMED_SECTIONS:
             notes += _drop_settings_of_other(result, section, value, given)
-        for other in EITHER_OR - {key, *given} if key in EITHER_OR and value is not None else ():
+        for other in _alternatives(key) - given if value is not None else ():
             if _holds(result, other):
                 _assign(result, other, None)
         given = {other for other in given if not other.startswith(f"{key}.")} | {key}
@@ -118,8 +99,11 @@ def _split_override(override: str) -> tuple[str, Any]:
     return key, parse_yaml(text, f"{key}=")
 
 
-EITHER_OR = frozenset({"attack.clients", "attack.num_byzantine", "attack.byzantine_fraction"})
-"""Naming one on the command line takes the others of the file away."""
+def _alternatives(key: str) -> set[str]:
+    """The keys of which naming ``key`` on the command line takes the place."""
+    section, _, last = key.rpartition(".")
+    ways = NAMED_SECTIONS[section].alternatives if section in NAMED_SECTIONS else ()
+    return {f"{section}.{way}" for way in ways} - {key} if last in ways else set()
 
 
 def _holds(values: Mapping[str, Any], key: str) -> bool:
@@ -139,7 +123,7 @@ def _drop_settings_of_other(values: dict[str, Any], section: str, name: Any, giv
     before = holder.get(last) if isinstance(holder, dict) else None
     if not isinstance(before, dict) or before.get("name", name) == name:
         return []
-    stay = {"name", *NAMED_SECTIONS[section]} | {key for key in before if f"{section}.{key}" in given}
+    stay = {"name", *NAMED_SECTIONS[section].own_keys()} | {key for key in before if f"{section}.{key}" in given}
     kept = {key: value for key, value in before.items() if key in stay}
     dropped = [key for key in before if key not in kept]
     _assign(values, section, kept)

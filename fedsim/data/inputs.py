@@ -65,7 +65,7 @@ class Inputs:
     """
 
     def __init__(self, samples: Samples, view: View | None = None, device: torch.device | None = None) -> None:
-        self._samples, self._view, self._device = samples, view or View(), device or torch.device("cpu")
+        self._samples, self._view, self.device = samples, view or View(), device or torch.device("cpu")
         self.labels = samples.labels
         """Classes [N], int64."""
 
@@ -83,13 +83,13 @@ class Inputs:
         if view.crop is not None or (view.augmentations and generator is not None):
             picked = [self._changed(image, generator) for image in picked]
         batch = picked if isinstance(picked, Tensor) else torch.stack(picked)
-        batch = batch.to(self._device)
+        batch = batch.to(self.device)
         batch = batch.float().div_(255) if batch.dtype == torch.uint8 else batch.float()
         if view.resolution is not None and batch.shape[-1] != view.resolution:
             size = (view.resolution, view.resolution)
             batch = nn.functional.interpolate(batch, size=size, mode="bilinear", antialias=True)
         if view.normalization is not None:
-            mean, std = (torch.tensor(values, device=self._device).view(-1, 1, 1) for values in view.normalization)
+            mean, std = (torch.tensor(values, device=self.device).view(-1, 1, 1) for values in view.normalization)
             batch = (batch - mean) / std
         return batch
 

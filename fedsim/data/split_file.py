@@ -18,15 +18,17 @@ NAME = "partition.json"
 """Of the file in a run's directory."""
 
 
-def write_split(path: Path, shares: Sequence[Tensor], labels: Tensor, data_mark: str = "") -> None:
-    """Save the sample indices of each client, and marks by which other labels and other data are told apart."""
-    lines = ",\n  ".join(json.dumps(share.tolist(), separators=(",", ":")) for share in shares)
-    marks = f'"labels": "{labels_mark(labels)}", "data": "{data_mark}"'
-    text = f'{{"samples": {len(labels)}, {marks}, "clients": [\n  {lines}\n]}}\n'
+def write_split(path: Path, client_indices: Sequence[Tensor], labels: Tensor, data_digest: str = "") -> None:
+    """Save the sample indices of each client, and digests by which other labels and other data are recognised."""
+    lines = ",\n  ".join(json.dumps(indices.tolist(), separators=(",", ":")) for indices in client_indices)
+    digests = f'"labels": "{labels_digest(labels)}", "data": "{data_digest}"'
+    text = f'{{"samples": {len(labels)}, {digests}, "clients": [\n  {lines}\n]}}\n'
     write_text(path, text)
 
 
-def keep_split(directory: Path, shares: Sequence[Tensor], labels: Tensor, data_mark: str = "") -> None:
+def save_or_check_split(
+    directory: Path, client_indices: Sequence[Tensor], labels: Tensor, data_digest: str = ""
+) -> None:
     """Save the split of a run in its directory; a run that is resumed must have the one that it has saved.
 
     Raises:
@@ -34,18 +36,22 @@ def keep_split(directory: Path, shares: Sequence[Tensor], labels: Tensor, data_m
     """
     path = directory / NAME
     if not path.exists():
-        write_split(path, shares, labels, data_mark)
+        write_split(path, client_indices, labels, data_digest)
         return
     saved = read_split(path)
-    now = {"labels": labels_mark(labels), "data": data_mark, "clients": [share.tolist() for share in shares]}
+    now = {
+        "labels": labels_digest(labels),
+        "data": data_digest,
+        "clients": [indices.tolist() for indices in client_indices],
+    }
     if any(saved.get(key) != value for key, value in now.items()):
         problem = f"the data are not those that {directory} was split from"
         raise ConfigError("--resume", problem, "bring them back, or start a new run")
 
 
-def samples_by_class(labels: Tensor, shares: Sequence[Tensor], num_classes: int) -> list[list[int]]:
+def samples_by_class(labels: Tensor, client_indices: Sequence[Tensor], num_classes: int) -> list[list[int]]:
     """Samples of each client by class [K, C]."""
-    return [torch.bincount(labels[share], minlength=num_classes).tolist() for share in shares]
+    return [torch.bincount(labels[indices], minlength=num_classes).tolist() for indices in client_indices]
 
 
 def read_split(path: Path) -> dict[str, Any]:
@@ -60,7 +66,7 @@ def read_split(path: Path) -> dict[str, Any]:
         raise ConfigError(KEY, f"cannot read {path}: {error}", "name a partition.json of another run") from None
     clients = split.get("clients") if isinstance(split, dict) else None
     if not isinstance(clients, list) or not all(
-        isinstance(share, list) and all(type(index) is int for index in share) for share in clients
+        isinstance(indices, list) and all(type(index) is int for index in indices) for indices in clients
     ):
         raise ConfigError(
             KEY, f"{path} holds no list of sample indices for each client", 'write {"clients": [[0, 2], ...]}'
@@ -68,6 +74,6 @@ def read_split(path: Path) -> dict[str, Any]:
     return split
 
 
-def labels_mark(labels: Tensor) -> str:
-    """A mark of the labels [N], in their order."""
+def labels_digest(labels: Tensor) -> str:
+    """A digest of the labels [N], in their order."""
     return hashlib.blake2b(labels.numpy().tobytes(), digest_size=8).hexdigest()

@@ -1,14 +1,14 @@
-"""Evaluation, shared out over the ranks; the result does not depend on their number."""
+"""Evaluation, distributed over the ranks; the result does not depend on their number."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fedsim.comm import Communicator
 from fedsim.data.inputs import Inputs
+from fedsim.records.round_record import Quality
 
 RECORDED_CLASSES = 100
 """Confusion matrices of more classes are not recorded: they would dwarf everything else."""
@@ -55,23 +55,19 @@ class Evaluation:
         counts = self.confusion.double()
         return float((2 * counts.diagonal() / (counts.sum(0) + counts.sum(1))).nanmean())
 
-    def record(self) -> dict[str, Any]:
-        """Everything above by name, as plain numbers and lists."""
+    def quality(self) -> Quality:
+        """Everything above as it is recorded."""
         classes, by_client = len(self.confusion), list(self.client_accuracy.values())
-        return {
-            "accuracy": self.accuracy,
-            "balanced_accuracy": self.balanced_accuracy,
-            "macro_f1": self.macro_f1,
-            "worst_client_accuracy": min(by_client) if by_client else None,
-            "mean_client_accuracy": sum(by_client) / len(by_client) if by_client else None,
-            "loss": self.loss,
-            "per_class_recall": self.per_class_recall,
-            "confusion": self.confusion.tolist() if classes <= RECORDED_CLASSES else None,
-        }
-
-
-NOT_EVALUATED = dict.fromkeys(Evaluation(0.0, torch.ones(1, 1)).record())
-"""The record of a round without evaluation."""
+        return Quality(
+            accuracy=self.accuracy,
+            balanced_accuracy=self.balanced_accuracy,
+            macro_f1=self.macro_f1,
+            worst_client_accuracy=min(by_client) if by_client else None,
+            mean_client_accuracy=sum(by_client) / len(by_client) if by_client else None,
+            loss=self.loss,
+            per_class_recall=self.per_class_recall,
+            confusion=self.confusion.tolist() if classes <= RECORDED_CLASSES else None,
+        )
 
 
 class Evaluator:

@@ -7,12 +7,13 @@ from time import perf_counter
 
 from tqdm import tqdm
 
-from fedsim.records.writers import Record, RecordWriter
+from fedsim.records.round_record import RoundRecord
+from fedsim.records.writers import RecordWriter
 
 log = logging.getLogger(__name__)
 
 
-def say(text: str) -> int:
+def print_text(text: str) -> int:
     """Write to standard output, where results go (progress and logs go to standard error); exit status 0."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
@@ -37,9 +38,9 @@ class ProgressBar(RecordWriter):
             dynamic_ncols=True,
         )
 
-    def write(self, record: Record) -> None:
+    def write(self, record: RoundRecord) -> None:
         self._quality = quality(record) or self._quality
-        self._bar.set_description_str(f"round {record['round']} {self._quality}", refresh=False)
+        self._bar.set_description_str(f"round {record.round} {self._quality}", refresh=False)
         self._bar.update()
 
     def close(self, status: str) -> None:
@@ -52,8 +53,8 @@ class ProgressLines(RecordWriter):
     def __init__(self, rounds: int, done: int) -> None:
         self._rounds, self._done, self._started = rounds, done, perf_counter()
 
-    def write(self, record: Record) -> None:
-        round = record["round"]
+    def write(self, record: RoundRecord) -> None:
+        round = record.round
         left = (perf_counter() - self._started) / (round - self._done) * (self._rounds - round)
         log.info("round %d/%d %s, %s left", round, self._rounds, quality(record), tqdm.format_interval(left))
 
@@ -70,8 +71,7 @@ def progress(rounds: int, done: int) -> RecordWriter:
     return ProgressBar(rounds, done) if on_terminal else ProgressLines(rounds, done)
 
 
-def quality(record: Record) -> str:
+def quality(record: RoundRecord) -> str:
     """Accuracy and loss in words, empty for a round without evaluation."""
-    if record["accuracy"] is None:
-        return ""
-    return f"accuracy {record['accuracy']:.3f} loss {record['loss']:.3f}"
+    accuracy, loss = record.quality.accuracy, record.quality.loss
+    return "" if accuracy is None or loss is None else f"accuracy {accuracy:.3f} loss {loss:.3f}"

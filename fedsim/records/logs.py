@@ -33,7 +33,7 @@ def start_logs(rank: int, directory: Path) -> None:
     """Send this rank's log, warnings and whatever libraries print to ``logs/rank_<rank>.log``.
 
     Rank 0 keeps the terminal. The others lose theirs down to the file descriptor, because C++
-    libraries write there; :func:`last_words` still reaches it. Logs of an earlier run in this process end.
+    libraries write there; :func:`write_line` still reaches it. Logs of an earlier run in this process end.
     """
     path = directory / "logs" / f"rank_{rank}.log"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def _log_failed_thread(failed: threading.ExceptHookArgs) -> None:
 
 
 @contextmanager
-def kept_terminal() -> Iterator[int]:
+def keep_terminal() -> Iterator[int]:
     """A descriptor of the terminal that survives :func:`start_logs`."""
     terminal = os.dup(2)
     try:
@@ -78,6 +78,6 @@ def kept_terminal() -> Iterator[int]:
         os.close(terminal)
 
 
-def last_words(terminal: int, text: str) -> None:
+def write_line(terminal: int, text: str) -> None:
     """One line to the terminal from any rank, for the moment before it dies."""
     os.write(terminal, f"fedsim: {text}\n".encode())

@@ -47,7 +47,7 @@ def confusion_picture(counts: Sequence[Sequence[int]], class_names: Sequence[str
 
 
 def trust_picture(
-    trust: Mapping[int, Mapping[str, float | None] | None],
+    trust: Mapping[int, Mapping[int, float] | None],
     rounds: Sequence[int],
     num_clients: int,
     byzantine: Collection[int],
@@ -56,7 +56,7 @@ def trust_picture(
     values = np.full((num_clients, len(rounds)), np.nan)
     for column, round in enumerate(rounds):
         for client, value in (trust[round] or {}).items():
-            values[int(client), column] = np.nan if value is None else value
+            values[client, column] = np.nan if value is None else value  # NaN is stored as null
     return heat_map(
         values,
         title="trust in each client (Byzantine: red) over rounds",

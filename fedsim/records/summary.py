@@ -7,9 +7,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from fedsim.records.writers import Record, RecordWriter, read_records
+from fedsim.records.round_record import Quality, RoundRecord
+from fedsim.records.writers import RecordWriter, read_records
 from fedsim.run_directory.directory import write_json
-from fedsim.run_directory.failure_note import noted_failure
+from fedsim.run_directory.failure_note import recorded_failure
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,14 @@ class SummaryFile(RecordWriter):
     def __init__(self, directory: Path) -> None:
         self._directory, self._started = directory, perf_counter()
 
-    def write(self, record: Record) -> None:
+    def write(self, record: RoundRecord) -> None:
         pass
 
     def close(self, status: str) -> None:
         summary = summarise(self._directory / "metrics.jsonl", status)
         summary["seconds"] = perf_counter() - self._started
         if status == "failed":
-            summary["reason"] = noted_failure(self._directory)
+            summary["reason"] = recorded_failure(self._directory)
         write_json(self._directory / "summary.json", summary)
 
 
@@ -50,24 +51,25 @@ def read_summary(directory: Path) -> dict[str, Any]:
 def summarise(metrics: Path, status: str) -> dict[str, Any]:
     """Final and best accuracy, number of rounds and status of a run."""
     records = read_records(metrics)
-    evaluated = [record for record in records if record["accuracy"] is not None]
-    best: dict[str, Any] = max(evaluated, key=lambda record: record["accuracy"], default={})
+    evaluated = [record for record in records if record.quality.accuracy is not None]
+    best = max(evaluated, key=lambda record: record.quality.accuracy or 0.0, default=None)
+    final = evaluated[-1].quality if evaluated else Quality()
     return {
         "status": status,
-        "rounds": records[-1]["round"] if records else 0,
-        "final_accuracy": evaluated[-1]["accuracy"] if evaluated else None,
-        "best_accuracy": best.get("accuracy"),
-        "best_round": best.get("round"),
-        "final_loss": evaluated[-1]["loss"] if evaluated else None,
+        "rounds": records[-1].round if records else 0,
+        "final_accuracy": final.accuracy,
+        "best_accuracy": best.quality.accuracy if best else None,
+        "best_round": best.round if best else None,
+        "final_loss": final.loss,
     }
 
 
-def tell(summary: Mapping[str, Any], facts: RunFacts, directory: Path) -> str:
+def closing_words(summary: Mapping[str, Any], facts: RunFacts, directory: Path) -> str:
     """The end of a run, in words and numbers, and where to look.
 
     >>> facts = RunFacts("mnist5k", "fang", "fedavg", 3, 8, 10)
     >>> summary = dict(rounds=2, seconds=3, final_accuracy=0.1, best_accuracy=0.2, best_round=1, final_loss=None)
-    >>> tell(summary, facts, Path("runs/x")).splitlines()[1].strip()
+    >>> closing_words(summary, facts, Path("runs/x")).splitlines()[1].strip()
     'final test accuracy 0.100, best 0.200 in round 1: training collapsed to guessing'
     """
     final, best = summary["final_accuracy"], summary["best_accuracy"]

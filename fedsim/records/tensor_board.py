@@ -1,4 +1,4 @@
-"""TensorBoard events that tell the story of a run.
+"""TensorBoard events of a run.
 
 A run has two runs inside, ``honest`` and ``byzantine``: TensorBoard gives each a colour, so that any chart
 of clients tells the two sides apart at a glance.
@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from fedsim.records.pictures import confusion_picture, partition_picture, trust_picture
+from fedsim.records.round_record import AttackRecord, RoundRecord
 from fedsim.records.summary import summarise
-from fedsim.records.writers import Record, RecordWriter, read_records
+from fedsim.records.writers import RecordWriter, read_records
 
 ACCURACIES = ("accuracy", "balanced_accuracy", "macro_f1", "worst_client_accuracy", "mean_client_accuracy")
 
-QUALITY = (*ACCURACIES, "loss", "train_loss")
+QUALITY = (*ACCURACIES, "loss")
 
 RECALL_CURVES = 20
 """More classes than this get no curves of their own; metrics.jsonl has the recall of all."""
@@ -31,8 +32,8 @@ COLUMNS = 240
 
 
 @dataclass(frozen=True, kw_only=True)
-class Story:
-    """What TensorBoard is told about a run beside its records.
+class TensorBoardSettings:
+    """What TensorBoard shows of a run beside its records.
 
     Attributes:
         byzantine: ids of the Byzantine clients.
@@ -88,7 +89,7 @@ class TensorBoard(RecordWriter):
         after_round: events of later rounds are hidden (purged).
     """
 
-    def __init__(self, folder: Path, metrics: Path, after_round: int, story: Story) -> None:
+    def __init__(self, folder: Path, metrics: Path, after_round: int, settings: TensorBoardSettings) -> None:
         from torch.utils.tensorboard import SummaryWriter  # slow to import, and only rank 0 writes
 
         purge = after_round + 1 if after_round else None
@@ -96,44 +97,44 @@ class TensorBoard(RecordWriter):
             SummaryWriter(str(path), purge_step=purge, flush_secs=5)
             for path in (folder, folder / "honest", folder / "byzantine")
         )
-        self._metrics, self._story = metrics, story
-        self._followed = followed_clients(story.num_clients, story.byzantine, story.curves)
-        self._trust = {record["round"]: record["clients"].get("trust") for record in read_records(metrics)}
+        self._metrics, self._run_settings = metrics, settings
+        self._followed = followed_clients(settings.num_clients, settings.byzantine, settings.curves)
+        self._trust = {record.round: record.clients.get("trust") for record in read_records(metrics)}
         self._laid_out = False
-        for name, text in story.texts.items():
+        for name, text in settings.texts.items():
             self._run.add_text(name, "\n".join(f"    {line}" for line in text.splitlines()))
-        if story.images_every:
-            partition = partition_picture(story.partition, story.class_names, story.byzantine)
+        if settings.images_every:
+            partition = partition_picture(settings.partition, settings.class_names, settings.byzantine)
             self._show("data/partition", partition, after_round)
         self._start_hparams()
 
     # One round -----------------------------------------------------------------------------------
 
-    def write(self, record: Record) -> None:
-        round = record["round"]
-        groups = {
-            "accuracy": {key: record.get(key) for key in QUALITY},
-            "server": record.get("server", {}),
-            "attack": _parameters(record),
-            "times": record["times"],
+    def write(self, record: RoundRecord) -> None:
+        round = record.round
+        groups: dict[str, Mapping[str, Any]] = {
+            "accuracy": {**{key: getattr(record.quality, key) for key in QUALITY}, "train_loss": record.train_loss},
+            "server": record.server,
+            "attack": _parameters(record.attack),
+            "times": record.times,
             "recall": self._recalls(record),
         }
         for group, values in groups.items():
             for key, value in values.items():
                 _add(self._run, f"{group}/{key}", value, round)
-        clients = record.get("clients", {})
-        attackers = record.get("attack", {}).get("attackers", self._story.byzantine)
-        for name, values in clients.items():
-            self._add_sides(name, values, attackers, round)
+        for name, by_client in record.clients.items():
+            self._add_sides(name, by_client, record.attack.attackers, round)
         if not self._laid_out:
-            self._lay_out(groups, clients)
-        self._trust[round] = {str(client): value for client, value in clients.get("trust", {}).items()} or None
-        if self._story.images_every and (round % self._story.images_every == 0 or round == self._story.rounds):
+            self._lay_out(groups, record.clients)
+        self._trust[round] = record.clients.get("trust")
+        if self._run_settings.images_every and (
+            round % self._run_settings.images_every == 0 or round == self._run_settings.rounds
+        ):
             self._picture(record)
 
-    def _recalls(self, record: Record) -> dict[str, float]:
+    def _recalls(self, record: RoundRecord) -> dict[str, float | None]:
         """Recall by class name, where there are few classes."""
-        names, values = self._story.class_names, record.get("per_class_recall")
+        names, values = self._run_settings.class_names, record.quality.per_class_recall
         return dict(zip(names, values, strict=True)) if values is not None and len(names) <= RECALL_CURVES else {}
 
     def _add_sides(self, name: str, values: Mapping[int, float], attackers: Collection[int], round: int) -> None:
@@ -142,7 +143,7 @@ class TensorBoard(RecordWriter):
         for client, value in values.items():
             sides[client in attackers].append(value)
             if client in self._followed:
-                ever_hostile = client in self._story.byzantine
+                ever_hostile = client in self._run_settings.byzantine
                 _add(
                     self._byzantine if ever_hostile else self._honest,
                     f"{SINGLE}/{name}/client_{client}",
@@ -180,13 +181,13 @@ class TensorBoard(RecordWriter):
 
     # Pictures ------------------------------------------------------------------------------------
 
-    def _picture(self, record: Record) -> None:
-        round = record["round"]
-        if record.get("confusion") is not None:
-            self._show("accuracy/confusion", confusion_picture(record["confusion"], self._story.class_names), round)
+    def _picture(self, record: RoundRecord) -> None:
+        round, confusion = record.round, record.quality.confusion
+        if confusion is not None:
+            self._show("accuracy/confusion", confusion_picture(confusion, self._run_settings.class_names), round)
         if any(self._trust.values()):
             rounds = evenly(sorted(self._trust), COLUMNS)
-            picture = trust_picture(self._trust, rounds, self._story.num_clients, self._story.byzantine)
+            picture = trust_picture(self._trust, rounds, self._run_settings.num_clients, self._run_settings.byzantine)
             self._show("clients/trust", picture, round)
 
     def _show(self, tag: str, picture: Any, round: int) -> None:
@@ -198,7 +199,7 @@ class TensorBoard(RecordWriter):
         from torch.utils.tensorboard.summary import hparams
 
         final = dict.fromkeys(("final/accuracy", "final/best_accuracy", "final/loss"), 0.0)
-        experiment, start, self._end = hparams(dict(self._story.hparams), final)
+        experiment, start, self._end = hparams(dict(self._run_settings.hparams), final)
         for summary in (experiment, start):
             self._run._get_file_writer().add_summary(summary)
 
@@ -213,12 +214,10 @@ class TensorBoard(RecordWriter):
             events.close()
 
 
-def _parameters(record: Record) -> dict[str, float | None]:
-    """The share of Byzantine participants, and what each attack says about its rows, as ``<attack>/<parameter>``."""
-    told = record.get("attack", {})
-    found = told.get("parameters", {})
-    values = {f"{attack}/{key}": value for attack, its in found.items() for key, value in its.items()}
-    return {**values, "share": told.get("share")}
+def _parameters(record: AttackRecord) -> dict[str, float | None]:
+    """The share of Byzantine participants, and what attacks report about their rows, as ``<attack>/<parameter>``."""
+    values = {f"{attack}/{key}": value for attack, its in record.parameters.items() for key, value in its.items()}
+    return {**values, "share": record.share}
 
 
 def _add(events: Any, tag: str, value: Any, round: int) -> None:

@@ -1,4 +1,4 @@
-"""Writers of round records. Ranks other than 0 get :class:`SilentWriter`, so the loop needs no cases."""
+"""Writers of round records. Ranks other than 0 get :class:`NoOpWriter`, so the loop needs no cases."""
 
 import json
 import math
@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from fedsim.files import write_text
-
-Record = Mapping[str, Any]
-"""What is known after a round: ``round`` (from 1), numbers, lists, and mappings by phase or client id."""
+from fedsim.records.round_record import RoundRecord
 
 
 class RecordWriter(ABC):
     """Takes one record per round."""
 
     @abstractmethod
-    def write(self, record: Record) -> None:
+    def write(self, record: RoundRecord) -> None:
         """Store the record of a round."""
 
     @abstractmethod
@@ -26,23 +24,23 @@ class RecordWriter(ABC):
         """Flush; no record follows. The status is ``completed``, ``failed`` or ``interrupted``."""
 
 
-class SilentWriter(RecordWriter):
+class NoOpWriter(RecordWriter):
     """Writes nothing."""
 
-    def write(self, record: Record) -> None:
+    def write(self, record: RoundRecord) -> None:
         pass
 
     def close(self, status: str) -> None:
         pass
 
 
-class ManyWriters(RecordWriter):
+class WriterGroup(RecordWriter):
     """Hands every record to several writers, whole: another thread may close them when the run fails."""
 
     def __init__(self, writers: Collection[RecordWriter]) -> None:
         self._writers, self._turn = writers, threading.Lock()
 
-    def write(self, record: Record) -> None:
+    def write(self, record: RoundRecord) -> None:
         with self._turn:
             for writer in self._writers:
                 writer.write(record)
@@ -65,18 +63,18 @@ class JsonLines(RecordWriter):
         write_text(path, "".join(f"{line}\n" for line in lines if _round_of(line) <= after_round))
         self._file = path.open("a", encoding="utf-8")
 
-    def write(self, record: Record) -> None:
-        self._file.write(json.dumps(_strict(record), allow_nan=False) + "\n")
+    def write(self, record: RoundRecord) -> None:
+        self._file.write(json.dumps(_strict(record.to_dict()), allow_nan=False) + "\n")
         self._file.flush()
 
     def close(self, status: str) -> None:
         self._file.close()
 
 
-def read_records(metrics: Path) -> list[dict[str, Any]]:
+def read_records(metrics: Path) -> list[RoundRecord]:
     """The records in a ``metrics.jsonl``; none if the file does not exist, nor of a line that a crash cut off."""
     lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
-    return [json.loads(line) for line in lines if math.isfinite(_round_of(line))]
+    return [RoundRecord.from_dict(json.loads(line)) for line in lines if math.isfinite(_round_of(line))]
 
 
 def _round_of(line: str) -> float:

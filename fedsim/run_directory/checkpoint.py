@@ -19,7 +19,7 @@ from fedsim.files import whole_or_not_at_all
 
 log = logging.getLogger(__name__)
 
-FORMAT = "fedsim-2"
+FORMAT = "fedsim-3"
 
 
 def pack(state: Any) -> tuple[Any, dict[str, Tensor]]:
@@ -88,12 +88,16 @@ class NoCheckpoints:
     def save(self, round: int, state: Mapping[str, Any]) -> None:
         pass
 
+    def load_newest(self) -> tuple[int, dict[str, Any]] | None:
+        """None: rank 0 has them."""
+        return None
+
 
 class Checkpoints:
     """The checkpoints of one run, the newest ``keep`` of them.
 
     Args:
-        frozen: a mark of the parameters that are not in a checkpoint because they never change.
+        frozen: digest of the parameters that are not in a checkpoint because they never change.
     """
 
     def __init__(self, folder: Path, keep: int, frozen: str = "") -> None:
@@ -174,8 +178,8 @@ def _read(path: Path, frozen: str) -> dict[str, Any]:
 
 def _checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
     """Of everything that is stored, to the last bit."""
-    mark = hashlib.blake2b(text.encode(), digest_size=16)
+    digest = hashlib.blake2b(text.encode(), digest_size=16)
     for name in sorted(tensors):
-        mark.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
-        mark.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
-    return mark.hexdigest()
+        digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

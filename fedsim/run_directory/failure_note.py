@@ -7,10 +7,10 @@ from pathlib import Path
 NAME = "failure.txt"
 
 
-def first_to_note(directory: Path, sentence: str) -> bool:
-    """Whether nobody has noted a failure of this run before; the sentence is then noted.
+def record_failure(directory: Path, sentence: str) -> bool:
+    """Write the sentence, unless a failure of this run is recorded already; whether this rank was the first.
 
-    Where nothing can be written, everybody is first: better said twice than not at all.
+    Where nothing can be written, every rank is the first: better said twice than not at all.
     """
     try:
         descriptor = os.open(directory / NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
@@ -24,15 +24,15 @@ def first_to_note(directory: Path, sentence: str) -> bool:
     return True
 
 
-def noted_failure(directory: Path) -> str | None:
-    """How the run failed; None if it did not, or could not say."""
+def recorded_failure(directory: Path) -> str | None:
+    """How the run failed; None if it did not, or could not be recorded."""
     try:
         return (directory / NAME).read_text(encoding="utf-8").strip() or None
     except OSError:
         return None
 
 
-def forget_failure(directory: Path) -> None:
-    """Before a run goes on: what it failed of is over."""
+def clear_failure(directory: Path) -> None:
+    """Before a run goes on: its failure is in the past."""
     with suppress(OSError):
         (directory / NAME).unlink()

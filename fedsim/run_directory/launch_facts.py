@@ -35,7 +35,7 @@ class LaunchFacts:
         return asdict(self)
 
 
-def is_started_again(directory: Path, environment: Mapping[str, str] = os.environ) -> bool:
+def is_relaunch(directory: Path, environment: Mapping[str, str] = os.environ) -> bool:
     """Whether this process continues the launch that the run in ``directory`` belongs to.
 
     That is so in a SLURM job that was requeued, and under ``torchrun --max-restarts``. Only torchrun on the host of

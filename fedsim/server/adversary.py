@@ -10,6 +10,7 @@ from torch import Tensor
 from fedsim.attacks import Attack, AttackView
 from fedsim.attacks.probe import Probed
 from fedsim.participation.attack_plan import AttackPlan
+from fedsim.records.round_record import AttackRecord
 from fedsim.seeds import derive_generator
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
@@ -97,18 +98,18 @@ class Adversary:
         )
         rows[own] = attack(view).to(self._wire_dtype).to(rows.dtype)
 
-    def report(self, context: RoundContext) -> dict[str, Any]:
-        """Which participants attacked by what, their share, and what each attack says about its rows."""
-        under = self.plan.attackers(context.round)
-        acting = {client: under[client] for client in context.client_ids if client in under}
-        return {
-            "share": len(acting) / max(1, len(context.client_ids)),
-            "attackers": {client: self.plan.label(position) for client, position in acting.items()},
-            "parameters": {
+    def record(self, context: RoundContext) -> AttackRecord:
+        """Which participants attacked by what, their share, and what each attack reports about its rows."""
+        attackers = self.plan.attackers(context.round)
+        acting = {client: attackers[client] for client in context.client_ids if client in attackers}
+        return AttackRecord(
+            share=len(acting) / max(1, len(context.client_ids)),
+            attackers={client: self.plan.label(position) for client, position in acting.items()},
+            parameters={
                 self.plan.label(position): dict(self._attacks[position].diagnostics)
                 for position in sorted(set(acting.values()))
             },
-        }
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -9,7 +9,7 @@ from time import sleep
 
 from fedsim.cli import load_plugin
 from fedsim.errors import ConfigError
-from fedsim.records.console import say
+from fedsim.records.console import print_text
 from fedsim.sweep.array import array_command, submit
 from fedsim.sweep.cells import Progress, progress_of
 from fedsim.sweep.plan import Cell, Sweep, read_sweep
@@ -42,27 +42,29 @@ def _carry_out(sweep: Sweep, options: argparse.Namespace) -> int:
         return _dry_run(sweep, todo, room, options)
     if options.slurm:
         if not todo:
-            return say("nothing to submit: every cell has ended or is running")
+            return print_text("nothing to submit: every cell has ended or is running")
         job = submit(array_command(sweep, todo, options.throttle, options.sbatch, options.plugin))
-        return say(f"array job {job} of {len(todo)} cells is submitted; see --status")
+        return print_text(f"array job {job} of {len(todo)} cells is submitted; see --status")
     skipped = len(cells) - len(todo)
     at_a_time = min(room.jobs, len(todo))
-    say(f"{sweep.name}: {len(todo)} cells to run, {at_a_time} at a time on {room.ranks} ranks; {skipped} skipped")
+    print_text(
+        f"{sweep.name}: {len(todo)} cells to run, {at_a_time} at a time on {room.ranks} ranks; {skipped} skipped"
+    )
     took: list[float] = []
 
     def tell(progress: Progress, ended: int) -> None:
         took.extend([progress.seconds] if progress.seconds else [])
         left = len(todo) - ended
         time_left = f"; about {in_words(sum(took) / len(took) * left / room.jobs)} left" if took and left else ""
-        say(f"[{ended}/{len(todo)}] {progress.state}: {progress.cell}: {progress.remark}{time_left}")
+        print_text(f"[{ended}/{len(todo)}] {progress.state}: {progress.cell}: {progress.remark}{time_left}")
 
     all_ended = Runner(sweep, room, options.plugin, tell).run(todo)
     cells = _all(sweep)
     keep_results(sweep, cells)
-    say(f"\n{markdown(sweep, cells)}\n")
-    say(f"all cells: {sweep.folder / 'results.csv'}\nlook at them: tensorboard --logdir {sweep.folder}")
+    print_text(f"\n{markdown(sweep, cells)}\n")
+    print_text(f"all cells: {sweep.folder / 'results.csv'}\nlook at them: tensorboard --logdir {sweep.folder}")
     if not all_ended:
-        say("stopped by a signal, nothing is lost: the same command goes on")
+        print_text("stopped by a signal, nothing is lost: the same command goes on")
         return STOPPED
     return 0 if all(one.state == "done" for one in cells) else NOT_ALL_DONE
 
@@ -87,10 +89,10 @@ def _room(cells: Sequence[Cell], options: argparse.Namespace) -> Room:
 def _dry_run(sweep: Sweep, cells: Sequence[Cell], room: Room, options: argparse.Namespace) -> int:
     """Nothing but the cells' config files is written."""
     if options.slurm and cells:
-        return say(" ".join(array_command(sweep, cells, options.throttle, options.sbatch, options.plugin)))
+        return print_text(" ".join(array_command(sweep, cells, options.throttle, options.sbatch, options.plugin)))
     for cell in cells:
-        say(f"{cell}\n  {' '.join(command(sweep, cell, room.ranks, options.plugin))}")
-    return say(f"{len(cells)} cells to run, {room.jobs} at a time on {room.ranks} ranks each")
+        print_text(f"{cell}\n  {' '.join(command(sweep, cell, room.ranks, options.plugin))}")
+    return print_text(f"{len(cells)} cells to run, {room.jobs} at a time on {room.ranks} ranks each")
 
 
 def _show_status(sweep: Sweep, every: float | None) -> int:
@@ -99,10 +101,10 @@ def _show_status(sweep: Sweep, every: float | None) -> int:
         jobs = sum(one.state == "running" for one in cells)
         lines = list(status_lines(cells, seconds_left(cells, jobs) if jobs else None))
         clear = "\033[2J\033[H" if every and sys.stdout.isatty() else ""
-        say(clear + "\n".join(lines))
+        print_text(clear + "\n".join(lines))
         if not every or all(one.state in ("done", "failed", "diverged") for one in cells):
             keep_results(sweep, cells)
-            return say(f"\n{markdown(sweep, cells)}")
+            return print_text(f"\n{markdown(sweep, cells)}")
         sleep(every)
 
 

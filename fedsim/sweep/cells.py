@@ -57,7 +57,7 @@ def progress_of(cell: Cell, sweep_folder: Path) -> Progress:
     directory = known[0]
     records = read_records(directory / "metrics.jsonl")
     summary = _summary(directory)
-    accuracies = [record["accuracy"] for record in records if record.get("accuracy") is not None]
+    accuracies = [record.quality.accuracy for record in records if record.quality.accuracy is not None]
     state = {"completed": "done", "diverged": "diverged", "failed": "failed"}.get(
         str(summary.get("status")), "stopped"
     )
@@ -69,7 +69,7 @@ def progress_of(cell: Cell, sweep_folder: Path) -> Progress:
     return Progress(
         cell,
         state,
-        rounds=records[-1]["round"] if records else 0,
+        rounds=records[-1].round if records else 0,
         accuracy=accuracies[-1] if accuracies else None,
         seconds=summary.get("seconds"),
         reason=reason,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
 
-from fedsim.failures.reporter import EXIT_STATUS
+from fedsim.failures.handler import EXIT_STATUS
 from fedsim.run_directory.directory import write_yaml
 from fedsim.stop_request import FOLLOW_LAUNCHER, StopRequest
 from fedsim.sweep.cells import Progress, note_failure, progress_of

@@ -31,6 +31,7 @@ class LocalWork:
         epochs: passes over the client's samples, unless ``steps`` says how many optimiser steps.
         send: ``delta`` (w_global - w_client) or ``gradient`` (of one batch).
         wire_dtype: what every row is rounded to.
+        compiled: train through ``torch.compile``.
     """
 
     epochs: int
@@ -41,6 +42,7 @@ class LocalWork:
     rules: StepRules = field(default_factory=lambda: StepRules(loss=CrossEntropy()))
     schedule: Schedule = field(default_factory=Constant)
     wire_dtype: torch.dtype = torch.float32
+    compiled: bool = False
 
 
 def batches(count: int, work: LocalWork, generator: torch.Generator) -> Iterator[Tensor]:
@@ -61,38 +63,45 @@ def batches(count: int, work: LocalWork, generator: torch.Generator) -> Iterator
         passes += 1
 
 
+@dataclass(frozen=True)
+class ClientData:
+    """What the clients train on.
+
+    Attributes:
+        inputs: of the training samples of all clients.
+        client_indices: indices of each client's samples.
+        labels_of: the labels that a client trains on in a round, in the order of its indices.
+        num_classes: C, where not every class is among the samples.
+    """
+
+    inputs: Inputs
+    client_indices: Sequence[Tensor]
+    labels_of: LabelsOf
+    num_classes: int = 0
+
+    def class_counts(self) -> Tensor:
+        """Samples of each class [C], of all clients together."""
+        return torch.bincount(self.inputs.labels, minlength=self.num_classes)
+
+
 class Trainer:
     """Does the local work of any client, one after another, on this rank's model.
 
     Args:
         rows: the model and its layout.
-        inputs: of the training samples of all clients.
-        shares: indices of each client's samples.
-        labels_of: the labels that a client trains on in a round, in the order of its share.
-        compiled: train through ``torch.compile``.
-        num_classes: C, where not every class is among the samples.
+        data: of all clients.
+        work: what every client does in a round.
+        seed: of the run.
         stop: whether this rank has been asked to stop.
     """
 
     def __init__(
-        self,
-        rows: ModelRows,
-        inputs: Inputs,
-        shares: Sequence[Tensor],
-        work: LocalWork,
-        seed: int,
-        device: torch.device,
-        labels_of: LabelsOf,
-        *,
-        compiled: bool = False,
-        num_classes: int | None = None,
-        stop: StopRequest | None = None,
+        self, rows: ModelRows, data: ClientData, work: LocalWork, seed: int, stop: StopRequest | None = None
     ) -> None:
-        self._rows, self._inputs, self._shares, self._work = rows, inputs, shares, work
-        self._seed, self._device, self._labels_of = seed, device, labels_of
+        self._rows, self._data, self._work, self._seed = rows, data, work, seed
         self._stop = stop or StopRequest()
-        self._everyone = torch.bincount(inputs.labels, minlength=num_classes or 0)
-        self._forward: nn.Module = torch.compile(rows.model) if compiled else rows.model  # type: ignore[assignment]
+        self._class_counts = data.class_counts()
+        self._forward: nn.Module = torch.compile(rows.model) if work.compiled else rows.model  # type: ignore[assignment]
 
     def update(self, client: int, round: int, state: Tensor, out: Tensor) -> float:
         """Write the update of ``client`` for ``round`` into ``out``.
@@ -106,7 +115,7 @@ class Trainer:
         """
         parameters = self._rows.layout.size
         self._rows.load(state[:parameters], state[parameters:])
-        with seeded(derive_seed(self._seed, "local work", round, client), self._device):
+        with seeded(derive_seed(self._seed, "local work", round, client), self._data.inputs.device):
             losses = self._train(client, round)
         if not losses:
             out.zero_()
@@ -121,15 +130,15 @@ class Trainer:
         """Do the local steps; the losses of the batches."""
         order = derive_generator(self._seed, "batches", round, client)
         augment = derive_generator(self._seed, "augment", round, client)
-        share = self._shares[client]
-        labels = self._labels_of(client, round)
+        indices = self._data.client_indices[client]
+        labels = self._data.labels_of(client, round)
         set_training(self._rows.model)
         steps = self._local_steps(round, labels)
         losses = []
-        for batch in batches(len(share), self._work, order):
+        for batch in batches(len(indices), self._work, order):
             if self._stop.received:  # the round will be given up
                 break
-            losses.append(steps.backward(self._inputs.batch(share[batch], augment), labels[batch]))
+            losses.append(steps.backward(self._data.inputs.batch(indices[batch], augment), labels[batch]))
             if self._work.send == "delta":
                 steps.step()
         return losses
@@ -140,6 +149,6 @@ class Trainer:
         optimizer, factor = self._work.make_optimizer(trained), self._work.schedule.factor(round)
         for group in optimizer.param_groups if factor != 1 else ():
             group["lr"] *= factor
-        counts = ClassCounts(torch.bincount(labels, minlength=len(self._everyone)), self._everyone)
+        counts = ClassCounts(torch.bincount(labels, minlength=len(self._class_counts)), self._class_counts)
         weights = self._work.rules.loss.class_weights(counts)
         return LocalSteps(self._work.rules, self._forward, trained, optimizer, weights)

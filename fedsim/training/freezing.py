@@ -34,18 +34,18 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
         raise ConfigError("freeze", "nothing is left to train", "leave out a pattern")
 
 
-def mark_of_frozen(model: nn.Module) -> str:
-    """A mark by which other frozen parameters are told apart; "" if nothing is frozen.
+def frozen_digest(model: nn.Module) -> str:
+    """A digest by which other frozen parameters are recognised; "" if nothing is frozen.
 
-    >>> mark_of_frozen(nn.Linear(2, 2))
+    >>> frozen_digest(nn.Linear(2, 2))
     ''
     """
     frozen = [(name, value) for name, value in model.named_parameters() if not value.requires_grad]
-    mark = hashlib.blake2b(digest_size=8)
+    digest = hashlib.blake2b(digest_size=8)
     for name, parameter in frozen:
-        mark.update(name.encode())
-        mark.update(parameter.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return mark.hexdigest() if frozen else ""
+        digest.update(name.encode())
+        digest.update(parameter.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest() if frozen else ""
 
 
 def set_training(model: nn.Module) -> None:

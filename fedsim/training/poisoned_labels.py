@@ -18,7 +18,7 @@ class PoisonedLabels:
     Args:
         attacks: one for each campaign of the plan.
         labels: of all training samples [N].
-        shares: indices of each client's samples.
+        client_indices: indices of each client's samples.
     """
 
     def __init__(
@@ -26,22 +26,22 @@ class PoisonedLabels:
         plan: AttackPlan,
         attacks: Sequence[Attack],
         labels: Tensor,
-        shares: Sequence[Tensor],
+        client_indices: Sequence[Tensor],
         num_classes: int,
         seed: int,
     ) -> None:
-        self._plan, self._attacks, self._labels, self._shares = plan, attacks, labels, shares
+        self._plan, self._attacks, self._labels, self._client_indices = plan, attacks, labels, client_indices
         self._num_classes, self._seed = num_classes, seed
         self._poisoned: dict[tuple[int, int], Tensor] = {}
 
     def __call__(self, client: int, round: int) -> Tensor:
-        """Labels of the client's samples, in the order of its share."""
+        """Labels of the client's samples, in the order of its indices."""
         campaign = self._plan.attackers(round).get(client)
         if campaign is None:
-            return self._labels[self._shares[client]]
+            return self._labels[self._client_indices[client]]
         if (client, campaign) not in self._poisoned:
             generator = derive_generator(self._seed, "poison", client)
-            clean = self._labels[self._shares[client]]
+            clean = self._labels[self._client_indices[client]]
             self._poisoned[client, campaign] = self._attacks[campaign].poison_labels(
                 clean, self._num_classes, generator
             )

@@ -1,4 +1,4 @@
-"""Ranks tell each other what they are doing, over lines that break when a process ends."""
+"""Ranks report to each other what they do, over connections that break when a process ends."""
 
 from __future__ import annotations
 
@@ -12,164 +12,167 @@ from dataclasses import replace
 from time import monotonic, sleep
 from typing import Protocol
 
-from fedsim.comm.health.rank_status import Standing
+from fedsim.comm.health.rank_status import RankStatus
 
-LOOK_EVERY = 0.5
-"""Seconds between two looks for ranks that are late."""
+CHECK_EVERY = 0.5
+"""Seconds between two checks for late ranks."""
 
 A_MOMENT = 0.5
 """Seconds in which the kernel tells how a process ended."""
 
 
-class Alarm(Protocol):
-    """What is done about a rank that does not go on; called in the watch's own thread."""
+class RankFailureHandler(Protocol):
+    """What is done about a rank that does not go on; called in the monitor's thread."""
 
-    def gone(self, rank: Standing, why: str) -> None:
+    def on_death(self, rank: RankStatus, why: str) -> None:
         """Its process has ended."""
 
-    def leaving(self, rank: Standing, reason: str) -> None:
-        """It fails, and has said why."""
+    def on_leaving(self, rank: RankStatus, reason: str) -> None:
+        """It ends because of a failure that has been reported."""
 
-    def late(self, me: Standing, ranks: Sequence[Standing], seconds: float) -> None:
-        """This rank has waited so long for the others."""
+    def on_late(self, me: RankStatus, ranks: Sequence[RankStatus], seconds: float) -> None:
+        """This rank has waited so many seconds for the others."""
 
 
-class Watch:
-    """One rank's lines: of rank 0 to every other rank, of every other rank to rank 0.
+class Monitor:
+    """One rank's connections: of rank 0 to every other rank, of every other rank to rank 0.
 
-    A rank says over them what it is doing, where it waits, and that it is leaving. A line that breaks without that
-    means that a process is gone: the other end knows it within milliseconds, whatever its main thread waits for.
+    Over them a rank reports what it does, when it waits in a collective, and that it is leaving. A connection that
+    breaks without that means that a process has ended: the other end knows it within milliseconds, whatever its main
+    thread waits for.
 
     Args:
-        everyone: the ranks' standings, by rank.
-        lines: connected sockets, by rank.
+        everyone: the status of every rank, by rank.
+        connections: connected sockets, by rank.
         patience: seconds that this rank waits for others.
     """
 
     def __init__(
         self,
         me: int,
-        everyone: Mapping[int, Standing],
-        lines: Mapping[int, socket.socket] | None = None,
-        alarm: Alarm | None = None,
+        everyone: Mapping[int, RankStatus],
+        connections: Mapping[int, socket.socket] | None = None,
+        handler: RankFailureHandler | None = None,
         patience: float = float("inf"),
     ) -> None:
         self._me, self._everyone = me, dict(everyone)
-        self._lines, self._alarm, self._patience = dict(lines or {}), alarm, patience
-        self._speaking, self._closing = threading.Lock(), threading.Event()
+        self._connections, self._handler, self._patience = dict(connections or {}), handler, patience
+        self._sending, self._closing = threading.Lock(), threading.Event()
         self._thread: threading.Thread | None = None
-        if self._lines and alarm is not None:
+        if self._connections and handler is not None:
             self._wake, self._woken = socket.socketpair()
-            self._thread = threading.Thread(target=self._listen, name="fedsim watch", daemon=True)
+            self._thread = threading.Thread(target=self._receive, name="fedsim monitor", daemon=True)
             self._thread.start()
 
     @property
-    def me(self) -> Standing:
+    def me(self) -> RankStatus:
         """This rank."""
         return self._everyone[self._me]
 
-    def standing(self, rank: int) -> Standing:
-        """What is known of a rank; of what it does, only if there is a line to it."""
+    def status(self, rank: int) -> RankStatus:
+        """What is known of a rank; of what it does, only if there is a connection to it."""
         return self._everyone[rank]
 
-    def tell(self, activity: str) -> None:
+    def report(self, activity: str) -> None:
         """This rank now does something else."""
         self._everyone[self._me] = replace(self.me, activity=activity)
-        self._say({"activity": activity})
+        self._send({"activity": activity})
 
     @contextmanager
-    def meeting(self) -> Iterator[None]:
-        """A block in which ranks wait for each other; all ranks come to all meetings in the same order."""
-        self._everyone[self._me] = replace(self.me, meetings=self.me.meetings + 1, waits=True, since=monotonic())
-        self._say({"meetings": self.me.meetings, "waits": True})
+    def collective(self) -> Iterator[None]:
+        """A block in which ranks wait for each other; all ranks enter all collectives in the same order."""
+        entered = {"collectives": self.me.collectives + 1, "in_collective": True}
+        self._everyone[self._me] = replace(self.me, **entered, since=monotonic())  # type: ignore[arg-type]
+        self._send(entered)
         try:
             yield
         finally:
-            self._everyone[self._me] = replace(self.me, waits=False)
-            self._say({"waits": False})
+            self._everyone[self._me] = replace(self.me, in_collective=False)
+            self._send({"in_collective": False})
 
     def leave(self, reason: str) -> None:
-        """This rank is about to end because of a failure, which has been told."""
-        self._say({"leaving": reason})
+        """This rank is about to end because of a failure, which has been reported."""
+        self._send({"leaving": reason})
 
     def close(self) -> None:
-        """Tell the others that this rank has finished, and give the lines back; safe to call twice."""
-        self._say({"finished": True})
+        """Report to the others that this rank has finished, and close the connections; safe to call twice."""
+        self._send({"finished": True})
         self._closing.set()
         if self._thread is not None:
             self._wake.close()
             self._thread.join()
             self._woken.close()
-        for line in self._lines.values():
-            line.close()
+        for connection in self._connections.values():
+            connection.close()
 
-    def _say(self, facts: Mapping[str, object]) -> None:
+    def _send(self, facts: Mapping[str, object]) -> None:
         text = f"{json.dumps(facts)}\n".encode()
-        with self._speaking:
-            for line in self._lines.values():
+        with self._sending:
+            for connection in self._connections.values():
                 with suppress(OSError):  # whoever is gone is noticed by the thread
-                    line.sendall(text)
+                    connection.sendall(text)
 
-    def _listen(self) -> None:
+    def _receive(self) -> None:
         with selectors.DefaultSelector() as selector:
             selector.register(self._woken, selectors.EVENT_READ, None)
-            for rank, line in self._lines.items():
-                selector.register(line, selectors.EVENT_READ, (rank, _Messages(line)))
+            for rank, connection in self._connections.items():
+                selector.register(connection, selectors.EVENT_READ, (rank, _Messages(connection)))
             while not self._closing.is_set():
-                for key, _ in selector.select(LOOK_EVERY):
+                for key, _ in selector.select(CHECK_EVERY):
                     rank, messages = key.data or (self._me, None)
                     if messages is None:  # woken up
                         return
-                    if not self._hear(rank, messages.read()):
+                    if not self._handle(rank, messages.read()):
                         selector.unregister(key.fileobj)
-                self._look_for_late_ranks()
+                self._check_for_late_ranks()
 
-    def _hear(self, rank: int, messages: list[dict[str, object]] | None) -> bool:
-        """Take note; whether the rank may say more."""
-        assert self._alarm is not None
+    def _handle(self, rank: int, messages: list[dict[str, object]] | None) -> bool:
+        """Act on what a rank reports; whether more may come."""
+        assert self._handler is not None
         for facts in messages or ():
             if "finished" in facts:
                 return False
             if "leaving" in facts:
-                self._alarm.leaving(self._everyone[rank], str(facts["leaving"]))
+                self._handler.on_leaving(self._everyone[rank], str(facts["leaving"]))
                 return False
             self._everyone[rank] = replace(self._everyone[rank], **facts)  # type: ignore[arg-type]
         if messages is None:
-            self._alarm.gone(self._everyone[rank], _why_gone(self._everyone[rank]))
+            self._handler.on_death(self._everyone[rank], _cause_of_death(self._everyone[rank]))
         return messages is not None
 
-    def _look_for_late_ranks(self) -> None:
-        """Who has not come and does not wait elsewhere for another is late; if nobody is, all who have not come."""
-        assert self._alarm is not None
+    def _check_for_late_ranks(self) -> None:
+        """Late is who is absent and does not wait for another rank elsewhere; if nobody is, all that are absent."""
+        assert self._handler is not None
         me, waited = self.me, monotonic() - self.me.since
-        if not me.waits or waited < self._patience:
+        if not me.in_collective or waited < self._patience:
             return
-        absent = [self._everyone[rank] for rank in self._lines if self._everyone[rank].meetings < me.meetings]
-        late = [rank for rank in absent if not rank.waits or rank.trouble()]
-        if waited > 2 * self._patience + LOOK_EVERY:
+        others = [self._everyone[rank] for rank in self._connections]
+        absent = [rank for rank in others if rank.collectives < me.collectives]
+        late = [rank for rank in absent if not rank.in_collective or rank.trouble()]
+        if waited > 2 * self._patience + CHECK_EVERY:
             late = late or absent
         if late and me is self.me:
-            self._alarm.late(me, late, waited)
+            self._handler.on_late(me, late, waited)
 
 
-def _why_gone(rank: Standing) -> str:
-    """The line of a process breaks a moment before the kernel tells how it ended, and torchrun soon tidies up."""
+def _cause_of_death(rank: RankStatus) -> str:
+    """A connection breaks a moment before the kernel says how its process ended, and torchrun soon cleans up."""
     until = monotonic() + A_MOMENT
-    while not (trouble := rank.trouble()) and rank.is_here and monotonic() < until:
+    while not (trouble := rank.trouble()) and rank.on_this_machine and monotonic() < until:
         sleep(0.001)
     return trouble or "its process ended, or its host is gone"
 
 
 class _Messages:
-    """Takes what arrives at a line apart into messages, one JSON object a line."""
+    """Splits what arrives over a connection into messages, one JSON object a line."""
 
-    def __init__(self, line: socket.socket) -> None:
-        self._line, self._rest = line, b""
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection, self._rest = connection, b""
 
     def read(self) -> list[dict[str, object]] | None:
         """What has arrived; None when nothing will any more."""
         try:
-            arrived = self._line.recv(65536)
+            arrived = self._connection.recv(65536)
         except OSError:
             return None
         *whole, self._rest = (self._rest + arrived).split(b"\n")

@@ -1,4 +1,4 @@
-"""Where a rank is and what it is doing, as far as another one knows, and what the kernel says of its process."""
+"""Where a rank is and what it is doing, as far as another one knows, and the state of its process."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from time import monotonic
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class RankStatus:
     """What is known of a rank.
 
     Attributes:
         machine: equal for ranks that see each other's processes.
         activity: what it is doing.
-        meetings: how many times it has come to where ranks wait for each other.
-        waits: whether it is at one of these now.
-        since: when this process came to the last one, in seconds of its clock.
+        collectives: how many collectives (barrier, broadcast, gather) it has entered.
+        in_collective: whether it is in one now, waiting for other ranks.
+        since: when this process entered the last one, in seconds of its clock.
 
-    >>> str(Standing(rank=2, host="node1", pid=123))
+    >>> str(RankStatus(rank=2, host="node1", pid=123))
     'rank 2 (host node1, process 123)'
     """
 
@@ -32,13 +32,13 @@ class Standing:
     pid: int = field(default_factory=os.getpid)
     machine: str = field(default_factory=lambda: this_machine())
     activity: str = "phase 'start'"
-    meetings: int = 0
-    waits: bool = False
+    collectives: int = 0
+    in_collective: bool = False
     since: float = field(default_factory=monotonic)
 
     @classmethod
-    def from_text(cls, text: str) -> Standing:
-        """The standing that :meth:`to_text` gave on another rank."""
+    def from_text(cls, text: str) -> RankStatus:
+        """The status that :meth:`to_text` gave on another rank."""
         rank, host, pid, machine = json.loads(text)
         return cls(rank=rank, host=host, pid=pid, machine=machine)
 
@@ -49,13 +49,13 @@ class Standing:
         return f"rank {self.rank} (host {self.host}, process {self.pid})"
 
     @property
-    def is_here(self) -> bool:
+    def on_this_machine(self) -> bool:
         """Whether this process sees that of the rank."""
         return self.machine == this_machine()
 
     def trouble(self) -> str:
         """What is wrong with its process; "" if nothing is, or if it cannot be seen from here."""
-        return trouble_of_process(self.pid) if self.is_here else ""
+        return trouble_of_process(self.pid) if self.on_this_machine else ""
 
 
 def this_machine() -> str:
@@ -67,7 +67,7 @@ def this_machine() -> str:
 
 
 def trouble_of_process(pid: int) -> str:
-    """What the kernel says of a process that makes no headway; "" if nothing is wrong with it.
+    """What the kernel says of a process that makes no progress; "" if nothing is wrong with it.
 
     >>> trouble_of_process(os.getpid())
     ''
@@ -80,7 +80,7 @@ def trouble_of_process(pid: int) -> str:
         return "its process is stopped (SIGSTOP)"
     if fields[0] not in ("Z", "X"):
         return ""
-    status = int(fields[-1])  # as waitpid gives it; 0 also where the kernel does not tell us
+    status = int(fields[-1])  # as waitpid gives it; 0 also where the kernel does not say
     if status & 0x7F:
         return killed_by(status & 0x7F)
     return f"its process ended with status {status >> 8}" if status else "its process has ended"
@@ -96,4 +96,4 @@ def killed_by(number: int) -> str:
         name = signal.Signals(number).name
     except ValueError:
         name = f"signal {number}"
-    return f"killed by {name}" + " (by hand, or by the kernel for want of memory)" * (name == "SIGKILL")
+    return f"killed by {name}" + " (by hand, or by the kernel, short of memory)" * (name == "SIGKILL")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fedsim.data.partitioners.base import Partitioner, PartitionSettings, partitioners
 from fedsim.data.samples import Columns
-from fedsim.data.split_file import KEY, labels_mark, read_split
+from fedsim.data.split_file import KEY, labels_digest, read_split
 from fedsim.errors import ConfigError
 from fedsim.files import user_path
 
@@ -38,7 +38,7 @@ class SplitFile(Partitioner):
         if len(clients) != num_clients:
             remedy = f"set it to {len(clients)}"
             raise ConfigError("clients.count", f"{num_clients}, but {self._path} splits among {len(clients)}", remedy)
-        named = Counter(index for share in clients for index in share)
+        named = Counter(index for indices in clients for index in indices)
         wrong = [index for index, times in named.items() if times > 1 or not 0 <= index < len(labels)]
         wrong = wrong or [index for index in range(len(labels)) if index not in named]
         if wrong:
@@ -47,15 +47,15 @@ class SplitFile(Partitioner):
                 f"{self._path} does not name each of the {len(labels)} training samples once (see sample {wrong[0]})",
                 "take a split of the same data",
             )
-        if split.get("labels", labels_mark(labels)) != labels_mark(labels):
+        if split.get("labels", labels_digest(labels)) != labels_digest(labels):
             problem = f"{self._path} was made for samples with other labels"
             raise ConfigError(KEY, problem, "take a split of the same data")
         least = self.settings.min_samples
-        short = [client for client, share in enumerate(clients) if len(share) < least]
+        short = [client for client, indices in enumerate(clients) if len(indices) < least]
         if short:
             problem = f"{self._path} leaves clients {short} fewer than {least} samples"
             raise ConfigError(KEY, problem, "set data.partition.min_samples: 0 to allow that")
         owners = torch.empty_like(labels)
-        for client, share in enumerate(clients):
-            owners[torch.tensor(share, dtype=torch.int64)] = client
+        for client, indices in enumerate(clients):
+            owners[torch.tensor(indices, dtype=torch.int64)] = client
         return owners

@@ -1,0 +1,92 @@
+"""The data of a run: loaded, checked on all ranks, distributed over the clients."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fedsim.build.components import Components
+from fedsim.comm import Communicator
+from fedsim.data import Splits
+from fedsim.data.fingerprint import fingerprint
+from fedsim.data.inputs import Inputs, View
+from fedsim.errors import ConfigError, keys_under
+from fedsim.seeds import derive_generator
+from fedsim.training.losses import ClassCounts
+
+
+@dataclass(frozen=True)
+class RunData:
+    """What the clients train on and the model is evaluated on.
+
+    Attributes:
+        view: how images are shown to the model.
+        input_shape: of one input of the model.
+        client_indices: indices of each client's training samples.
+        test_owners: the client that each test sample belongs to [N], -1 for none; None if they belong to nobody.
+        digest: of all samples, by which other data are told apart.
+    """
+
+    splits: Splits
+    view: View
+    input_shape: tuple[int, ...]
+    client_indices: Sequence[Tensor]
+    test_owners: Tensor | None
+    digest: str
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return self.splits.num_classes
+
+    @property
+    def sample_counts(self) -> list[int]:
+        """Training samples of each client."""
+        return [len(indices) for indices in self.client_indices]
+
+    def train_inputs(self, device: torch.device) -> Inputs:
+        """Training samples as the model is shown them."""
+        return Inputs(self.splits.train, self.view, device)
+
+    def test_inputs(self, device: torch.device) -> Inputs:
+        """Test samples as the model is shown them."""
+        return Inputs(self.splits.test, self.view, device)
+
+
+def load_data(components: Components, comm: Communicator) -> RunData:
+    """The data of a run, the same on every rank.
+
+    Raises:
+        ConfigError: they are missing or damaged, differ between ranks, or do not fit the configuration.
+    """
+    with comm.first_on_each_host("load data"), keys_under("data"):
+        splits = components.source.load(components.data_root)
+    digest = fingerprint(splits)
+    _require_same_data(comm, digest)
+    with keys_under("clients.loss"):
+        components.loss.class_weights(ClassCounts(*[torch.ones(splits.num_classes)] * 2))
+    return distribute(components, splits, digest)
+
+
+def distribute(components: Components, splits: Splits, digest: str = "") -> RunData:
+    """The samples distributed over the clients, and the way in which the model sees them."""
+    config, columns = components.config, splits.train.columns
+    view = components.view(splits.input_shape[0])
+    with keys_under("data"):
+        input_shape = view.shape(splits)
+    generator = derive_generator(config.seed, "partition")
+    partitioner = components.partitioner
+    indices = partitioner.partition(splits.train.labels, config.clients.count, generator, columns)
+    owners = partitioner.owners_of_tests(columns, splits.test.columns)
+    return RunData(splits, view, input_shape, indices, owners, digest)
+
+
+def _require_same_data(comm: Communicator, digest: str) -> None:
+    """ConfigError if a rank has loaded other data than rank 0."""
+    digests = comm.all_gather(torch.tensor(list(digest.encode())))
+    others = (digests != digests[0]).any(1).nonzero().flatten().tolist()
+    if others:
+        who = ", ".join(str(comm.monitor.status(rank)) for rank in others)
+        problem = f"{who} loaded other data than rank 0"
+        raise ConfigError("data", problem, "use the same files on all hosts, and do not change them meanwhile")

@@ -1,0 +1,21 @@
+"""What must hold in the process of every rank before its first tensor: threads and determinism, never inherited."""
+
+import os
+
+import torch
+
+from fedsim.build.components import Components
+from fedsim.updates.heap import keep_freed_memory
+
+
+def prepare_process(components: Components) -> None:
+    """Set threads, memory and determinism of this process as the configuration says."""
+    runtime = components.config.runtime
+    keep_freed_memory()
+    torch.set_num_threads(runtime.threads)
+    if runtime.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        # Every buffer here is written before it is read, so filling it first would only cost time.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        torch.backends.cudnn.benchmark = False

@@ -1,0 +1,60 @@
+"""What is said about a failure: one sentence for each way in which a run can end early."""
+
+import errno
+from collections.abc import Sequence
+from pathlib import Path
+
+from fedsim.comm import RankStatus
+from fedsim.errors import ConfigError, FedsimError
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+STOPPED_AT_START = "stopped by a signal before the first round, nothing is lost: --resume continues"
+
+
+def early_end(status: str, done: int) -> str:
+    """The end of a run that stopped or diverged after ``done`` rounds.
+
+    >>> early_end("interrupted", 3)
+    'stopped by a signal after round 3, nothing is lost: --resume continues'
+    """
+    if status == "interrupted":
+        return f"stopped by a signal after round {done}, nothing is lost: --resume continues"
+    return (
+        f"diverged: after round {done} the global model contains NaN or infinity; the newest checkpoint is from "
+        "before (a smaller learning rate, or runtime.on_divergence: continue)"
+    )
+
+
+def mistake(error: ConfigError) -> str:
+    """A mistake in the configuration."""
+    return f"configuration error: {error}"
+
+
+def failed_at_start(rank: int, error: BaseException) -> str:
+    """A failure before the ranks are connected."""
+    return f"rank {rank} failed at the start: {type(error).__name__}: {error}"
+
+
+def failed(me: RankStatus, error: BaseException, directory: Path | None) -> str:
+    """An error on this rank, where it happened and where its traceback is."""
+    what = str(error)
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
+        what = f"no room is left for {directory} ({error}): make room, then --resume"
+    elif not isinstance(error, FedsimError):
+        what = f"{type(error).__name__}: {error}"
+    return f"{me} failed in {me.activity}: {what} (traceback in logs/rank_{me.rank}.log)"
+
+
+def died(rank: RankStatus, why: str) -> str:
+    """Another rank's process has ended."""
+    return f"{rank} died in {rank.activity}: {why}"
+
+
+def late(me: RankStatus, ranks: Sequence[RankStatus], seconds: float) -> str:
+    """Other ranks have not come to the collective in which this one waits."""
+    each = []
+    for rank in ranks:
+        trouble = f": {rank.trouble()}" if rank.trouble() else ""
+        each.append(f"{rank} is late, in {rank.activity}{trouble}")
+    return f"{'; '.join(each)}; rank {me.rank} has waited {seconds:.0f} s in {me.activity} (runtime.timeout)"
