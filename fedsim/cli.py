@@ -94,7 +94,7 @@ def load_plugin(path: Path) -> None:
             line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == str(path) else line
             trace = trace.tb_next
         raise ConfigError(
-            f"--plugin {path}", f"line {line}: {type(error).__name__}: {error}", "mend the file"
+            f"--plugin {path}", f"line {line}: {type(error).__name__}: {error}", "fix the file"
         ) from error
 
 

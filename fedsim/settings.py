@@ -33,7 +33,7 @@ def parse_settings(schema: type[S], values: Mapping[str, Any], prefix: str = "")
     try:
         return schema.model_validate(dict(values))
     except ValidationError as error:
-        # An unknown key is the likeliest cause of what else is wrong, so it is told first.
+        # An unknown key is the likeliest cause of what else is wrong, so it is reported first.
         details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
         raise _explain(schema, details).under(prefix) from None
 

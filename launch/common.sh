@@ -9,6 +9,6 @@ default_ranks() { # one per GPU, or per core where there is none
     if [ "$gpus" -gt 0 ]; then echo "$gpus"; else nproc; fi
 }
 
-check() { # a mistake in the configuration is told once, instead of by every attempt
+check() { # a mistake in the configuration is reported once, instead of by every attempt
     python "$home/fedsim/main.py" --check "$@" >/dev/null
 }

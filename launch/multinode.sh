@@ -18,7 +18,7 @@ host. Then the ranks connect to each other at ports of their own choice, so the 
   --nodes N      how many hosts take part
   --at HOST      one of them, by a name or address that all of them reach (port 29400 if none is given)
   --ranks N      how many ranks on this host (default: its GPUs, else its cores)
-  --id NAME      tells this launch from others at the same port (default: fedsim)
+  --id NAME      distinguishes this launch from others at the same port (default: fedsim)
   --restarts N   how often it is started again after a failure (default 3)
   --dry-run      say what would be typed, and stop
 

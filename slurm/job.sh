@@ -28,7 +28,7 @@ srun --kill-on-bad-exit=1 ${FEDSIM_IN_CONTAINER:-} torchrun "${meeting[@]}" --np
     --max-restarts="${RESTARTS:-3}" "$FEDSIM_HOME/fedsim/main.py" "$@" "${RUNTIME[@]}" &
 step=$!
 
-# SLURM sends USR1 here some time before the limit, and TERM when it preempts the job. The ranks, told by TERM, write a
+# SLURM sends USR1 here some time before the limit, and TERM when it preempts the job. The ranks, on TERM, write a
 # checkpoint and leave. Not through srun: it would take a TERM of its own as an order to kill.
 limit=no
 trap 'limit=yes; scancel --signal=TERM "$SLURM_JOB_ID.0"' USR1

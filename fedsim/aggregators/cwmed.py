@@ -18,4 +18,4 @@ class CoordinateWiseMedian(Aggregator):
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
         middle = (updates.num_rows - 1) // 2
-        return updates.map_ranks(range(middle, middle + 1), lambda ordered: ordered[0])
+        return updates.map_order_statistics(range(middle, middle + 1), lambda ordered: ordered[0])

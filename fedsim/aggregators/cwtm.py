@@ -23,4 +23,4 @@ class CoordinateWiseTrimmedMean(TolerantAggregator):
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
         f = self.tolerated(updates.num_rows, context.dropped)
         middle = range(f, updates.num_rows - f)
-        return updates.map_ranks(middle, lambda ordered: sum_rows(ordered).div_(len(ordered)))
+        return updates.map_order_statistics(middle, lambda ordered: sum_rows(ordered).div_(len(ordered)))

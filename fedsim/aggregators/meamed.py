@@ -32,7 +32,7 @@ def mean_around_median(updates: UpdateMatrix, count: int) -> Tensor:
         decided = torch.where(above - median < median - below, above, below)
         return sum_rows(torch.cat([decided, inside])).div_(count)
 
-    return updates.map_ranks(range(first, last + count), mean)
+    return updates.map_order_statistics(range(first, last + count), mean)
 
 
 @aggregators.register("meamed")

@@ -50,8 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m fedsim.benchmark", description=__doc__)
     kinds = parser.add_subparsers(required=True, metavar="aggregators | attacks | gather | round | step")
 
-    def add(name: str, run: Callable[..., Report | None], help: str, clients: int) -> argparse.ArgumentParser:
-        kind = kinds.add_parser(name, help=help, description=help)
+    def add(name: str, run: Callable[..., Report | None], summary: str, clients: int) -> argparse.ArgumentParser:
+        kind = kinds.add_parser(name, help=summary, description=summary)
         kind.set_defaults(run=run)
         kind.add_argument("--clients", type=_positive, default=clients, metavar="K", help=f"default {clients}")
         kind.add_argument("--columns", type=_positive, default=RESNET18, metavar="D", help=f"default {RESNET18}")

@@ -34,13 +34,13 @@ class MatrixCase:
         shared = torch.randn(self.columns, generator=generator, device=self.device)
         return rows.add_(shared, alpha=0.5).mul_(1e-3)
 
-    def context(self, round: int = 0, last_step: Tensor | None = None) -> RoundContext:
+    def context(self, round_index: int = 0, last_step: Tensor | None = None) -> RoundContext:
         return RoundContext(
-            round=round,
+            round=round_index,
             client_ids=tuple(range(self.clients)),
             layout=square_layers(self.columns),
             last_step=last_step,
-            generator=torch.Generator().manual_seed(self.seed + round),
+            generator=torch.Generator().manual_seed(self.seed + round_index),
         )
 
 
@@ -65,7 +65,7 @@ class Rounds:
         self._round, self._last_step = 0, None  # type: int, Tensor | None
 
     def __call__(self) -> None:
-        # A matrix made anew: what it has cached would not be there in another round either.
+        # A matrix made again: what it has cached would not be there in another round either.
         updates, context = UpdateMatrix(self._rows), self._case.context(self._round, self._last_step)
         self._last_step = self._aggregator(updates, context)
         self._round += 1

@@ -23,7 +23,7 @@ class Reading:
     Attributes:
         seconds: of each repetition of the work.
         yardstick: of each repetition of the yardstick, run in between.
-        extra_bytes: the most memory that the work held at once beyond what was there before, if it can be told;
+        extra_bytes: the most memory that the work held at once beyond what was there before, if it can be measured;
             read at its second call, when modules are loaded and a history has begun.
         kept_bytes: what the work keeps from one call to the next, its history.
         problem: why there is no measurement.

@@ -72,10 +72,10 @@ def time_round(components: Components, place: RankPlace, repeats: int) -> list[R
         plain(mine)
         run.run_round(0)
         loops, rounds, phases = [], [], []
-        for round in range(1, repeats + 1):
+        for round_index in range(1, repeats + 1):
             loops.append(_seconds(comm, lambda: plain(mine)))
             start = perf_counter()
-            record = run.run_round(round)
+            record = run.run_round(round_index)
             comm.barrier("benchmark")
             rounds.append(perf_counter() - start)
             assert record is not None, "nobody asked to stop"

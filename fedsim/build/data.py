@@ -25,7 +25,7 @@ class RunData:
         input_shape: of one input of the model.
         client_indices: indices of each client's training samples.
         test_owners: the client that each test sample belongs to [N], -1 for none; None if they belong to nobody.
-        digest: of all samples, by which other data are told apart.
+        digest: of all samples, by which other data are recognised.
     """
 
     splits: Splits

@@ -51,7 +51,7 @@ class Communicator(ABC):
         """Wait for all ranks.
 
         Raises:
-            CollectiveError: names the phase, and on rank 0 the ranks that did not arrive in time if no watch does.
+            CollectiveError: names the phase, and on rank 0 the ranks that did not arrive in time if no monitor does.
         """
 
     @abstractmethod

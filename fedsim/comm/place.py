@@ -1,4 +1,4 @@
-"""Where this process stands among the ranks, as torchrun's environment tells it."""
+"""Where this process stands among the ranks, as torchrun's environment says."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 TEXT_BYTES = 4096
 
 GLOO_TIMEOUT_FACTOR = 20
-"""How many times longer gloo waits where the ranks watch each other."""
+"""How many times longer gloo waits where the ranks monitor each other."""
 
 
 def open_communicator(
@@ -71,7 +71,7 @@ class ProcessGroup(Communicator):
             self.row_device = device
 
     def _open_monitor(self, handler: RankFailureHandler, timeout: float) -> None:
-        """Let the ranks watch each other, if all can; gloo's own time-out, which names no rank, is then put off."""
+        """Let the ranks monitor each other, if all can; gloo's own time-out, which names no rank, is then put off."""
         texts = self._gather_text(self.monitor.me.to_text())
         everyone = {rank: RankStatus.from_text(text) for rank, text in enumerate(texts)}
         connections = connect_ranks(self.rank, self.size, self.share_text)
@@ -199,7 +199,7 @@ def _bytes_to_text(carrier: Tensor) -> str:
 
 
 def _boot_id() -> str:
-    """Tells hosts of the same name apart, and containers that do not share /dev/shm."""
+    """Distinguishes hosts of the same name, and containers that do not share /dev/shm."""
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             return f"{file.read().strip()}/{os.stat('/dev/shm').st_dev}"

@@ -18,7 +18,7 @@ from fedsim.settings import Schema, parse_settings
 
 
 class PartitionSection(Section):
-    name: str = Field("dirichlet", description="how training samples are shared out among the clients")
+    name: str = Field("dirichlet", description="how training samples are distributed over the clients")
 
 
 class AugmentSection(Section):
@@ -73,7 +73,9 @@ class ScheduleSection(Section):
 
 class ClientsSection(Schema):
     count: int = Field(8, ge=1, description="K, number of clients")
-    fraction: float = Field(1.0, gt=0, le=1, description="share of the clients in a round, drawn anew")
+    fraction: float = Field(
+        1.0, gt=0, le=1, description="share of the clients that take part in a round, drawn in each"
+    )
     local_epochs: int = Field(1, ge=1, description="passes over the client's data in a round")
     local_steps: int | None = Field(None, ge=1, description="optimiser steps in a round, instead of local_epochs")
     batch_size: int = Field(32, ge=2, le=2**31, description="samples in a batch; a batch of one sample is skipped")
@@ -148,7 +150,7 @@ class RuntimeSection(Schema):
     wire_dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="rows are rounded to it")
     nonfinite: Literal["drop", "zero", "error"] = Field("drop", description="rows with NaN or infinity")
     on_divergence: Literal["stop", "continue"] = Field(
-        "stop", description="what happens when the global model is not finite any more"
+        "stop", description="what happens when the global model contains NaN or infinity"
     )
     check_every: int = Field(10, ge=1, description="rounds between checks that all ranks hold the same parameters")
     timeout: float = Field(600, gt=0, le=1e6, description="seconds that ranks wait for each other")

@@ -46,9 +46,9 @@ def parse_yaml(text: str, source: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{source}, line {mark.line + 1}, column {mark.column + 1}" if mark else source
-        raise ConfigError("", f"{place}: {error.problem}", "mend the YAML") from None
+        raise ConfigError("", f"{place}: {error.problem}", "fix the YAML") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError("", f"{source}: {str(error).splitlines()[0]}", "mend the YAML") from None
+        raise ConfigError("", f"{source}: {str(error).splitlines()[0]}", "fix the YAML") from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

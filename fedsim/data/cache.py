@@ -34,7 +34,7 @@ def cached_arrays(name: str, names: Sequence[str], make: Callable[[Path], None])
     """The arrays ``names`` of the cached folder ``name``, made on first use.
 
     A folder appears under its name only when complete, so that ranks and hosts may race for it; one that has been
-    damaged since is made anew. Without a writable cache the arrays are made in a temporary place each time.
+    damaged since is made again. Without a writable cache the arrays are made in a temporary place each time.
 
     Args:
         make: fills the folder it is given with a ``.npy`` file for each of ``names``.
@@ -82,7 +82,7 @@ def _read(folder: Path, names: Sequence[str]) -> Arrays | None:
     try:
         return {name: np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in names}
     except (OSError, ValueError, EOFError) as error:
-        warnings.warn(f"{folder} is damaged ({error}) and made anew", FedsimWarning, stacklevel=3)
+        warnings.warn(f"{folder} is damaged ({error}) and is made again", FedsimWarning, stacklevel=3)
         return None
 
 

@@ -1,4 +1,4 @@
-"""A mark by which other data are told apart, quick even for data that are mapped from disk."""
+"""A digest by which other data are recognised, quick even for data that are mapped from disk."""
 
 import hashlib
 
@@ -20,12 +20,12 @@ def fingerprint(splits: Splits) -> str:
     >>> fingerprint(data(1.0)) == fingerprint(data(1.0)), fingerprint(data(1.0)) == fingerprint(data(2.0))
     (True, False)
     """
-    mark = hashlib.blake2b(repr((splits.class_names, splits.input_shape)).encode(), digest_size=8)
+    digest = hashlib.blake2b(repr((splits.class_names, splits.input_shape)).encode(), digest_size=8)
     for samples in (splits.train, splits.test):
-        mark.update(samples.labels.numpy().tobytes())
+        digest.update(samples.labels.numpy().tobytes())
         for sample in _some(samples):
-            mark.update(sample.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return mark.hexdigest()
+            digest.update(sample.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _some(samples: Samples) -> list[torch.Tensor]:

@@ -88,9 +88,9 @@ def decode_images(
     Raises:
         ConfigError: a file is missing or no image; the message names it.
     """
-    mark = _mark(files, short_side, repair)
+    digest = _digest(files, short_side, repair)
     arrays = cached_arrays(
-        f"{name}-{mark}", ["pixels", "sizes"], lambda folder: _decode_into(folder, files, short_side, repair)
+        f"{name}-{digest}", ["pixels", "sizes"], lambda folder: _decode_into(folder, files, short_side, repair)
     )
     pixels, sizes = torch.from_numpy(arrays["pixels"]), torch.from_numpy(arrays["sizes"])
     height, width = sizes.min(0).values.tolist()
@@ -99,16 +99,16 @@ def decode_images(
     return ImagesOfManySizes(pixels, sizes, labels, columns), (3, height, width), False
 
 
-def _mark(files: Sequence[Path], short_side: int | None, repair: str) -> str:
-    """A mark of the files as they are now, by which changed ones are told apart."""
-    mark = hashlib.blake2b(f"2 {short_side}".encode(), digest_size=8)
+def _digest(files: Sequence[Path], short_side: int | None, repair: str) -> str:
+    """A digest of the files as they are now, by which changed ones are recognised."""
+    digest = hashlib.blake2b(f"2 {short_side}".encode(), digest_size=8)
     for file in files:
         try:
             facts = file.stat()
         except OSError as error:
             raise ConfigError("root", f"cannot read {file}: {error.strerror}", repair) from None
-        mark.update(f"\n{file.absolute()} {facts.st_size} {facts.st_mtime_ns}".encode(errors="surrogateescape"))
-    return mark.hexdigest()
+        digest.update(f"\n{file.absolute()} {facts.st_size} {facts.st_mtime_ns}".encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def _decode_into(folder: Path, files: Sequence[Path], short_side: int | None, repair: str) -> None:

@@ -99,9 +99,9 @@ class Inputs:
         crop = self._view.crop
         if crop is None:
             return image
-        room = [side - crop for side in image.shape[1:]]
+        margins = [side - crop for side in image.shape[1:]]
         if generator is None:
-            top, left = (spare // 2 for spare in room)
+            top, left = (spare // 2 for spare in margins)
         else:
-            top, left = (int(torch.randint(spare + 1, (), generator=generator)) for spare in room)
+            top, left = (int(torch.randint(spare + 1, (), generator=generator)) for spare in margins)
         return image[:, top : top + crop, left : left + crop]

@@ -1,4 +1,4 @@
-"""Splits on disk: every run saves its own, and any run can be told to use a saved one."""
+"""Splits on disk: every run saves its own, and any run can use a saved one."""
 
 import hashlib
 import json

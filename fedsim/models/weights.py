@@ -35,7 +35,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise ConfigError("weights", f"cannot read {path}: {error.strerror or error}", "name another file") from None
     except SafetensorError as error:
-        raise ConfigError("weights", f"{path} is damaged: {error}", "fetch it anew") from None
+        raise ConfigError("weights", f"{path} is damaged: {error}", "fetch it again") from None
     except Exception as error:  # a damaged or hostile pickle raises nearly everything
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         problem = f"{path} cannot be read without running code: {reason}"

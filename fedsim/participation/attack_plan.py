@@ -31,9 +31,9 @@ class Campaign:
     redraw_every: int = 1
     trains: bool = False
 
-    def acts_in(self, round: int) -> bool:
+    def acts_in(self, round_index: int) -> bool:
         """Whether it is time for it."""
-        return self.first_round <= round and (self.last_round is None or round <= self.last_round)
+        return self.first_round <= round_index and (self.last_round is None or round_index <= self.last_round)
 
 
 class AttackPlan:
@@ -61,53 +61,57 @@ class AttackPlan:
         self.num_clients, self._rounds, self._seed = num_clients, rounds, seed
         self._latest: tuple[int, dict[int, int]] = (-1, {})
 
-    def attackers(self, round: int) -> Mapping[int, int]:
+    def attackers(self, round_index: int) -> Mapping[int, int]:
         """The position of its campaign, by client id."""
-        if self._latest[0] != round:  # it is asked for every client of a round
-            self._latest = round, self._find_attackers(round)
+        if self._latest[0] != round_index:  # it is asked for every client of a round
+            self._latest = round_index, self._find_attackers(round_index)
         return self._latest[1]
 
-    def _find_attackers(self, round: int) -> dict[int, int]:
+    def _find_attackers(self, round_index: int) -> dict[int, int]:
         under: dict[int, int] = {}
         for position, campaign in enumerate(self.campaigns):
-            if campaign.acts_in(round):
-                for client in self._members(position, round, under):
+            if campaign.acts_in(round_index):
+                for client in self._members(position, round_index, under):
                     under.setdefault(client, position)
         return under
 
-    def _members(self, position: int, round: int, taken: dict[int, int]) -> Sequence[int]:
+    def _members(self, position: int, round_index: int, taken: dict[int, int]) -> Sequence[int]:
         campaign = self.campaigns[position]
         if campaign.clients is not None:
             return campaign.clients
-        period = (round - campaign.first_round) // campaign.redraw_every
+        period = (round_index - campaign.first_round) // campaign.redraw_every
         drawn = torch.randperm(
             self.num_clients, generator=derive_generator(self._seed, "byzantine clients", position, period)
         )
         return sorted([client for client in drawn.tolist() if client not in taken][: campaign.count])
 
-    def idle(self, round: int) -> frozenset[int]:
+    def idle(self, round_index: int) -> frozenset[int]:
         """Clients that do no local work in this round."""
         return frozenset(
-            client for client, position in self.attackers(round).items() if not self.campaigns[position].trains
+            client for client, position in self.attackers(round_index).items() if not self.campaigns[position].trains
         )
 
     @cached_property
     def ever(self) -> tuple[int, ...]:
         """Ids of all clients that attack in some round of the run."""
-        return tuple(sorted({client for round in range(self._rounds) for client in self.attackers(round)}))
+        return tuple(
+            sorted({client for round_index in range(self._rounds) for client in self.attackers(round_index)})
+        )
 
     @cached_property
     def always_idle(self) -> frozenset[int]:
         """Clients that do no local work in any round."""
         idle = frozenset(range(self.num_clients))
-        for round in range(self._rounds):
-            idle &= self.idle(round)
+        for round_index in range(self._rounds):
+            idle &= self.idle(round_index)
         return idle
 
     @cached_property
     def most(self) -> tuple[int, int]:
         """The largest number of Byzantine clients in a round, and the first such round."""
-        return max(((len(self.attackers(round)), -round) for round in range(self._rounds)), default=(0, 0))
+        return max(
+            ((len(self.attackers(round_index)), -round_index) for round_index in range(self._rounds)), default=(0, 0)
+        )
 
     def label(self, position: int) -> str:
         """The name of a campaign."""

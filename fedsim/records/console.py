@@ -54,9 +54,9 @@ class ProgressLines(RecordWriter):
         self._rounds, self._done, self._started = rounds, done, perf_counter()
 
     def write(self, record: RoundRecord) -> None:
-        round = record.round
-        left = (perf_counter() - self._started) / (round - self._done) * (self._rounds - round)
-        log.info("round %d/%d %s, %s left", round, self._rounds, quality(record), tqdm.format_interval(left))
+        round_number = record.round
+        left = (perf_counter() - self._started) / (round_number - self._done) * (self._rounds - round_number)
+        log.info("round %d/%d %s, %s left", round_number, self._rounds, quality(record), tqdm.format_interval(left))
 
     def close(self, status: str) -> None:
         pass

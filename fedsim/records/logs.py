@@ -47,7 +47,7 @@ def start_logs(rank: int, directory: Path) -> None:
     root.addHandler(to_file)
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
-    logging.raiseExceptions = False  # a full disk is told once, not for every line
+    logging.raiseExceptions = False  # a full disk is reported once, not for every line
     threading.excepthook = _log_failed_thread
     warnings.formatwarning = lambda message, category, filename, lineno, line=None: f"{message} ({filename}:{lineno})"
     if rank == 0:

@@ -54,14 +54,14 @@ def trust_picture(
 ) -> Picture:
     """Trust in each client, by id, over the given rounds; grey where there is none."""
     values = np.full((num_clients, len(rounds)), np.nan)
-    for column, round in enumerate(rounds):
-        for client, value in (trust[round] or {}).items():
+    for column, round_number in enumerate(rounds):
+        for client, value in (trust[round_number] or {}).items():
             values[client, column] = np.nan if value is None else value  # NaN is stored as null
     return heat_map(
         values,
         title="trust in each client (Byzantine: red) over rounds",
         rows=_client_names(num_clients),
-        columns=[str(round) for round in rounds],
+        columns=[str(round_number) for round_number in rounds],
         marked=byzantine,
         highest=1.0,
         text=lambda value: f"{value:.2f}",

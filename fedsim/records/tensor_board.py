@@ -1,7 +1,7 @@
 """TensorBoard events of a run.
 
 A run has two runs inside, ``honest`` and ``byzantine``: TensorBoard gives each a colour, so that any chart
-of clients tells the two sides apart at a glance.
+of clients separates the two sides at a glance.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class TensorBoard(RecordWriter):
     # One round -----------------------------------------------------------------------------------
 
     def write(self, record: RoundRecord) -> None:
-        round = record.round
+        round_number = record.round
         groups: dict[str, Mapping[str, Any]] = {
             "accuracy": {**{key: getattr(record.quality, key) for key in QUALITY}, "train_loss": record.train_loss},
             "server": record.server,
@@ -121,14 +121,14 @@ class TensorBoard(RecordWriter):
         }
         for group, values in groups.items():
             for key, value in values.items():
-                _add(self._run, f"{group}/{key}", value, round)
+                _add(self._run, f"{group}/{key}", value, round_number)
         for name, by_client in record.clients.items():
-            self._add_sides(name, by_client, record.attack.attackers, round)
+            self._add_sides(name, by_client, record.attack.attackers, round_number)
         if not self._laid_out:
             self._lay_out(groups, record.clients)
-        self._trust[round] = record.clients.get("trust")
+        self._trust[round_number] = record.clients.get("trust")
         if self._run_settings.images_every and (
-            round % self._run_settings.images_every == 0 or round == self._run_settings.rounds
+            round_number % self._run_settings.images_every == 0 or round_number == self._run_settings.rounds
         ):
             self._picture(record)
 
@@ -137,7 +137,9 @@ class TensorBoard(RecordWriter):
         names, values = self._run_settings.class_names, record.quality.per_class_recall
         return dict(zip(names, values, strict=True)) if values is not None and len(names) <= RECALL_CURVES else {}
 
-    def _add_sides(self, name: str, values: Mapping[int, float], attackers: Collection[int], round: int) -> None:
+    def _add_sides(
+        self, name: str, values: Mapping[int, float], attackers: Collection[int], round_number: int
+    ) -> None:
         """The mean of each side of this round, and the curves of the clients that are followed."""
         sides: dict[bool, list[float]] = {False: [], True: []}
         for client, value in values.items():
@@ -148,17 +150,17 @@ class TensorBoard(RecordWriter):
                     self._byzantine if ever_hostile else self._honest,
                     f"{SINGLE}/{name}/client_{client}",
                     value,
-                    round,
+                    round_number,
                 )
         for hostile, events in ((False, self._honest), (True, self._byzantine)):
             finite = [value for value in sides[hostile] if math.isfinite(value)]
             if finite:
-                _add(events, f"clients/{name}", sum(finite) / len(finite), round)
+                _add(events, f"clients/{name}", sum(finite) / len(finite), round_number)
 
     # Charts --------------------------------------------------------------------------------------
 
     def _lay_out(self, groups: Mapping[str, Mapping[str, Any]], clients: Mapping[str, Any]) -> None:
-        """Tell the tab "Custom Scalars" which curves belong together."""
+        """Arrange, for the tab "Custom Scalars" which curves belong together."""
         layout = {
             "accuracy": {
                 "accuracy": ["Multiline", [f"accuracy/{name}" for name in ACCURACIES]],
@@ -182,16 +184,18 @@ class TensorBoard(RecordWriter):
     # Pictures ------------------------------------------------------------------------------------
 
     def _picture(self, record: RoundRecord) -> None:
-        round, confusion = record.round, record.quality.confusion
+        round_number, confusion = record.round, record.quality.confusion
         if confusion is not None:
-            self._show("accuracy/confusion", confusion_picture(confusion, self._run_settings.class_names), round)
+            self._show(
+                "accuracy/confusion", confusion_picture(confusion, self._run_settings.class_names), round_number
+            )
         if any(self._trust.values()):
             rounds = evenly(sorted(self._trust), COLUMNS)
             picture = trust_picture(self._trust, rounds, self._run_settings.num_clients, self._run_settings.byzantine)
-            self._show("clients/trust", picture, round)
+            self._show("clients/trust", picture, round_number)
 
-    def _show(self, tag: str, picture: Any, round: int) -> None:
-        self._run.add_image(tag, picture, round, dataformats="HWC")
+    def _show(self, tag: str, picture: Any, round_number: int) -> None:
+        self._run.add_image(tag, picture, round_number, dataformats="HWC")
 
     # Hyperparameters and the end -----------------------------------------------------------------
 
@@ -220,9 +224,9 @@ def _parameters(record: AttackRecord) -> dict[str, float | None]:
     return {**values, "share": record.share}
 
 
-def _add(events: Any, tag: str, value: Any, round: int) -> None:
+def _add(events: Any, tag: str, value: Any, round_number: int) -> None:
     if value is not None:
-        events.add_scalar(tag, value, round)
+        events.add_scalar(tag, value, round_number)
 
 
 def _settings(section: Mapping[str, Any]) -> str:

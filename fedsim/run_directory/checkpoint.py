@@ -78,14 +78,14 @@ def on_device(state: Any, device: torch.device) -> Any:
 class CheckpointKeeper(Protocol):
     """Stores the state of a run."""
 
-    def save(self, round: int, state: Mapping[str, Any]) -> None:
+    def save(self, round_number: int, state: Mapping[str, Any]) -> None:
         """Store the state after ``round`` rounds."""
 
 
 class NoCheckpoints:
     """Every rank but 0: stores nothing."""
 
-    def save(self, round: int, state: Mapping[str, Any]) -> None:
+    def save(self, round_number: int, state: Mapping[str, Any]) -> None:
         pass
 
     def load_newest(self) -> tuple[int, dict[str, Any]] | None:
@@ -103,7 +103,7 @@ class Checkpoints:
     def __init__(self, folder: Path, keep: int, frozen: str = "") -> None:
         self._folder, self._keep, self._frozen = folder, keep, frozen
 
-    def save(self, round: int, state: Mapping[str, Any]) -> None:
+    def save(self, round_number: int, state: Mapping[str, Any]) -> None:
         """Store the state after ``round`` rounds; older checkpoints beyond ``keep`` go.
 
         Raises:
@@ -111,12 +111,12 @@ class Checkpoints:
         """
         tree, tensors = pack(state)
         try:
-            self._write(round, tree, tensors)
+            self._write(round_number, tree, tensors)
         except (OSError, SafetensorError) as error:
             remedy = "make room, then --resume continues from the one before"
             raise CheckpointError(f"cannot write a checkpoint to {self._folder}: {error}; {remedy}") from error
 
-    def _write(self, round: int, tree: Any, tensors: dict[str, Tensor]) -> None:
+    def _write(self, round_number: int, tree: Any, tensors: dict[str, Tensor]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         for part in self._folder.glob(".*.part.safetensors"):
             part.unlink()  # of a process that was killed
@@ -124,12 +124,12 @@ class Checkpoints:
         checksum = _checksum(text, tensors)
         metadata = {
             "format": FORMAT,
-            "round": str(round),
+            "round": str(round_number),
             "state": text,
             "checksum": checksum,
             "frozen": self._frozen,
         }
-        with whole_or_not_at_all(self._folder / f"round_{round:06d}.safetensors") as part:
+        with whole_or_not_at_all(self._folder / f"round_{round_number:06d}.safetensors") as part:
             save_file(tensors, part, metadata=metadata)
             with part.open("rb") as file:
                 os.fsync(file.fileno())
@@ -146,9 +146,9 @@ class Checkpoints:
                 frozen parameters.
         """
         stored = self._stored()
-        for round, path in reversed(stored):
+        for round_number, path in reversed(stored):
             try:
-                return round, _read(path, self._frozen)
+                return round_number, _read(path, self._frozen)
             except (SafetensorError, OSError, KeyError, ValueError) as error:
                 aside = path.with_suffix(".damaged")
                 path.rename(aside)
@@ -171,7 +171,9 @@ def _read(path: Path, frozen: str) -> dict[str, Any]:
     if _checksum(metadata["state"], tensors) != metadata["checksum"]:
         raise ValueError("its checksum does not fit")
     if metadata.get("frozen", frozen) != frozen:
-        raise CheckpointError(f"{path} was made with other frozen parameters: bring the weights back, or start anew")
+        raise CheckpointError(
+            f"{path} was made with other frozen parameters: bring the weights back, or start a new run"
+        )
     state: dict[str, Any] = unpack(json.loads(metadata["state"]), tensors)
     return state
 

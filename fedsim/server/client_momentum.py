@@ -23,7 +23,7 @@ class ClientMomentum:
         self._momenta: dict[int, Tensor] = {}
 
     def apply(self, rows: Sequence[Tensor], clients: Sequence[int]) -> None:
-        """Replace the rows [D] of ``clients`` by their momenta; a row that is not finite stays as it is."""
+        """Replace the rows [D] of ``clients`` by their momenta; one with NaN or infinity stays as it is."""
         if self._beta == 0:
             return
         for row, client in zip(rows, clients, strict=True):

@@ -124,15 +124,17 @@ class Server:
     def _refuse_nonfinite(self, aggregate: Tensor, context: RoundContext) -> int:
         bad = count_nonfinite(aggregate)
         if bad and self._policy == "error":
-            raise NonFiniteError(f"round {context.round + 1}: {bad} coordinates of the aggregate are not finite")
+            raise NonFiniteError(f"round {context.round + 1}: {bad} coordinates of the aggregate are NaN or infinite")
         if bad:
-            log.warning("round %d: %d coordinates of the aggregate are not finite; no step", context.round + 1, bad)
+            log.warning(
+                "round %d: %d coordinates of the aggregate are NaN or infinite; no step", context.round + 1, bad
+            )
         return bad
 
-    def _step(self, aggregate: Tensor, state: Tensor, round: int) -> Tensor:
+    def _step(self, aggregate: Tensor, state: Tensor, round_index: int) -> Tensor:
         """The server optimiser's step for the parameters; buffers step with rate 1."""
         for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
-            group["lr"] = rate * self._schedule.factor(round)
+            group["lr"] = rate * self._schedule.factor(round_index)
         step = aggregate.clone()
         weights = state[: self._parameters]
         self._weights.copy_(weights)

@@ -1,4 +1,4 @@
-"""Run the cells of a sweep: ``python -m fedsim.sweep FILE``; ``--help`` tells the rest."""
+"""Run the cells of a sweep: ``python -m fedsim.sweep FILE``; see ``--help``."""
 
 import argparse
 import os
@@ -13,7 +13,7 @@ from fedsim.records.console import print_text
 from fedsim.sweep.array import array_command, submit
 from fedsim.sweep.cells import Progress, progress_of
 from fedsim.sweep.plan import Cell, Sweep, read_sweep
-from fedsim.sweep.runner import Room, Runner, command, room_for
+from fedsim.sweep.runner import Runner, Slots, command, slots_for
 from fedsim.sweep.tables import in_words, keep_results, markdown, seconds_left, status_lines
 
 NOT_ALL_DONE, MISTAKE, STOPPED = 1, 2, 75
@@ -37,28 +37,28 @@ def _carry_out(sweep: Sweep, options: argparse.Namespace) -> int:
         return _show_status(sweep, options.watch)
     cells = _all(sweep)
     todo = [one.cell for one in cells if one.state in _to_run(options.retry)]
-    room = _room(todo, options)
+    slots = _slots(todo, options)
     if options.dry_run:
-        return _dry_run(sweep, todo, room, options)
+        return _dry_run(sweep, todo, slots, options)
     if options.slurm:
         if not todo:
             return print_text("nothing to submit: every cell has ended or is running")
         job = submit(array_command(sweep, todo, options.throttle, options.sbatch, options.plugin))
         return print_text(f"array job {job} of {len(todo)} cells is submitted; see --status")
     skipped = len(cells) - len(todo)
-    at_a_time = min(room.jobs, len(todo))
+    at_a_time = min(slots.jobs, len(todo))
     print_text(
-        f"{sweep.name}: {len(todo)} cells to run, {at_a_time} at a time on {room.ranks} ranks; {skipped} skipped"
+        f"{sweep.name}: {len(todo)} cells to run, {at_a_time} at a time on {slots.ranks} ranks; {skipped} skipped"
     )
     took: list[float] = []
 
-    def tell(progress: Progress, ended: int) -> None:
+    def report(progress: Progress, ended: int) -> None:
         took.extend([progress.seconds] if progress.seconds else [])
         left = len(todo) - ended
-        time_left = f"; about {in_words(sum(took) / len(took) * left / room.jobs)} left" if took and left else ""
+        time_left = f"; about {in_words(sum(took) / len(took) * left / slots.jobs)} left" if took and left else ""
         print_text(f"[{ended}/{len(todo)}] {progress.state}: {progress.cell}: {progress.remark}{time_left}")
 
-    all_ended = Runner(sweep, room, options.plugin, tell).run(todo)
+    all_ended = Runner(sweep, slots, options.plugin, report).run(todo)
     cells = _all(sweep)
     keep_results(sweep, cells)
     print_text(f"\n{markdown(sweep, cells)}\n")
@@ -77,22 +77,22 @@ def _to_run(retry: str | None) -> tuple[str, ...]:
     return ("pending", "stopped", *([retry] if retry else []))
 
 
-def _room(cells: Sequence[Cell], options: argparse.Namespace) -> Room:
+def _slots(cells: Sequence[Cell], options: argparse.Namespace) -> Slots:
     from torch.cuda import device_count
 
     clients = max((cell.num_clients for cell in cells), default=1)
     on_cpu = bool(cells) and all(cell.config["runtime"]["device"] == "cpu" for cell in cells)
     cores = len(os.sched_getaffinity(0))
-    return room_for(len(cells), clients, options.jobs, options.ranks, 0 if on_cpu else device_count(), cores)
+    return slots_for(len(cells), clients, options.jobs, options.ranks, 0 if on_cpu else device_count(), cores)
 
 
-def _dry_run(sweep: Sweep, cells: Sequence[Cell], room: Room, options: argparse.Namespace) -> int:
+def _dry_run(sweep: Sweep, cells: Sequence[Cell], slots: Slots, options: argparse.Namespace) -> int:
     """Nothing but the cells' config files is written."""
     if options.slurm and cells:
         return print_text(" ".join(array_command(sweep, cells, options.throttle, options.sbatch, options.plugin)))
     for cell in cells:
-        print_text(f"{cell}\n  {' '.join(command(sweep, cell, room.ranks, options.plugin))}")
-    return print_text(f"{len(cells)} cells to run, {room.jobs} at a time on {room.ranks} ranks each")
+        print_text(f"{cell}\n  {' '.join(command(sweep, cell, slots.ranks, options.plugin))}")
+    return print_text(f"{len(cells)} cells to run, {slots.jobs} at a time on {slots.ranks} ranks each")
 
 
 def _show_status(sweep: Sweep, every: float | None) -> int:

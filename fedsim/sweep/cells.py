@@ -96,7 +96,7 @@ def failure_of(cell: Cell, sweep_folder: Path) -> str:
 
 
 def _note(cell: Cell, sweep_folder: Path) -> Path:
-    return sweep_folder / "cells" / f"{cell.mark}.failure"
+    return sweep_folder / "cells" / f"{cell.config_hash}.failure"
 
 
 def _summary(directory: Path) -> Mapping[str, Any]:

@@ -28,7 +28,7 @@ GROUPS = ("data", "attack", "aggregator")
 
 
 class CellOverride(Schema):
-    """Cells that are told by some of their labels."""
+    """Cells that are named by some of their labels."""
 
     where: dict[str, Any] = Field(description="axis: label, or a list of labels")
     set: dict[str, Any] = Field(description="dotted keys and their values in these cells")
@@ -51,14 +51,14 @@ class Cell:
 
     Attributes:
         labels: its place on each axis.
-        mark: hash of its resolved configuration.
+        config_hash: hash of its resolved configuration.
         config: the configuration, resolved.
         num_clients: K.
         folder: of the sweep.
     """
 
     labels: Mapping[str, str]
-    mark: str
+    config_hash: str
     config: Mapping[str, Any]
     num_clients: int
     folder: Path
@@ -132,16 +132,16 @@ def _cell(base: Mapping[str, Any], overrides: Sequence[str], place: Mapping[str,
         where = ", ".join(f"{axis}={label}" for axis, label in place.items())
         raise ConfigError(f"cell {where}", str(error)) from None
     config = components.resolved()
-    mark = _mark(config)
+    config_hash = _hash(config)
     folder = Path(config["output_dir"]) / name
     groups = [_as_name(place[axis]) for axis in GROUPS if axis in place]
     others = [f"{_as_name(axis)}{_as_name(label)}" for axis, label in place.items() if axis not in GROUPS]
     config["output_dir"] = str(folder.joinpath(*groups))
-    config["run_name"] = "-".join([*others, mark])
-    return Cell(place, mark, config, components.config.clients.count, folder)
+    config["run_name"] = "-".join([*others, config_hash])
+    return Cell(place, config_hash, config, components.config.clients.count, folder)
 
 
-def _mark(config: Mapping[str, Any]) -> str:
+def _hash(config: Mapping[str, Any]) -> str:
     """Of what decides about the results."""
     counted = {key: value for key, value in config.items() if key not in NOT_WHAT_COMES_OUT}
     runtime = config["runtime"].items()
@@ -157,7 +157,7 @@ def _labelled(axis: str, values: Sequence[Any] | Mapping[str, Any]) -> dict[str,
     labelled: dict[str, list[str]] = {}
     for label, value in pairs:
         if str(label) in labelled:
-            raise ConfigError(f"axes.{axis}", f"'{label}' is there twice", "write 'label: value' to tell them apart")
+            raise ConfigError(f"axes.{axis}", f"'{label}' is there twice", "write 'label: value' to distinguish them")
         labelled[str(label)] = list(_overrides_of(axis, value))
     return labelled
 
@@ -235,7 +235,7 @@ def _require_cells(cells: Sequence[Cell]) -> None:
         raise ConfigError("exclude", "no cell is left", "exclude less")
     first: dict[str, Cell] = {}
     for cell in cells:
-        same = first.setdefault(cell.mark, cell)
+        same = first.setdefault(cell.config_hash, cell)
         if same is not cell:
             raise ConfigError("axes", f"the cells {same} and {cell} have the same configuration", "take one away")
 

@@ -22,7 +22,7 @@ GRACE = 60.0
 
 
 @dataclass(frozen=True)
-class Room:
+class Slots:
     """What this machine has for cells.
 
     Attributes:
@@ -42,19 +42,19 @@ class Room:
         return ",".join(str((job * self.ranks + rank) % self.gpus) for rank in range(self.ranks))
 
 
-def room_for(cells: int, clients: int, jobs: int | None, ranks: int | None, gpus: int, cores: int) -> Room:
+def slots_for(cells: int, clients: int, jobs: int | None, ranks: int | None, gpus: int, cores: int) -> Slots:
     """As few ranks per cell as fill the machine: starting a rank costs more than a small cell takes.
 
-    >>> room_for(cells=100, clients=8, jobs=None, ranks=None, gpus=0, cores=16)
-    Room(jobs=16, ranks=1, gpus=0)
-    >>> room_for(cells=2, clients=8, jobs=None, ranks=None, gpus=8, cores=64)
-    Room(jobs=2, ranks=4, gpus=8)
+    >>> slots_for(cells=100, clients=8, jobs=None, ranks=None, gpus=0, cores=16)
+    Slots(jobs=16, ranks=1, gpus=0)
+    >>> slots_for(cells=2, clients=8, jobs=None, ranks=None, gpus=8, cores=64)
+    Slots(jobs=2, ranks=4, gpus=8)
     """
     units = gpus or cores
     if ranks is None:
         share = units // min(cells, jobs or units) if cells else 1
         ranks = max(1, min(clients, share))
-    return Room(jobs or max(1, units // ranks), ranks, gpus)
+    return Slots(jobs or max(1, units // ranks), ranks, gpus)
 
 
 @dataclass
@@ -68,21 +68,21 @@ class _Job:
 
 
 class Runner:
-    """Runs cells until all have ended or it is told to stop.
+    """Runs cells until all have ended or it is asked to stop.
 
     Args:
-        tell: is given every cell that has ended, and how many of ``cells`` have.
+        report: is given every cell that has ended, and how many of ``cells`` have.
     """
 
     def __init__(
-        self, sweep: Sweep, room: Room, plugins: Sequence[Path], tell: Callable[[Progress, int], None]
+        self, sweep: Sweep, slots: Slots, plugins: Sequence[Path], report: Callable[[Progress, int], None]
     ) -> None:
-        self._sweep, self._room, self._plugins, self._tell = sweep, room, plugins, tell
+        self._sweep, self._slots, self._plugins, self._report = sweep, slots, plugins, report
         self._running: list[_Job] = []
         self._ended = 0
 
     def run(self, cells: Sequence[Cell]) -> bool:
-        """Run the cells; whether all have ended (or it was told to stop)."""
+        """Run the cells; whether all have ended (or it was asked to stop)."""
         stop, waiting = StopRequest(), deque(cells)
         with stop.listening():
             try:
@@ -98,18 +98,18 @@ class Runner:
 
     def _free_places(self) -> Iterator[int]:
         taken = {job.place for job in self._running}
-        return (place for place in range(self._room.jobs) if place not in taken)
+        return (place for place in range(self._slots.jobs) if place not in taken)
 
     def _start(self, cell: Cell, place: int) -> _Job:
         note_failure(cell, self._sweep.folder, "")
         environment = {**os.environ, FOLLOW_LAUNCHER: "1", "OMP_NUM_THREADS": "1"}
-        devices = self._room.devices(place)
+        devices = self._slots.devices(place)
         if devices is not None:
             environment["CUDA_VISIBLE_DEVICES"] = devices
         with _log(self._sweep, cell).open("ab") as log:
             # A session of its own: Ctrl-C comes to this process, which then stops the cells in order.
             process = subprocess.Popen(
-                command(self._sweep, cell, self._room.ranks, self._plugins),
+                command(self._sweep, cell, self._slots.ranks, self._plugins),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -128,7 +128,7 @@ class Runner:
             self._ended += 1
             if status not in EXIT_STATUS.values():
                 self._note(job, status)
-            self._tell(progress_of(job.cell, self._sweep.folder), self._ended)
+            self._report(progress_of(job.cell, self._sweep.folder), self._ended)
 
     def _note(self, job: _Job, status: int) -> None:
         """Why a cell failed, unless its run has noted that (torchrun's own status says nothing)."""
@@ -162,14 +162,14 @@ def command(sweep: Sweep, cell: Cell, ranks: int, plugins: Sequence[Path]) -> li
 
 def keep_config(sweep: Sweep, cell: Cell) -> Path:
     """The file with the cell's configuration."""
-    path = sweep.folder / "cells" / f"{cell.mark}.yaml"
+    path = sweep.folder / "cells" / f"{cell.config_hash}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_yaml(path, cell.config)
     return path
 
 
 def _log(sweep: Sweep, cell: Cell) -> Path:
-    return sweep.folder / "cells" / f"{cell.mark}.log"
+    return sweep.folder / "cells" / f"{cell.config_hash}.log"
 
 
 def _tail(path: Path) -> list[str]:

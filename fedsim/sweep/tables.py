@@ -38,7 +38,7 @@ def _record(progress: Progress) -> dict[str, Any]:
         "seconds": progress.seconds,
         "reason": progress.reason or None,
         "directory": str(progress.directory or progress.cell.directory),
-        "mark": progress.cell.mark,
+        "config_hash": progress.cell.config_hash,
     }
 
 
@@ -109,7 +109,7 @@ def in_words(seconds: float) -> str:
 
 
 def seconds_left(cells: Sequence[Progress], jobs: int) -> float | None:
-    """Of what is not done, as far as those that are done tell."""
+    """Of what is not done, as far as those that are done say."""
     took = [cell.seconds for cell in cells if cell.state == "done" and cell.seconds]
     todo = sum(cell.state in ("pending", "stopped", "running") for cell in cells)
     return mean(took) * todo / max(1, jobs) if took and todo else None

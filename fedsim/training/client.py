@@ -46,7 +46,7 @@ class LocalWork:
 
 
 def batches(count: int, work: LocalWork, generator: torch.Generator) -> Iterator[Tensor]:
-    """Positions of the samples of each batch, drawn anew for every pass; batches of one sample are left out.
+    """Positions of the samples of each batch, drawn again for every pass; batches of one sample are left out.
 
     Batch normalisation cannot be trained on a single sample, so the rule holds for all runs.
     """
@@ -103,7 +103,7 @@ class Trainer:
         self._class_counts = data.class_counts()
         self._forward: nn.Module = torch.compile(rows.model) if work.compiled else rows.model  # type: ignore[assignment]
 
-    def update(self, client: int, round: int, state: Tensor, out: Tensor) -> float:
+    def update(self, client: int, round_index: int, state: Tensor, out: Tensor) -> float:
         """Write the update of ``client`` for ``round`` into ``out``.
 
         Args:
@@ -115,8 +115,8 @@ class Trainer:
         """
         parameters = self._rows.layout.size
         self._rows.load(state[:parameters], state[parameters:])
-        with seeded(derive_seed(self._seed, "local work", round, client), self._data.inputs.device):
-            losses = self._train(client, round)
+        with seeded(derive_seed(self._seed, "local work", round_index, client), self._data.inputs.device):
+            losses = self._train(client, round_index)
         if not losses:
             out.zero_()
             return float("nan")
@@ -126,14 +126,14 @@ class Trainer:
         out.copy_(out.to(self._work.wire_dtype))
         return float(torch.stack(losses).double().mean())
 
-    def _train(self, client: int, round: int) -> list[Tensor]:
+    def _train(self, client: int, round_index: int) -> list[Tensor]:
         """Do the local steps; the losses of the batches."""
-        order = derive_generator(self._seed, "batches", round, client)
-        augment = derive_generator(self._seed, "augment", round, client)
+        order = derive_generator(self._seed, "batches", round_index, client)
+        augment = derive_generator(self._seed, "augment", round_index, client)
         indices = self._data.client_indices[client]
-        labels = self._data.labels_of(client, round)
+        labels = self._data.labels_of(client, round_index)
         set_training(self._rows.model)
-        steps = self._local_steps(round, labels)
+        steps = self._local_steps(round_index, labels)
         losses = []
         for batch in batches(len(indices), self._work, order):
             if self._stop.received:  # the round will be given up
@@ -143,10 +143,10 @@ class Trainer:
                 steps.step()
         return losses
 
-    def _local_steps(self, round: int, labels: Tensor) -> LocalSteps:
+    def _local_steps(self, round_index: int, labels: Tensor) -> LocalSteps:
         """For the client whose samples have these labels."""
         trained = [p for p in self._rows.model.parameters() if p.requires_grad]
-        optimizer, factor = self._work.make_optimizer(trained), self._work.schedule.factor(round)
+        optimizer, factor = self._work.make_optimizer(trained), self._work.schedule.factor(round_index)
         for group in optimizer.param_groups if factor != 1 else ():
             group["lr"] *= factor
         counts = ClassCounts(torch.bincount(labels, minlength=len(self._class_counts)), self._class_counts)

@@ -64,5 +64,5 @@ def optimizer_maker(name: str, settings: Mapping[str, Any], key: str) -> MakeOpt
         trial.grad = torch.ones(2)
         make([trial]).step()
     except Exception as error:
-        raise ConfigError(key, f"{name} refuses {dict(settings)}: {error}", "mend the value") from None
+        raise ConfigError(key, f"{name} refuses {dict(settings)}: {error}", "fix the value") from None
     return make

@@ -34,9 +34,9 @@ class PoisonedLabels:
         self._num_classes, self._seed = num_classes, seed
         self._poisoned: dict[tuple[int, int], Tensor] = {}
 
-    def __call__(self, client: int, round: int) -> Tensor:
+    def __call__(self, client: int, round_index: int) -> Tensor:
         """Labels of the client's samples, in the order of its indices."""
-        campaign = self._plan.attackers(round).get(client)
+        campaign = self._plan.attackers(round_index).get(client)
         if campaign is None:
             return self._labels[self._client_indices[client]]
         if (client, campaign) not in self._poisoned:

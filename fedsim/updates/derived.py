@@ -12,7 +12,7 @@ from fedsim.updates.order_statistics import sum_rows
 
 
 class DerivedRows(UpdateMatrix):
-    """A matrix that is worked out block by block from another one."""
+    """A matrix that is computed block by block from another one."""
 
     def __init__(self, source: UpdateMatrix) -> None:
         self._source = source
@@ -146,22 +146,22 @@ class ExtendedRows(DerivedRows):
     def _slice(self, start: int, stop: int) -> UpdateMatrix:
         return ExtendedRows(self._source._slice(start, stop), self._below[:, start:stop])
 
-    def map_ranks(self, wanted: range, function: BlockMap) -> Tensor:
+    def map_order_statistics(self, wanted: range, function: BlockMap) -> Tensor:
         """As for any matrix; below n sorted values h, B equal ones x make the r-th min(h_r, max(x, h_(r-B)))."""
         if not self._all_equal:
-            return super().map_ranks(wanted, function)
+            return super().map_order_statistics(wanted, function)
         above, equal = self._source.num_rows, len(self._below)
         held = range(max(0, wanted.start - equal), min(above, wanted.stop))
         result = torch.empty(self.num_columns, dtype=self.dtype, device=self.device)
         width = self._block_width
-        ordered, row = self._source.sorted_ranks(held).split(width, dim=1), self._distinct[0].split(width)
+        ordered, row = self._source.kept_order_statistics(held).split(width, dim=1), self._distinct[0].split(width)
         for h, x, piece in zip(ordered, row, result.split(width), strict=True):
             merged = x.repeat(len(wanted), 1)
-            for value, rank in zip(merged, wanted, strict=True):
-                if rank >= equal:
-                    torch.maximum(value, h[rank - equal - held.start], out=value)
-                if rank < above:
-                    torch.minimum(value, h[rank - held.start], out=value)
+            for value, position in zip(merged, wanted, strict=True):
+                if position >= equal:
+                    torch.maximum(value, h[position - equal - held.start], out=value)
+                if position < above:
+                    torch.minimum(value, h[position - held.start], out=value)
             piece.copy_(function(merged))
         return result
 

@@ -1,4 +1,4 @@
-"""The C library's heap, told to keep what it has: blocks of a matrix come and go thousands of times a round."""
+"""The C library's heap, made to keep what it has: blocks of a matrix come and go thousands of times a round."""
 
 import ctypes
 from contextlib import suppress

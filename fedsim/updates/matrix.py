@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fedsim.updates.gram import block_gram, block_sign_agreement, squared_distances
-from fedsim.updates.order_statistics import column_ranks, sum_rows
+from fedsim.updates.order_statistics import order_statistics, sum_rows
 from fedsim.updates.quantiles import absolute_quantiles
 
 BLOCK = 1 << 15
@@ -110,13 +110,13 @@ class UpdateMatrix:
         return UpdateMatrix(self._rows[:, start:stop], index)
 
     def scale(self, factors: Tensor, dtype: torch.dtype | None = None) -> "UpdateMatrix":
-        """The matrix of the rows times ``factors`` [K], perhaps in another dtype, worked out when read."""
+        """The matrix of the rows times ``factors`` [K], perhaps in another dtype, computed when read."""
         from fedsim.updates.derived import ScaledRows
 
         return ScaledRows(self, factors, dtype or self.dtype)
 
     def mix(self, weights: Tensor) -> "UpdateMatrix":
-        """The matrix [M, D] whose rows are weighted sums of these rows, worked out block by block when read.
+        """The matrix [M, D] whose rows are weighted sums of these rows, computed block by block when read.
 
         Args:
             weights: [M, K].
@@ -128,7 +128,7 @@ class UpdateMatrix:
     def extend(self, rows: Tensor) -> "UpdateMatrix":
         """The matrix with further rows [E, D] below its own: a method's starting point, or an attacker's rows.
 
-        What is worked out of the rows above stays with them, for the next extension. Equal rows below are best
+        What is computed from the rows above stays with them, for the next extension. Equal rows below are best
         given as ``row.expand(E, -1)``: they are then looked at once.
         """
         from fedsim.updates.derived import ExtendedRows
@@ -193,28 +193,30 @@ class UpdateMatrix:
 
         return self.map_columns(keep_tally, height), total[0]
 
-    def map_ranks(self, wanted: range, function: BlockMap) -> Tensor:
-        """Column map of order statistics: ``function`` turns the values of these ranks [n, b] into [b].
+    def map_order_statistics(self, wanted: range, function: BlockMap) -> Tensor:
+        """Column map of order statistics: ``function`` turns the order statistics at these positions [n, b] into [b].
 
-        Rank 0 is the smallest of a coordinate's K values.
+        Position 0 is the smallest of a coordinate's K values.
         """
-        return self.map_columns(lambda block: function(torch.stack(column_ranks(block, wanted))))
+        return self.map_columns(lambda block: function(torch.stack(order_statistics(block, wanted))))
 
-    def sorted_ranks(self, wanted: range) -> Tensor:
-        """The values [n, D] of these ranks at each coordinate; they are kept, with all ranks asked for before."""
-        held: range | None = vars(self).get("_held_ranks")
+    def kept_order_statistics(self, wanted: range) -> Tensor:
+        """The order statistics [n, D] at these positions; they are kept, with all that were asked for before."""
+        held: range | None = vars(self).get("_kept_positions")
         if held is None or wanted.start < held.start or wanted.stop > held.stop:
             held = wanted if held is None else range(min(held.start, wanted.start), max(held.stop, wanted.stop))
-            ranks = held  # as it is now, for the type checker
-            self._rank_values = self.map_columns(lambda block: torch.stack(column_ranks(block, ranks)), len(held))
-            self._held_ranks = held
-        return self._rank_values[wanted.start - held.start : wanted.stop - held.start]
+            positions = held  # as it is now, for the type checker
+            self._kept_statistics = self.map_columns(
+                lambda block: torch.stack(order_statistics(block, positions)), len(held)
+            )
+            self._kept_positions = held
+        return self._kept_statistics[wanted.start - held.start : wanted.stop - held.start]
 
     # Row statistics -----------------------------------------------------------------------------
 
     def finite_rows(self) -> list[bool]:
         """Which rows hold neither NaN nor infinity."""
-        # A finite sum of squares, which other statistics need anyway, tells it; only float64 rows can overflow it.
+        # A finite sum of squares, which other statistics need anyway, shows it; only float64 rows can overflow it.
         if bool(self._squared_norms.isfinite().all()):
             return [True] * self.num_rows
         return [count == 0 for count in self._nonfinite_counts.tolist()]

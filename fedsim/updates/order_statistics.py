@@ -1,7 +1,7 @@
 """Order statistics over the rows of a block: medians and trimmed ranges, coordinate by coordinate.
 
 Up to ``NETWORK_ROWS`` rows go through a min/max sorting network (Batcher's odd-even merge sort), of
-which only the comparators that the wanted ranks depend on are kept; more rows are sorted on a
+which only the comparators that the wanted order statistics depend on are kept; more rows are sorted on a
 transposed block, on a CPU by numpy, whose vectorised sort needs a fifth of the time of torch's.
 ``torch.median(dim=0)`` does the same work ten times slower on a CPU.
 """
@@ -18,7 +18,7 @@ NETWORK_ROWS = 100
 
 @lru_cache(maxsize=256)
 def sorting_network(rows: int, wanted: range) -> tuple[tuple[int, int], ...]:
-    """Comparators (i, j), i < j, after which line r holds rank r, for every r in ``wanted``.
+    """Comparators (i, j), i < j, after which line r holds the r-th smallest value, for every r in ``wanted``.
 
     >>> sorting_network(3, range(0, 3))
     ((0, 2), (0, 1), (1, 2))
@@ -45,24 +45,24 @@ def _odd_even_merge_sort(rows: int) -> Iterator[tuple[int, int]]:
         p >>= 1
 
 
-def column_ranks(block: Tensor, wanted: range) -> list[Tensor]:
-    """The values of the given ranks (0 = smallest) over the rows of ``block`` [K, b], each [b].
+def order_statistics(block: Tensor, wanted: range) -> list[Tensor]:
+    """The order statistics at these positions (0 = smallest) over the rows of ``block`` [K, b], each [b].
 
     >>> block = torch.tensor([[3.0, 1.0], [1.0, 5.0], [2.0, 2.0]])
-    >>> [values.tolist() for values in column_ranks(block, range(1, 3))]
+    >>> [values.tolist() for values in order_statistics(block, range(1, 3))]
     [[2.0, 2.0], [3.0, 5.0]]
     """
     rows = block.shape[0]
     if rows > NETWORK_ROWS:
         ordered = _sorted_columns(block)
-        return [ordered[:, rank] for rank in wanted]
+        return [ordered[:, position] for position in wanted]
     lines = list(block.clone().unbind(0))
     spare = torch.empty_like(lines[0])
     for low, high in sorting_network(rows, wanted):
         torch.minimum(lines[low], lines[high], out=spare)
         torch.maximum(lines[low], lines[high], out=lines[high])
         lines[low], spare = spare, lines[low]
-    return [lines[rank] for rank in wanted]
+    return [lines[position] for position in wanted]
 
 
 def _sorted_columns(block: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ def _sorted_columns(block: Tensor) -> Tensor:
 def lower_median(block: Tensor) -> Tensor:
     """Coordinate-wise median [b] of ``block`` [K, b]; the lower middle value for an even K."""
     middle = (block.shape[0] - 1) // 2
-    return column_ranks(block, range(middle, middle + 1))[0]
+    return order_statistics(block, range(middle, middle + 1))[0]
 
 
 def sum_rows(block: Tensor) -> Tensor:

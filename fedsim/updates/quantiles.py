@@ -44,19 +44,19 @@ def absolute_quantiles(updates: BlockedRows, share: float) -> Tensor:
     """
     columns = updates.num_columns
     position = share * (columns - 1)
-    low_rank = min(floor(position), columns - 1)
-    high_rank = min(low_rank + 1, columns - 1)
+    low_position = min(floor(position), columns - 1)
+    high_position = min(low_position + 1, columns - 1)
     lower, upper = _bracket(updates, share)
     at_or_below, candidates = _count_and_collect(updates, lower, upper)
-    tied = bool((at_or_below > low_rank).any())  # some row has many equal magnitudes, zeros mostly
+    tied = bool((at_or_below > low_position).any())  # some row has many equal magnitudes, zeros mostly
     counts = torch.stack([_count_below(updates, lower) if tied else at_or_below, at_or_below], dim=1)
     quantiles = []
     for row in range(updates.num_rows):
-        low, high = (_rank(rank, counts[row], lower[row], candidates[row]) for rank in (low_rank, high_rank))
+        low, high = (_value_at(at, counts[row], lower[row], candidates[row]) for at in (low_position, high_position))
         if low is None or high is None:
             whole = updates.select([row]).collect_over_blocks(lambda block: [block[0].abs()])[0]
-            low, high = (float(_smallest(whole, rank)) for rank in (low_rank, high_rank))
-        quantiles.append(low + (position - low_rank) * (high - low))
+            low, high = (float(_smallest(whole, position)) for position in (low_position, high_position))
+        quantiles.append(low + (position - low_position) * (high - low))
     return torch.tensor(quantiles, dtype=torch.float64, device=updates.device)
 
 
@@ -107,21 +107,21 @@ def _count_below(updates: BlockedRows, lower: Tensor) -> Tensor:
     return updates.sum_over_blocks(lambda block: count(block.abs().lt_(lower[:, None]), dim=1))
 
 
-def _smallest(values: Tensor, rank: int) -> Tensor:
-    """The value of this rank (0 = smallest) along the last dimension, on the CPU.
+def _smallest(values: Tensor, position: int) -> Tensor:
+    """The value of this position (0 = smallest) along the last dimension, on the CPU.
 
     A linear-time selection; CUDA has it only in a form that deterministic runs forbid.
     """
-    return values.cpu().kthvalue(rank + 1).values
+    return values.cpu().kthvalue(position + 1).values
 
 
-def _rank(rank: int, counts: Tensor, lower: Tensor, inside: Tensor) -> float | None:
-    """The value of this rank, or None where it lies outside the bracket."""
+def _value_at(position: int, counts: Tensor, lower: Tensor, inside: Tensor) -> float | None:
+    """The value of this position, or None where it lies outside the bracket."""
     below, at_or_below = counts.tolist()
-    if below <= rank < at_or_below:
+    if below <= position < at_or_below:
         return float(lower)
-    if at_or_below <= rank < at_or_below + len(inside):
-        return float(_smallest(inside, rank - at_or_below))
+    if at_or_below <= position < at_or_below + len(inside):
+        return float(_smallest(inside, position - at_or_below))
     return None
 
 

@@ -106,11 +106,11 @@ class ColumnShards(UpdateMatrix):
     def _sign_agreement(self) -> Tensor:
         return torch.stack([shard._sign_agreement for shard in self._shards]).sum(0)
 
-    def map_ranks(self, wanted: range, function: BlockMap) -> Tensor:
-        return torch.cat([shard.map_ranks(wanted, function) for shard in self._shards])
+    def map_order_statistics(self, wanted: range, function: BlockMap) -> Tensor:
+        return torch.cat([shard.map_order_statistics(wanted, function) for shard in self._shards])
 
-    def sorted_ranks(self, wanted: range) -> Tensor:
-        return torch.cat([shard.sorted_ranks(wanted) for shard in self._shards], dim=1)
+    def kept_order_statistics(self, wanted: range) -> Tensor:
+        return torch.cat([shard.kept_order_statistics(wanted) for shard in self._shards], dim=1)
 
     def map_columns_with_tally(
         self, function: Callable[[Tensor], tuple[Tensor, Tensor]], height: int | None = None

@@ -18,7 +18,7 @@ CHECK_EVERY = 0.5
 """Seconds between two checks for late ranks."""
 
 A_MOMENT = 0.5
-"""Seconds in which the kernel tells how a process ended."""
+"""Seconds in which the kernel says how a process ended."""
 
 
 class RankFailureHandler(Protocol):

@@ -12,7 +12,7 @@ class Schedule(Component):
     """A subclass implements :meth:`factor`."""
 
     @abstractmethod
-    def factor(self, round: int) -> float:
+    def factor(self, round_index: int) -> float:
         """What the learning rate is multiplied by in ``round`` (from 0)."""
         raise NotImplementedError
 

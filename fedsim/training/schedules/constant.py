@@ -7,5 +7,5 @@ from fedsim.training.schedules.base import Schedule, schedules
 class Constant(Schedule):
     """The learning rate as it is."""
 
-    def factor(self, round: int) -> float:
+    def factor(self, round_index: int) -> float:
         return 1.0

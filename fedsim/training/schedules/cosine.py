@@ -19,10 +19,10 @@ class Cosine(Schedule):
 
     settings: Settings
 
-    def factor(self, round: int) -> float:
+    def factor(self, round_index: int) -> float:
         settings = self.settings
-        if round < settings.warmup_rounds:
-            return (round + 1) / (settings.warmup_rounds + 1)
+        if round_index < settings.warmup_rounds:
+            return (round_index + 1) / (settings.warmup_rounds + 1)
         left = max(1, settings.over - settings.warmup_rounds)
-        done = min(1.0, (round - settings.warmup_rounds) / left)
+        done = min(1.0, (round_index - settings.warmup_rounds) / left)
         return settings.final + (1 - settings.final) * (1 + cos(pi * done)) / 2

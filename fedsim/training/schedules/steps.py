@@ -16,5 +16,5 @@ class Steps(Schedule):
 
     settings: Settings
 
-    def factor(self, round: int) -> float:
-        return self.settings.by ** sum(round >= rounds for rounds in self.settings.after)
+    def factor(self, round_index: int) -> float:
+        return self.settings.by ** sum(round_index >= rounds for rounds in self.settings.after)
