@@ -2,21 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
+from fedsim.attacks import Attack, AttackView, attacks
 from fedsim.errors import ConfigError, keys_under
 from fedsim.settings import Schema
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.neighbours import krum_scores, smallest
-
-if TYPE_CHECKING:
-    from fedsim.attacks.base import Attack
 
 STEPS = 10
 """Exponential-weight steps of the game, at rate 1."""
@@ -81,8 +79,6 @@ class RobustTailor(Aggregator):
 
     def _find_attacks(self) -> list[type["Attack"]]:
         """The attacks to simulate; of the default list those that are registered, of any other all."""
-        from fedsim.attacks.base import attacks  # not before every aggregator is there: an attack may import one
-
         names, by_default = self.settings.attacks, "attacks" not in self.settings.model_fields_set
         found = [attacks.get(name) for name in names if not by_default or name in attacks.describe()]
         for attack in found:
@@ -103,8 +99,6 @@ class RobustTailor(Aggregator):
 
     def _losses(self, updates: UpdateMatrix, selected: Sequence[bool], context: RoundContext) -> Tensor:
         """Loss of each rule under each attack [R, A], when the attack replaces all but the selected rows."""
-        from fedsim.attacks.base import AttackView
-
         honest = [row for row in context.in_id_order() if selected[row]]
         others = [row for row in context.in_id_order() if not selected[row]]
         context = replace(context, client_ids=tuple(context.client_ids[row] for row in [*honest, *others]))

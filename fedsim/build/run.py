@@ -179,14 +179,13 @@ def _log_start(components: Components, comm: Communicator, model: GlobalModel, d
         return
     config = components.config
     log.info(
-        "%d client%s (%d Byzantine) on %d rank%s; update vector of %d parameters and %d buffer values; rows by %s",
+        "%d client%s (%d Byzantine) on %d rank%s; update vector of %s parameters and %s buffer values; rows by %s",
         config.clients.count,
         "s" * (config.clients.count > 1),
         components.attack_plan.most[0],
         comm.size,
         "s" * (comm.size > 1),
-        model.num_parameters,
-        model.num_buffers,
+        *(f"{count:,}".replace(",", " ") for count in (model.num_parameters, model.num_buffers)),
         comm.description,
     )
     if comm.size > config.clients.count:
