@@ -70,7 +70,7 @@ def closing_words(summary: Mapping[str, Any], facts: RunFacts, directory: Path) 
     >>> facts = RunFacts("mnist5k", "fang", "fedavg", 3, 8, 10)
     >>> summary = dict(rounds=2, seconds=3, final_accuracy=0.1, best_accuracy=0.2, best_round=1, final_loss=None)
     >>> closing_words(summary, facts, Path("runs/x")).splitlines()[1].strip()
-    'final test accuracy 0.100, best 0.200 in round 1: training collapsed to guessing'
+    'final test accuracy 0.100, best 0.200 in round 1: accuracy collapsed to chance'
     """
     final, best = summary["final_accuracy"], summary["best_accuracy"]
     against = f"'{facts.attack}' by {facts.num_byzantine} of {facts.num_clients} clients"
@@ -87,9 +87,9 @@ def closing_words(summary: Mapping[str, Any], facts: RunFacts, directory: Path) 
 
 def _verdict(final: float, best: float, chance: float) -> str:
     if best < 1.5 * chance:
-        return "training never got better than guessing"
+        return "accuracy never rose above chance"
     if final < 1.5 * chance:
-        return "training collapsed to guessing"
+        return "accuracy collapsed to chance"
     if final < best - 0.1:
         return "training fell back from its best"
     return "training held"

@@ -13,7 +13,7 @@ def detection_auc(trust: Tensor, clients: Sequence[int], byzantine: Collection[i
     """Area under the ROC curve of telling Byzantine from honest clients by little trust.
 
     It is the share of (honest, Byzantine) pairs in which the honest client got more trust, a tie counting half:
-    1 separates all, 0.5 is guessing, 0 trusts the wrong ones. None where one of the two sides is missing.
+    1 separates all, 0.5 is chance, 0 trusts the wrong ones. None where one of the two sides is missing.
 
     Args:
         trust: weight in [0, 1] that the aggregator gave each row [K].
