@@ -4,13 +4,16 @@ from pydantic import Field
 
 from fedsim.attacks.base import AttackView, attacks
 from fedsim.attacks.min_max import min_max_gamma
-from fedsim.attacks.perturbation import DIRECTION_HELP, Direction, perturbation
+from fedsim.attacks.perturbation import DIRECTION_HELP, SHEJWALKAR_2021, Direction, perturbation
 from fedsim.attacks.probe import Line
 from fedsim.attacks.tailored import TailoredAttack
 from fedsim.settings import Schema
 
 
-@attacks.register("agr_tailored")
+@attacks.register(
+    "agr_tailored",
+    SHEJWALKAR_2021,
+)
 class AgrTailored(TailoredAttack):
     """The honest mean, pushed as far as moves the server's real aggregate furthest from it.
 

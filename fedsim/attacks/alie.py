@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView, attacks
+from fedsim.registry import Reference
 from fedsim.settings import Schema
 from fedsim.updates.order_statistics import sum_rows
 
@@ -25,7 +26,16 @@ def largest_hidden_z(num_rows: int, num_byzantine: int) -> float:
     return max(0.0, NormalDist().inv_cdf(min(max(share, 1 - LARGEST_PROBABILITY), LARGEST_PROBABILITY)))
 
 
-@attacks.register("alie")
+@attacks.register(
+    "alie",
+    Reference(
+        authors="Baruch, Baruch and Goldberg",
+        title="A Little Is Enough: Circumventing Defenses For Distributed Learning",
+        year=2019,
+        venue="NeurIPS",
+        url="https://arxiv.org/abs/1902.06156",
+    ),
+)
 class ALittleIsEnough(Attack):
     """Honest mean minus z honest standard deviations, coordinate by coordinate.
 

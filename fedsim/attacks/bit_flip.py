@@ -4,11 +4,21 @@ import torch
 from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView, attacks
+from fedsim.registry import Reference
 
 TOP_EXPONENT_BIT = 30
 
 
-@attacks.register("bit_flip")
+@attacks.register(
+    "bit_flip",
+    Reference(
+        authors="Xie, Koyejo and Gupta",
+        title="Generalized Byzantine-tolerant SGD",
+        year=2018,
+        venue="arXiv preprint",
+        url="https://arxiv.org/abs/1802.10116",
+    ),
+)
 class BitFlip(Attack):
     """Own update with the top exponent bit of every float32 inverted: small values become huge, huge ones small.
 

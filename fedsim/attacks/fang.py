@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView, attacks
+from fedsim.registry import Reference
 from fedsim.settings import Schema
 from fedsim.updates.neighbours import krum_scores
 from fedsim.updates.order_statistics import sum_rows
@@ -18,7 +19,16 @@ from fedsim.updates.rounding import TIE
 SMALLEST_LAMBDA = 1e-5
 
 
-@attacks.register("fang")
+@attacks.register(
+    "fang",
+    Reference(
+        authors="Fang, Cao, Jia and Gong",
+        title="Local Model Poisoning Attacks to Byzantine-Robust Federated Learning",
+        year=2020,
+        venue="USENIX Security",
+        url="https://arxiv.org/abs/1911.11815",
+    ),
+)
 class Fang(Attack):
     """The honest mean pushed against its own signs; or the rows that Krum or the trimmed mean fares worst with.
 

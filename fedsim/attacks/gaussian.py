@@ -4,11 +4,21 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView, attacks
+from fedsim.registry import Reference
 from fedsim.settings import Schema
 from fedsim.updates.random_rows import draw_rows, draw_seed, normal
 
 
-@attacks.register("gaussian")
+@attacks.register(
+    "gaussian",
+    Reference(
+        authors="Blanchard, El Mhamdi, Guerraoui and Stainer",
+        title="Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent",
+        year=2017,
+        venue="NeurIPS",
+        url="https://arxiv.org/abs/1703.02757",
+    ),
+)
 class Gaussian(Attack):
     """Noise from N(0, std^2) in every coordinate instead of an update, drawn for each client by itself.
 

@@ -7,10 +7,20 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView, attacks
+from fedsim.registry import Reference
 from fedsim.settings import Schema
 
 
-@attacks.register("label_flip")
+@attacks.register(
+    "label_flip",
+    Reference(
+        authors="Biggio, Nelson and Laskov",
+        title="Poisoning Attacks against Support Vector Machines",
+        year=2012,
+        venue="ICML",
+        url="https://arxiv.org/abs/1206.6389",
+    ),
+)
 class LabelFlip(Attack):
     """Trains on flipped labels and sends the update that results.
 

@@ -10,13 +10,23 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView, attacks
+from fedsim.registry import Reference
 from fedsim.settings import Schema
 from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.random_rows import draw_rows, draw_seed, normal
 from fedsim.updates.rounding import TIE
 
 
-@attacks.register("mimic")
+@attacks.register(
+    "mimic",
+    Reference(
+        authors="Karimireddy, He and Jaggi",
+        title="Byzantine-Robust Learning on Heterogeneous Datasets via Bucketing",
+        year=2022,
+        venue="ICLR",
+        url="https://arxiv.org/abs/2006.09365",
+    ),
+)
 class Mimic(Attack):
     """All copy one honest client, the one furthest along the direction in which honest updates vary most.
 

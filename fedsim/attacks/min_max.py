@@ -4,7 +4,14 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView, attacks
-from fedsim.attacks.perturbation import DIRECTION_HELP, Direction, Perturbation, largest_gamma, perturbation
+from fedsim.attacks.perturbation import (
+    DIRECTION_HELP,
+    SHEJWALKAR_2021,
+    Direction,
+    Perturbation,
+    largest_gamma,
+    perturbation,
+)
 from fedsim.settings import Schema
 
 
@@ -13,7 +20,10 @@ def min_max_gamma(found: Perturbation) -> float:
     return largest_gamma(found.along, found.squared_length, found.squared_distances.max() - found.to_mean)
 
 
-@attacks.register("min_max")
+@attacks.register(
+    "min_max",
+    SHEJWALKAR_2021,
+)
 class MinMax(Attack):
     """The honest mean, pushed as far as its largest distance to an honest update stays within theirs.
 

@@ -4,7 +4,14 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView, attacks
-from fedsim.attacks.perturbation import DIRECTION_HELP, Direction, Perturbation, largest_gamma, perturbation
+from fedsim.attacks.perturbation import (
+    DIRECTION_HELP,
+    SHEJWALKAR_2021,
+    Direction,
+    Perturbation,
+    largest_gamma,
+    perturbation,
+)
 from fedsim.settings import Schema
 
 
@@ -15,7 +22,10 @@ def min_sum_gamma(found: Perturbation) -> float:
     return largest_gamma(found.along.sum()[None] / count, found.squared_length, room[None] / count)
 
 
-@attacks.register("min_sum")
+@attacks.register(
+    "min_sum",
+    SHEJWALKAR_2021,
+)
 class MinSum(Attack):
     """The honest mean, pushed as far as its squared distances to the honest updates add up to no more than theirs.
 

@@ -1,12 +1,24 @@
 """ALIE with the z that hurts the server's own rule most."""
 
 from fedsim.attacks.base import AttackView, attacks
-from fedsim.attacks.perturbation import perturbation
+from fedsim.attacks.perturbation import SHEJWALKAR_2021, perturbation
 from fedsim.attacks.probe import Line
-from fedsim.attacks.tailored import TailoredAttack
+from fedsim.attacks.tailored import ALLOUAH_2023, TailoredAttack
+from fedsim.registry import Reference
 
 
-@attacks.register("opt_alie")
+@attacks.register(
+    "opt_alie",
+    ALLOUAH_2023,
+    SHEJWALKAR_2021,
+    Reference(
+        authors="Baruch, Baruch and Goldberg",
+        title="A Little Is Enough: Circumventing Defenses For Distributed Learning",
+        year=2019,
+        venue="NeurIPS",
+        url="https://arxiv.org/abs/1902.06156",
+    ),
+)
 class OptimisedALIE(TailoredAttack):
     """Honest mean minus z honest standard deviations, with the z that moves the server's real aggregate furthest.
 

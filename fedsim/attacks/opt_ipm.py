@@ -3,11 +3,24 @@
 import torch
 
 from fedsim.attacks.base import AttackView, attacks
+from fedsim.attacks.perturbation import SHEJWALKAR_2021
 from fedsim.attacks.probe import Line
-from fedsim.attacks.tailored import TailoredAttack
+from fedsim.attacks.tailored import ALLOUAH_2023, TailoredAttack
+from fedsim.registry import Reference
 
 
-@attacks.register("opt_ipm")
+@attacks.register(
+    "opt_ipm",
+    ALLOUAH_2023,
+    SHEJWALKAR_2021,
+    Reference(
+        authors="Xie, Koyejo and Gupta",
+        title="Fall of Empires: Breaking Byzantine-tolerant SGD by Inner Product Manipulation",
+        year=2019,
+        venue="UAI",
+        url="https://arxiv.org/abs/1903.03936",
+    ),
+)
 class OptimisedIPM(TailoredAttack):
     """Minus epsilon times the honest mean, with the epsilon that moves the server's real aggregate furthest.
 

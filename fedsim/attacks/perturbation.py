@@ -7,8 +7,17 @@ import torch
 from torch import Tensor
 
 from fedsim.attacks.probe import Line
+from fedsim.registry import Reference
 from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.order_statistics import sum_rows
+
+SHEJWALKAR_2021 = Reference(
+    authors="Shejwalkar and Houmansadr",
+    title="Manipulating the Byzantine: Optimizing Model Poisoning Attacks and Defenses for Federated Learning",
+    year=2021,
+    venue="NDSS",
+    url="https://doi.org/10.14722/ndss.2021.24498",
+)
 
 Direction = Literal["unit", "sign", "std"]
 

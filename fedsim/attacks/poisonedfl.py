@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView, attacks
+from fedsim.registry import Reference
 from fedsim.settings import Schema
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
@@ -18,7 +19,16 @@ from fedsim.updates.random_rows import draw_rows, draw_seed
 SHRINK, LEAST_SCALE, CONFIDENCE = 0.7, 0.5, 0.99
 
 
-@attacks.register("poisonedfl")
+@attacks.register(
+    "poisonedfl",
+    Reference(
+        authors="Xie, Fang and Gong",
+        title="Model Poisoning Attacks to Federated Learning via Multi-Round Consistency",
+        year=2025,
+        venue="CVPR",
+        url="https://arxiv.org/abs/2404.15611",
+    ),
+)
 class PoisonedFL(Attack):
     """Rows whose signs are the same in every round, of a size that follows the server's last step; sees no row.
 

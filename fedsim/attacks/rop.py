@@ -7,13 +7,23 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView, attacks
+from fedsim.registry import Reference
 from fedsim.settings import Schema
 from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.order_statistics import sum_rows
 from fedsim.updates.rounding import TIE
 
 
-@attacks.register("rop")
+@attacks.register(
+    "rop",
+    Reference(
+        authors="Özfatura, Özfatura, Küpçü and Gunduz",
+        title="Byzantines Can Also Learn From History: Fall of Centered Clipping in Federated Learning",
+        year=2024,
+        venue="IEEE Transactions on Information Forensics and Security",
+        url="https://doi.org/10.1109/TIFS.2023.3345171",
+    ),
+)
 class RelocatedOrthogonalPerturbation(Attack):
     """The last aggregate, moved by z at an angle to where the clients are heading.
 

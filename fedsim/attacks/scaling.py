@@ -4,10 +4,21 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView, attacks
+from fedsim.registry import Reference
 from fedsim.settings import Schema
 
 
-@attacks.register("scaling")
+@attacks.register(
+    "scaling",
+    Reference(
+        authors="Benjamin, Asokan, Yaqub and Nandakumar",
+        title="FedSECA: Sign Election and Coordinate-wise Aggregation of Gradients for Byzantine "
+        "Tolerant Federated Learning",
+        year=2025,
+        venue="CVPR Workshops (FedVision)",
+        url="https://arxiv.org/abs/2411.03861",
+    ),
+)
 class Scaling(Attack):
     """Own update times a factor, which may be negative.
 

@@ -3,9 +3,20 @@
 from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView, attacks
+from fedsim.registry import Reference
 
 
-@attacks.register("sign_flip")
+@attacks.register(
+    "sign_flip",
+    Reference(
+        authors="Li et al.",
+        title="RSA: Byzantine-Robust Stochastic Aggregation Methods for Distributed Learning from "
+        "Heterogeneous Datasets",
+        year=2019,
+        venue="AAAI",
+        url="https://arxiv.org/abs/1811.03761",
+    ),
+)
 class SignFlip(Attack):
     """Minus the own update.
 

@@ -7,6 +7,15 @@ from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView
 from fedsim.attacks.probe import Line, search_largest
+from fedsim.registry import Reference
+
+ALLOUAH_2023 = Reference(
+    authors="Allouah et al.",
+    title="Fixing by Mixing: A Recipe for Optimal Byzantine ML under Heterogeneity",
+    year=2023,
+    venue="AISTATS",
+    url="https://arxiv.org/abs/2302.01772",
+)
 
 PROBES = 20
 """How often the defence is tried in a round."""

@@ -7,9 +7,26 @@ from torch import Tensor
 from fedsim.data.partitioners.base import Partitioner, PartitionSettings, partitioners
 from fedsim.data.partitioners.dirichlet_shares import DirichletShares
 from fedsim.data.samples import Columns
+from fedsim.registry import Reference
 
 
-@partitioners.register("dirichlet")
+@partitioners.register(
+    "dirichlet",
+    Reference(
+        authors="Yurochkin et al.",
+        title="Bayesian Nonparametric Federated Learning of Neural Networks",
+        year=2019,
+        venue="ICML",
+        url="https://arxiv.org/abs/1905.12022",
+    ),
+    Reference(
+        authors="Hsu, Qi and Brown",
+        title="Measuring the Effects of Non-Identical Data Distribution for Federated Visual Classification",
+        year=2019,
+        venue="arXiv preprint",
+        url="https://arxiv.org/abs/1909.06335",
+    ),
+)
 class Dirichlet(Partitioner):
     """Each class is cut into shares drawn from Dirichlet(alpha); small alpha, strong label skew."""
 

@@ -7,9 +7,19 @@ from torch import Tensor
 from fedsim.data.partitioners.base import Partitioner, PartitionSettings, partitioners
 from fedsim.data.samples import Columns
 from fedsim.errors import ConfigError
+from fedsim.registry import Reference
 
 
-@partitioners.register("shards")
+@partitioners.register(
+    "shards",
+    Reference(
+        authors="McMahan et al.",
+        title="Communication-Efficient Learning of Deep Networks from Decentralized Data",
+        year=2017,
+        venue="AISTATS",
+        url="https://arxiv.org/abs/1602.05629",
+    ),
+)
 class Shards(Partitioner):
     """Samples sorted by class are cut into equal shards; each client gets a few of them at random."""
 

@@ -3,10 +3,20 @@
 from pydantic import Field
 from torch import Tensor, nn
 
+from fedsim.registry import Reference
 from fedsim.training.losses.base import Loss, LossSettings, losses
 
 
-@losses.register("cross_entropy")
+@losses.register(
+    "cross_entropy",
+    Reference(
+        authors="Szegedy et al.",
+        title="Rethinking the Inception Architecture for Computer Vision",
+        year=2016,
+        venue="CVPR",
+        url="https://arxiv.org/abs/1512.00567",
+    ),
+)
 class CrossEntropy(Loss):
     """-log p of the true class."""
 

@@ -4,11 +4,21 @@ from math import cos, pi
 
 from pydantic import Field
 
+from fedsim.registry import Reference
 from fedsim.settings import Schema
 from fedsim.training.schedules.base import Schedule, schedules
 
 
-@schedules.register("cosine")
+@schedules.register(
+    "cosine",
+    Reference(
+        authors="Loshchilov and Hutter",
+        title="SGDR: Stochastic Gradient Descent with Warm Restarts",
+        year=2017,
+        venue="ICLR",
+        url="https://arxiv.org/abs/1608.03983",
+    ),
+)
 class Cosine(Schedule):
     """Up in a line over the warm-up, then down along half a cosine, and flat at the end."""
 
