@@ -20,7 +20,22 @@ from fedsim.registry import Reference
     ),
 )
 class OptimisedALIE(TailoredAttack):
-    """Honest mean minus z honest standard deviations, with the z that moves the server's real aggregate furthest.
+    """ALIE with the z that moves the server's real aggregate furthest from the honest mean.
+
+    All B Byzantine clients send x = mu - z sigma with the z, among 20 tries in every round, of the largest
+
+        J(z) = ||mu - A(g_1, ..., g_H, x, ..., x)||,
+
+    g_i being the H honest rows, mu and sigma [D] their mean and unbiased standard deviation in every coordinate and A
+    a copy of the server's defence with its state, pre-aggregators and momentum. The first try is z = 0, the first
+    step 1; it doubles while J grows and shrinks to 0.8 of itself after that. One try is z = 1, the default of
+    ``alie``, so that this attack is never outdone by it [ours].
+
+    Where sigma is zero, so is the attack: see ``alie``. J measures one round; a z that hurts most now need not hurt
+    most over the whole training.
+
+    Allouah et al. choose the factor in every round as well, after Shejwalkar and Houmansadr; the search here, its
+    number of tries and its steps are ours, the same for all attacks of this kind.
 
     >>> import torch
     >>> from fedsim.aggregators import build_aggregator

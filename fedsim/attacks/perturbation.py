@@ -1,4 +1,13 @@
-"""The honest mean, a direction away from it, and all that the constraints on such an attack need, in one pass."""
+"""The honest mean, a direction away from it, and all that the constraints on such an attack need, in one pass.
+
+The attacks of Shejwalkar and Houmansadr send x = mu + gamma p, mu [D] being the mean of the H honest rows g_i and p
+[D] a direction that opposes them. Min-Max and Min-Sum bound the squared distances of x to the honest rows, which are
+quadratic in gamma:
+
+    ||x - g_i||^2 = a_i + 2 gamma b_i + gamma^2 P,    a_i = ||mu - g_i||^2,  b_i = p . (mu - g_i),  P = ||p||^2,
+
+so that the largest gamma needs a, b, P and the distances of the honest rows to each other, and no search.
+"""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Label skew: each class is shared out by a Dirichlet draw."""
+"""Label skew: each class is distributed over the clients by a Dirichlet draw."""
 
 import torch
 from pydantic import Field
@@ -28,7 +28,12 @@ from fedsim.registry import Reference
     ),
 )
 class Dirichlet(Partitioner):
-    """Each class is cut into shares drawn from Dirichlet(alpha); small alpha, strong label skew."""
+    """Each class is cut into shares drawn from Dirichlet(alpha); small alpha, strong label skew.
+
+    For each class, the shares of the K clients are one draw from the symmetric Dirichlet distribution, as in
+    Yurochkin et al. Hsu et al. draw the class proportions of each client instead, which gives clients of equal size;
+    here sizes differ too.
+    """
 
     class Settings(PartitionSettings):
         alpha: float = Field(1.0, gt=0, description="concentration: 0.1 strong skew, 100 nearly iid")

@@ -21,7 +21,10 @@ from fedsim.registry import Reference
     ),
 )
 class Shards(Partitioner):
-    """Samples sorted by class are cut into equal shards; each client gets a few of them at random."""
+    """Samples sorted by class are cut into equal shards; each client gets a few of them at random.
+
+    McMahan et al. give each of 100 clients two shards of MNIST, so that most have samples of two classes only.
+    """
 
     class Settings(PartitionSettings):
         shards_per_client: int = Field(2, ge=1, description="shards of each client, so about as many classes")

@@ -22,7 +22,7 @@ class ClassCounts:
 
 
 class LossSettings(Schema):
-    """What every loss can be told."""
+    """Settings of every loss."""
 
     class_weights: Literal["none", "client", "global"] | list[NonNegativeFloat] = Field(
         "none",

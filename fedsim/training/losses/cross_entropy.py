@@ -18,7 +18,10 @@ from fedsim.training.losses.base import Loss, LossSettings, losses
     ),
 )
 class CrossEntropy(Loss):
-    """-log p of the true class."""
+    """-log p of the true class.
+
+    With label smoothing s, as in Szegedy et al., the target of the true class is 1 - s + s/C, that of another s/C.
+    """
 
     class Settings(LossSettings):
         label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target that all classes get alike")

@@ -18,7 +18,11 @@ from fedsim.training.losses.base import Loss, LossSettings, losses
     ),
 )
 class Focal(Loss):
-    """-(1 - p)^gamma log p of the true class; gamma = 0 is cross entropy."""
+    """-(1 - p)^gamma log p of the true class; gamma = 0 is cross entropy.
+
+    Lin et al. define it for two classes with a sigmoid; here p is the softmax over all classes. Their weight alpha of
+    a class is ``class_weights``.
+    """
 
     class Settings(LossSettings):
         gamma: float = Field(2.0, ge=0, description="how little easy samples count")

@@ -20,7 +20,10 @@ from fedsim.training.schedules.base import Schedule, schedules
     ),
 )
 class Cosine(Schedule):
-    """Up in a line over the warm-up, then down along half a cosine, and flat at the end."""
+    """Up in a line over the warm-up, then down along half a cosine, and flat at the end.
+
+    This is one period of the original, which restarts at the full rate and has no warm-up.
+    """
 
     class Settings(Schema):
         over: int = Field(100, ge=1, description="rounds from the first to the lowest, warm-up included")
