@@ -34,8 +34,16 @@ PAGES = {
     "training": ("Losses and schedules", ("losses", "schedules")),
 }
 
-METHODS = ("aggregators", "pre-aggregators", "attacks")
+METHODS = frozenset({"aggregators", "pre-aggregators", "attacks"})
 """Kinds whose components get a section each, with the whole docstring; of the others a table says enough."""
+
+NOTATION = """\
+K clients take part in a round, H of them honest and B Byzantine. g_k, of D coordinates, is the update of client k:
+its gradient or, after several local steps, the global weights minus its own; the server subtracts the step that the
+aggregator makes of the updates. f is the number of Byzantine clients that a defence is set to withstand. Formulas are
+plain text: ||x|| is the Euclidean norm, and sgn(0) = 0. [ours] marks a choice of this project where the original
+leaves one open or cannot be applied as published.
+"""
 
 
 def pages(benchmarks: Path) -> dict[str, str]:
@@ -68,6 +76,8 @@ def _config() -> Iterator[str]:
 
 
 def _components(kinds: tuple[str, ...], stored: Mapping[str, Any]) -> Iterator[str]:
+    if not METHODS.isdisjoint(kinds):
+        yield NOTATION
     for kind in kinds:
         described: Mapping[str, Description] = REGISTRIES[kind].describe()
         if not described:
@@ -130,16 +140,11 @@ def _table(described: Mapping[str, Description]) -> Iterator[str]:
 def _blocks(docstring: str) -> Iterator[str]:
     """The lines of a docstring as Markdown: indented formulas and examples become code blocks.
 
-    >>> print("\\n".join(_blocks("A mean of ``K`` rows:\\n\\n    x = sum_k g_k / K.\\n\\n>>> 1 + 1\\n2")))
+    >>> print("\\n".join(_blocks("A mean of ``K`` rows:\\n\\n    x = sum_k g_k / K")))
     A mean of `K` rows:
     <BLANKLINE>
     ```text
-    x = sum_k g_k / K.
-    ```
-    <BLANKLINE>
-    ```python
-    >>> 1 + 1
-    2
+    x = sum_k g_k / K
     ```
     <BLANKLINE>
     """
@@ -161,9 +166,9 @@ def _runs(lines: list[str]) -> Iterator[tuple[str | None, list[str]]]:
     for line in [*lines, ""]:
         in_list = line.startswith("- ") or (in_list and line.startswith("  "))
         if line.startswith(">>> "):
-            kind: str | None = "python"
-        elif run and language == "python":  # what an example prints, up to the next blank line
-            kind = "python"
+            kind: str | None = "pycon"
+        elif run and language == "pycon":  # what an example prints, up to the next blank line
+            kind = "pycon"
         else:
             kind = "text" if line.startswith("    ") and not in_list else None
         if run and (not line or kind != language):
