@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import median
@@ -19,7 +21,7 @@ from fedsim.cli import config_keys
 from fedsim.config.run import RunConfig
 from fedsim.files import write_text
 from fedsim.records.console import print_text
-from fedsim.registry import Description
+from fedsim.registry import Description, Reference, Setting
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 NOTE = "<!-- Written by `python -m fedsim.docs`; edits are lost. -->"
@@ -31,6 +33,17 @@ PAGES = {
     "models": ("Models", ("models",)),
     "training": ("Losses and schedules", ("losses", "schedules")),
 }
+
+METHODS = frozenset({"aggregators", "pre-aggregators", "attacks"})
+"""Kinds whose components get a section each, with the whole docstring; of the others a table says enough."""
+
+NOTATION = """\
+K clients take part in a round, H of them honest and B Byzantine. g_k, of D coordinates, is the update of client k:
+its gradient or, after several local steps, the global weights minus its own; the server subtracts the step that the
+aggregator makes of the updates. f is the number of Byzantine clients that a defence is set to withstand. Formulas are
+plain text: ||x|| is the Euclidean norm, and sgn(0) = 0. [ours] marks a choice of this project where the original
+leaves one open or cannot be applied as published.
+"""
 
 
 def pages(benchmarks: Path) -> dict[str, str]:
@@ -63,6 +76,8 @@ def _config() -> Iterator[str]:
 
 
 def _components(kinds: tuple[str, ...], stored: Mapping[str, Any]) -> Iterator[str]:
+    if not METHODS.isdisjoint(kinds):
+        yield NOTATION
     for kind in kinds:
         described: Mapping[str, Description] = REGISTRIES[kind].describe()
         if not described:
@@ -70,23 +85,127 @@ def _components(kinds: tuple[str, ...], stored: Mapping[str, Any]) -> Iterator[s
         if len(kinds) > 1:
             yield f"## {kind.capitalize()}"
             yield ""
-        report = stored.get(kind, {})
-        costs = {reading["name"]: reading["ratio"] for reading in report.get("readings", ())}
-        yield f"| name | what it does | settings | {'cost | ' if report else ''}source |"
-        yield f"|---|---|---|{'---|' if report else ''}---|"
-        for name, description in described.items():
-            settings = "<br>".join(_setting(key, setting) for key, setting in description.settings.items())
-            sources = _cell("; ".join(map(str, description.references)))
-            cost = f"{_cost(costs.get(name))} | " if report else ""
-            yield f"| `{name}` | {_cell(description.summary)} | {settings} | {cost}{sources} |"
+        if kind in METHODS:
+            yield from _overview(described, stored.get(kind))
+            level = "###" if len(kinds) > 1 else "##"
+            for name, description in described.items():
+                yield from _section(f"{level} `{name}`", description)
+        else:
+            yield from _table(described)
+
+
+def _overview(described: Mapping[str, Description], report: Mapping[str, Any] | None) -> Iterator[str]:
+    """A line for each method, which links to its section."""
+    costs = {reading["name"]: reading["ratio"] for reading in report["readings"]} if report else {}
+    yield f"| name | what it does |{' cost |' if report else ''}"
+    yield f"|---|---|{'---:|' if report else ''}"
+    for name, description in described.items():
+        cost = f" {_cost(costs.get(name))} |" if report else ""
+        yield f"| [`{name}`](#{name}) | {_cell(_markdown(description.summary))} |{cost}"
+    yield ""
+    if report:
+        yield f"Cost: time in {report['unit']} of the matrix it reads, from [benchmarks](benchmarks.md)."
         yield ""
-        if report:
-            yield f"Cost: time in {report['unit']} of the matrix it reads, from [benchmarks](benchmarks.md)."
-            yield ""
 
 
-def _setting(key: str, setting: Any) -> str:
-    return f"`{key}={json.dumps(setting.default)}` {_cell(setting.help)}"
+def _section(heading: str, description: Description) -> Iterator[str]:
+    """One method: its docstring, its settings, its sources."""
+    yield heading
+    yield ""
+    yield from _blocks(description.documentation)
+    if description.settings:
+        yield "| setting | default | meaning |"
+        yield "|---|---|---|"
+        for key, setting in description.settings.items():
+            yield f"| `{key}` | `{json.dumps(setting.default)}` | {_cell(_markdown(setting.help))} |"
+        yield ""
+    if description.references:
+        yield "Source:" if len(description.references) == 1 else "Sources:"
+        yield ""
+        yield from (f"- {_link(reference)}" for reference in description.references)
+        yield ""
+
+
+def _table(described: Mapping[str, Description]) -> Iterator[str]:
+    """Components whose line of help says all that there is to say."""
+    yield "| name | what it does | settings | source |"
+    yield "|---|---|---|---|"
+    for name, description in described.items():
+        settings = "<br>".join(_setting(key, setting) for key, setting in description.settings.items())
+        sources = "<br>".join(_cell(_link(reference)) for reference in description.references)
+        yield f"| `{name}` | {_cell(_markdown(description.summary))} | {settings} | {sources} |"
+    yield ""
+
+
+def _blocks(docstring: str) -> Iterator[str]:
+    """The lines of a docstring as Markdown: indented formulas and examples become code blocks.
+
+    >>> print("\\n".join(_blocks("A mean of ``K`` rows:\\n\\n    x = sum_k g_k / K")))
+    A mean of `K` rows:
+    <BLANKLINE>
+    ```text
+    x = sum_k g_k / K
+    ```
+    <BLANKLINE>
+    """
+    for language, lines in _runs(docstring.split("\n")):
+        if language is None:
+            yield from map(_markdown, lines)
+        else:
+            yield f"```{language}"
+            yield from lines
+            yield "```"
+        yield ""
+
+
+def _runs(lines: list[str]) -> Iterator[tuple[str | None, list[str]]]:
+    """Runs of lines that belong together, without the blank lines between them; language None is running text."""
+    language: str | None = None
+    run: list[str] = []
+    in_list = False
+    for line in [*lines, ""]:
+        in_list = line.startswith("- ") or (in_list and line.startswith("  "))
+        if line.startswith(">>> "):
+            kind: str | None = "pycon"
+        elif run and language == "pycon":  # what an example prints, up to the next blank line
+            kind = "pycon"
+        else:
+            kind = "text" if line.startswith("    ") and not in_list else None
+        if run and (not line or kind != language):
+            yield language, _dedented(run) if language == "text" else run
+            run = []
+        if line:
+            language = kind
+            run.append(line)
+
+
+def _dedented(lines: list[str]) -> list[str]:
+    return textwrap.dedent("\n".join(lines)).split("\n")
+
+
+ROLE = re.compile(r":[a-z]+:`~?(?:[\w.]*\.)?(\w+)`")
+"""A cross-reference such as :class:`~fedsim.registry.Reference`, of which a page shows the last name."""
+
+CODE = re.compile(r"(`[^`]+`)")
+
+
+def _markdown(text: str) -> str:
+    """Running text of a docstring as Markdown: what would be markup there by accident is escaped.
+
+    >>> print(_markdown("``x`` of :meth:`~fedsim.attacks.base.Attack.craft`: 2 * y ~ N(0, 1), <z> is z"))
+    `x` of `craft`: 2 \\* y \\~ N(0, 1), \\<z> is z
+    """
+    pieces = CODE.split(ROLE.sub(r"`\1`", text.replace("``", "`")))
+    pieces[::2] = [re.sub(r"([*~]|<(?=[a-zA-Z/!?]))", r"\\\1", piece) for piece in pieces[::2]]
+    return "".join(pieces)
+
+
+def _link(reference: Reference) -> str:
+    return f"{reference.authors}: [{reference.title}]({reference.url}). {reference.venue} {reference.year}."
+
+
+def _setting(key: str, setting: Setting) -> str:
+    return f"`{key}={_cell(json.dumps(setting.default))}` {_cell(_markdown(setting.help))}"
 
 
 def _cost(ratio: float | None) -> str:

@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView, attacks
+from fedsim.registry import Reference
 from fedsim.settings import Schema
 from fedsim.updates.order_statistics import sum_rows
 
@@ -25,9 +26,37 @@ def largest_hidden_z(num_rows: int, num_byzantine: int) -> float:
     return max(0.0, NormalDist().inv_cdf(min(max(share, 1 - LARGEST_PROBABILITY), LARGEST_PROBABILITY)))
 
 
-@attacks.register("alie")
+@attacks.register(
+    "alie",
+    Reference(
+        authors="Baruch, Baruch and Goldberg",
+        title="A Little Is Enough: Circumventing Defenses For Distributed Learning",
+        year=2019,
+        venue="NeurIPS",
+        url="https://arxiv.org/abs/1902.06156",
+    ),
+)
 class ALittleIsEnough(Attack):
-    """Honest mean minus z honest standard deviations, coordinate by coordinate.
+    """The honest mean less z honest standard deviations: a shift that hides in the spread of the honest rows.
+
+    All B Byzantine clients send
+
+        x = mu - z sigma,
+
+    mu and sigma [D] being the mean and the unbiased standard deviation of the H honest rows, coordinate by coordinate
+    (sigma = 0 for H = 1). With ``z: auto`` it is the largest z for which s honest clients are expected to lie beyond
+    x, where s together with the B attackers makes a majority of the K = H + B clients:
+
+        s = floor(K/2 + 1) - B,    z = max(0, Phi^-1((H - s) / H)),
+
+    Phi being the standard normal distribution function; the probability is kept between 1e-6 and 1 - 1e-6.
+
+    The shift is z times the spread, so whatever brings honest rows closer together weakens the attack: client
+    momentum, larger batches, clients with similar data.
+
+    The original is not omniscient: it estimates mu and sigma from the clean updates of the corrupted clients. Here
+    they are those of the honest rows, since the FedSECA paper lets every attacker see them. Its released code takes
+    them over all K clean rows and shifts z by up to 0.05 at random; here the row is exactly the formula's.
 
     >>> import torch
     >>> honest = torch.tensor([[1.0], [3.0]])

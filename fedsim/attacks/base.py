@@ -1,4 +1,11 @@
-"""What an attack is: AttackView -> Byzantine rows, with settings and explicit state."""
+"""What an attack is: AttackView -> Byzantine rows, with settings and explicit state.
+
+In the documentation of every attack, K = H + B clients take part in a round, H of them honest and B Byzantine. g_k
+[D] is the row of client k, its update; the server steps w - eta A(rows) with an aggregator A, so that an update has
+the sign of a gradient. mu and sigma [D] are the mean and the unbiased standard deviation of the H honest rows in
+every coordinate, x is the row that all B clients send, or x_b that of client b. [ours] marks a choice of this project
+where the original leaves one open or cannot be applied as published.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +29,8 @@ from fedsim.updates.matrix import UpdateMatrix
 class AttackView:
     """What an attacker is given to see; plain tensors are wrapped into update matrices.
 
-    An attack finds here no more than it declares to need: see the class variables of :class:`Attack`.
+    This is the threat model of an attack: it finds here no more than it declares to need, by the class variables of
+    :class:`Attack`. With all of it the attacker is omniscient, as the FedSECA paper assumes.
 
     Attributes:
         honest: rows [H, D] of the honest clients.
@@ -90,7 +98,11 @@ class Attack(Component):
     """Base of every attack; a subclass implements :meth:`craft`.
 
     Calling it with an :class:`AttackView` returns the Byzantine rows [B, D]. What the attack needs to know it
-    declares in class variables; the view that :meth:`craft` gets holds that and nothing else.
+    declares in class variables; the view that :meth:`craft` gets holds that and nothing else. An attack is given rows
+    and an aggregator to try out, never the simulation, so that it also works in a notebook.
+
+    State that the next rows depend on is explicit: see :meth:`state_dict`. What an attack reports of its last call is
+    in :attr:`diagnostics`.
     """
 
     sees_honest: ClassVar[bool] = True

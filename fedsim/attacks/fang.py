@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView, attacks
+from fedsim.registry import Reference
 from fedsim.settings import Schema
 from fedsim.updates.neighbours import krum_scores
 from fedsim.updates.order_statistics import sum_rows
@@ -18,18 +19,36 @@ from fedsim.updates.rounding import TIE
 SMALLEST_LAMBDA = 1e-5
 
 
-@attacks.register("fang")
+@attacks.register(
+    "fang",
+    Reference(
+        authors="Fang, Cao, Jia and Gong",
+        title="Local Model Poisoning Attacks to Byzantine-Robust Federated Learning",
+        year=2020,
+        venue="USENIX Security",
+        url="https://arxiv.org/abs/1911.11815",
+    ),
+)
 class Fang(Attack):
     """The honest mean pushed against its own signs; or the rows that Krum or the trimmed mean fares worst with.
 
-    ``directed``, the FedSECA paper's form: mean - lambda sgn(mean), lambda = ``strength``.
+    With mu [D] the mean of the H honest rows, sgn taken coordinate by coordinate and lambda = ``strength``:
 
-    ``krum``: -lambda sgn(mean), lambda from the upper bound of the original, halved until Krum (with f = B)
-    selects a Byzantine row or lambda < 1e-5.
+        directed:  x = mu - lambda sgn(mu)
+        krum:      x = -lambda sgn(mu), with the first lambda for which Krum selects x
 
-    ``trimmed_mean``: where the honest mean is positive, uniform below the smallest honest value m, in [m/2, m] if
-    m > 0, else in [2m, m]; where it is negative, above the largest, mirrored; 0 where it is 0. Of each client its
-    own.
+    ``krum`` starts from the original's upper bound on lambda (Theorem 1) and halves it until Krum, with f = B,
+    selects a Byzantine row or lambda < 1e-5. ``trimmed_mean`` draws, for each client by itself, every coordinate just
+    beyond the honest values: where mu is positive, uniformly in [m/2, m] if the smallest honest value m is positive,
+    else in [2m, m]; where mu is negative, mirrored, above the largest; 0 where mu is 0.
+
+    ``krum`` finds no lambda where the honest rows are closer together than x can come to them; ``trimmed_mean`` moves
+    a trimmed mean only to the edge of the honest values; in ``directed`` the sign turns only where |mu| < lambda.
+
+    The original has ``krum`` and ``trimmed_mean``, and takes its signs from the change that the global model would
+    make without attack; that change is taken to be the honest mean here. For ``krum`` it scatters the other B - 1
+    rows in a small ball around x, so that they are not equal; here they are equal, which is closer still.
+    ``directed`` is the FedSECA paper's form, without its code's random shift of lambda by up to 0.05.
 
     >>> honest = torch.tensor([[0.2, -0.4], [0.4, -0.2]])
     >>> Fang(strength=1.0)(AttackView(honest=honest, own=torch.zeros(1, 2)))
@@ -39,7 +58,8 @@ class Fang(Attack):
     class Settings(Schema):
         strength: float = Field(0.1, ge=0, description="lambda, how far every coordinate is pushed (directed only)")
         target: Literal["directed", "krum", "trimmed_mean"] = Field(
-            "directed", description="form of the attack: directed is the paper's, the others are made for one rule"
+            "directed",
+            description="form of the attack: directed is the FedSECA paper's, the others are made for one rule",
         )
 
     settings: Settings
@@ -59,7 +79,7 @@ class Fang(Attack):
 def lambda_against_krum(view: AttackView, signs: Tensor) -> tuple[float, bool]:
     """The lambda for which Krum selects one of B rows -lambda * ``signs`` [D], and whether it does.
 
-    All is worked out on inner products, after one pass over the honest rows [H, D].
+    Everything is computed from inner products, after one pass over the honest rows [H, D].
     """
     points = view.honest.extend(signs[None])
     honest, count, byzantine = view.num_honest, view.num_honest + view.num_byzantine, view.num_byzantine

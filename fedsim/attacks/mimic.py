@@ -10,25 +10,44 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView, attacks
+from fedsim.registry import Reference
 from fedsim.settings import Schema
 from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.random_rows import draw_rows, draw_seed, normal
 from fedsim.updates.rounding import TIE
 
 
-@attacks.register("mimic")
+@attacks.register(
+    "mimic",
+    Reference(
+        authors="Karimireddy, He and Jaggi",
+        title="Byzantine-Robust Learning on Heterogeneous Datasets via Bucketing",
+        year=2022,
+        venue="ICLR",
+        url="https://arxiv.org/abs/2006.09365",
+    ),
+)
 class Mimic(Attack):
-    """All copy one honest client, the one furthest along the direction in which honest updates vary most.
+    """All Byzantine clients copy one honest client, the furthest along the direction in which honest rows vary most.
 
-    The direction z [D] is learnt by power iteration during the warm-up. With m [D] the mean of the means of the
-    rounds so far and q = sum_k ((g_k - m) . z) (g_k - m): in round 0, z = q / ||q|| from a random z; in round t,
-    z becomes t z + q / ||q||, normalised. Rounds are those in which the attack acts.
+    The direction z [D] is learnt by power iteration over the first ``warmup_rounds`` rounds in which the attack acts.
+    With g_k the honest row of client k, mu_t the honest mean of round t and m the mean of mu_0, ..., mu_t:
 
-    The target is the client of the largest g_k . z, anew in every round of the warm-up and for good after it; if it
-    is absent later, z chooses another one, for good again. Where q is zero (a single honest client, equal rows) z
-    stays as it is [ours]; equal products: the lowest id [ours].
+        q = sum_k ((g_k - m) . z) (g_k - m)
+        z = q / ||q||                         in round 0, from a random z ~ N(0, I)
+        z = (t z + q / ||q||), normalised     in round t of the warm-up
 
-    State: m and z. The buffers sent are those of the client that is copied.
+    The target is the client of the largest g_k . z, chosen again in every round of the warm-up and fixed after it.
+    The copy is an honest update in every respect, so no filter of outliers can tell it; it only over-weights one
+    client. With identically distributed data that does little harm: the attack needs heterogeneous clients.
+    Pre-aggregation by bucketing, which its authors propose, mixes the copies with other rows.
+
+    The original assumes that every client is there in every round. Here, if the target is absent later, z chooses
+    another one, for good again; where q is zero (a single honest client, equal rows) z stays as it is; of equal
+    products the lowest id wins [ours]. The FedSECA authors' code applies the same steps elementwise to the clients'
+    weights.
+
+    State: m and z, [D] each. The model buffers sent are those of the client that is copied.
 
     >>> honest = torch.tensor([[1.0, 0.0], [1.0, 0.1], [1.0, 9.0]])
     >>> attack = Mimic()
@@ -116,7 +135,7 @@ class Mimic(Attack):
 class MimicBuffers(Attack):
     """Copies the buffers of the client whose rows are copied.
 
-    If those are not among the honest ones (they are not finite), the mean is sent [ours].
+    If those are not among the honest ones (they contain NaN or infinity), the mean is sent [ours].
     """
 
     name = "mimic"

@@ -4,7 +4,14 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView, attacks
-from fedsim.attacks.perturbation import DIRECTION_HELP, Direction, Perturbation, largest_gamma, perturbation
+from fedsim.attacks.perturbation import (
+    DIRECTION_HELP,
+    SHEJWALKAR_2021,
+    Direction,
+    Perturbation,
+    largest_gamma,
+    perturbation,
+)
 from fedsim.settings import Schema
 
 
@@ -15,11 +22,29 @@ def min_sum_gamma(found: Perturbation) -> float:
     return largest_gamma(found.along.sum()[None] / count, found.squared_length, room[None] / count)
 
 
-@attacks.register("min_sum")
+@attacks.register(
+    "min_sum",
+    SHEJWALKAR_2021,
+)
 class MinSum(Attack):
-    """The honest mean, pushed as far as its squared distances to the honest updates add up to no more than theirs.
+    """The honest mean, pushed until its squared distances to the honest rows add up to the most of an honest row.
 
-    x = mean + gamma p with the largest gamma for which sum_i ||x - g_i||^2 <= max_i sum_j ||g_i - g_j||^2.
+    All B Byzantine clients send x = mu + gamma p with the largest gamma for which
+
+        sum_i ||x - g_i||^2  <=  max_i sum_j ||g_i - g_j||^2,
+
+    g_i being the H honest rows, mu [D] their mean and p [D] the ``direction``: -mu / ||mu|| (``unit``), -sgn(mu)
+    (``sign``) or minus the unbiased standard deviation of each coordinate (``std``). Where p = 0, x = mu.
+
+    With a_i = ||mu - g_i||^2, b_i = p . (mu - g_i), P = ||p||^2 and S the right-hand side,
+
+        gamma = (-sum_i b_i + sqrt((sum_i b_i)^2 + H P (S - sum_i a_i))) / (H P).
+
+    The bound is one on sums of squares, as in Krum's score, so x stays inconspicuous to rules of that kind; gamma
+    vanishes with the spread of the honest rows, and the B rows are equal, which a rule may look for.
+
+    The original finds gamma by a search that halves its step; here the quadratic is solved exactly. Its text and this
+    class take the maximum over i on the right-hand side, its released code the minimum, a stricter bound.
 
     >>> import torch
     >>> honest = torch.tensor([[1.0], [2.0], [3.0]])

@@ -1,4 +1,4 @@
-"""Values that are no numbers."""
+"""NaN and infinity."""
 
 import torch
 from pydantic import Field
@@ -13,11 +13,14 @@ BAD = torch.tensor([torch.nan, torch.inf, -torch.inf])
 
 @attacks.register("nonfinite")
 class NonFinite(Attack):
-    """Own update with NaN, +Inf and -Inf in a share of the coordinates, drawn for each client by itself.
+    """Own update with NaN, +Inf and -Inf in a share of the coordinates, drawn independently for each client.
 
-    Every coordinate is spoilt with probability ``share``, one of the three as likely as another; in a row where none
-    was, the first one becomes NaN [ours]. It tests what the server makes of such rows (``runtime.nonfinite``), so
-    there is no paper.
+    Every coordinate of the update of Byzantine client b is spoilt with probability ``share``, by one of the three
+    with equal probability; in a row where none was, the first one becomes NaN [ours]. One such value makes a
+    plain mean NaN or infinite in that coordinate, and with it the model.
+
+    It has no paper. It tests what the server makes of rows that contain NaN or infinity before any rule sees them
+    (``runtime.nonfinite``): a server that drops them takes no harm beyond the loss of a client.
 
     >>> NonFinite(share=1.0)(AttackView(honest=torch.ones(2, 3), own=torch.ones(1, 3))).isfinite().any()
     tensor(False)

@@ -1,4 +1,13 @@
-"""The honest mean, a direction away from it, and all that the constraints on such an attack need, in one pass."""
+"""The honest mean, a direction away from it, and all that the constraints on such an attack need, in one pass.
+
+The attacks of Shejwalkar and Houmansadr send x = mu + gamma p, mu [D] being the mean of the H honest rows g_i and p
+[D] a direction that opposes them. Min-Max and Min-Sum bound the squared distances of x to the honest rows, which are
+quadratic in gamma:
+
+    ||x - g_i||^2 = a_i + 2 gamma b_i + gamma^2 P,    a_i = ||mu - g_i||^2,  b_i = p . (mu - g_i),  P = ||p||^2,
+
+so that the largest gamma needs a, b, P and the distances of the honest rows to each other, and no search.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,8 +16,17 @@ import torch
 from torch import Tensor
 
 from fedsim.attacks.probe import Line
+from fedsim.registry import Reference
 from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.order_statistics import sum_rows
+
+SHEJWALKAR_2021 = Reference(
+    authors="Shejwalkar and Houmansadr",
+    title="Manipulating the Byzantine: Optimizing Model Poisoning Attacks and Defenses for Federated Learning",
+    year=2021,
+    venue="NDSS",
+    url="https://doi.org/10.14722/ndss.2021.24498",
+)
 
 Direction = Literal["unit", "sign", "std"]
 

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView, attacks
+from fedsim.registry import Reference
 from fedsim.settings import Schema
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
@@ -18,21 +19,38 @@ from fedsim.updates.random_rows import draw_rows, draw_seed
 SHRINK, LEAST_SCALE, CONFIDENCE = 0.7, 0.5, 0.99
 
 
-@attacks.register("poisonedfl")
+@attacks.register(
+    "poisonedfl",
+    Reference(
+        authors="Xie, Fang and Gong",
+        title="Model Poisoning Attacks to Federated Learning via Multi-Round Consistency",
+        year=2025,
+        venue="CVPR",
+        url="https://arxiv.org/abs/2404.15611",
+    ),
+)
 class PoisonedFL(Attack):
     """Rows whose signs are the same in every round, of a size that follows the server's last step; sees no row.
 
-    s in {-1, 1}^D is drawn once. With a the server's last step and m the last malicious row,
-    v = |a - m ||a|| / ||m|| |, coordinate by coordinate, the row is c ||a|| (v / ||v||) s. Every ``period`` rounds,
-    if the model has moved along s in fewer coordinates than the 99 % point of binomial(D, 1/2), c shrinks to 0.7 c,
-    but not below 0.5. It has moved along s where sgn(w_(t-period) - w_t), that is, of the sum of the steps, equals
-    s: updates point as gradients do here.
+    The signs s in {-1, 1}^D are drawn once. With a [D] the server's last step and m [D] the last malicious row, all B
+    Byzantine clients send
 
-    Without a last step, or with a or v of length zero, zero is sent, and m stays. Before the first malicious row,
-    v = |a| and no check shrinks c [ours]. Buffers are left alone.
+        v = | a - (||a|| / ||m||) m |,    x = c ||a|| (v / ||v||) s,
 
-    State: the sum of the steps since the last check and m, [D] each. The sum grows in :meth:`observe`; c never
-    changes for a caller who leaves that out.
+    absolute value and the product with s taken coordinate by coordinate; v is what the last step holds beside the
+    attack's own row. Every ``period`` rounds the attack checks whether it gets through: if the model has moved along
+    s in fewer coordinates than the 99 % point of the binomial distribution (D, 1/2), c shrinks to 0.7 c, unless that
+    is below 0.5. It has moved along s in a coordinate where sgn(w_(t-period) - w_t), the sign of the sum of the
+    server's steps, equals s: updates point as gradients do here.
+
+    It knows nothing of a round but the global model. Signs that do not change for a whole run, and rows that agree in
+    all of them, are what a defence with a memory or one that compares signs may look for.
+
+    Without a last step, or where a or v is zero, zero is sent and m stays; before the first malicious row v = |a| and
+    no check shrinks c; model buffers are left alone [ours].
+
+    State: the sum of the steps since the last check and m, [D] each. The sum grows in :meth:`observe`; for a caller
+    who leaves that out, c never changes.
 
     >>> attack = PoisonedFL(scale=2.0)
     >>> step = torch.tensor([3.0, -4.0])

@@ -1,12 +1,18 @@
 """What an attacker learns by trying rows out on the server's defence, without the server noticing.
 
-A tailored attack asks again and again how far rows x(gamma) = base + gamma * direction would carry the aggregate
-from the honest mean. What does not change between the questions is worked out once:
+A tailored attack asks for many gamma how far B equal rows x(gamma) = base + gamma * direction [D] would carry the
+aggregate A from the mean mu of the H honest rows g_i:
+
+    J(gamma) = ||mu - A(g_1, ..., g_H, x(gamma), ..., x(gamma))||.
+
+A is a copy of the server's defence, pre-aggregators, momentum and other state included; the state is set back before
+every question, and whatever A draws at random comes from the attacker's generator, never from the server's. What does
+not change between the questions is computed once:
 
 - a defence that commutes with rotations sees all rows as coordinates in the space that they span: after one
   pass over the honest rows a question costs K x K numbers, not K x D;
 - any other finds on the honest rows the statistics that the question before has left there (norms, quantiles,
-  sign agreement, sorted values): see :meth:`~fedsim.updates.matrix.UpdateMatrix.extend`.
+  sign agreement, order statistics): see :meth:`~fedsim.updates.matrix.UpdateMatrix.extend`.
 """
 
 from __future__ import annotations
@@ -110,7 +116,7 @@ class Probe:
         """The deviation under B equal rows x(gamma), as a function of gamma that is cheap to ask again."""
         if getattr(self._defence, "commutes_with_rotations", False):
             return self._deviation_in_coordinates(line)
-        row = torch.empty_like(line.base)  # written anew by each question: fresh memory costs more than the sum
+        row = torch.empty_like(line.base)  # written again by each question: fresh memory costs more than the sum
         return lambda gamma: self.deviation(line.at(gamma, out=row))
 
     def _deviation_in_coordinates(self, line: Line) -> Callable[[float], float]:

@@ -7,23 +7,44 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView, attacks
+from fedsim.registry import Reference
 from fedsim.settings import Schema
 from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.order_statistics import sum_rows
 from fedsim.updates.rounding import TIE
 
 
-@attacks.register("rop")
+@attacks.register(
+    "rop",
+    Reference(
+        authors="Özfatura, Özfatura, Küpçü and Gunduz",
+        title="Byzantines Can Also Learn From History: Fall of Centered Clipping in Federated Learning",
+        year=2024,
+        venue="IEEE Transactions on Information Forensics and Security",
+        url="https://doi.org/10.1109/TIFS.2023.3345171",
+    ),
+)
 class RelocatedOrthogonalPerturbation(Attack):
-    """The last aggregate, moved by z at an angle to where the clients are heading.
+    """The last aggregate, moved by a vector of length z at an angle to where the clients are heading.
 
-    With m the last aggregate (in the first round mu, the honest mean), u = lambda m + (1 - lambda) mu, and o what is
-    orthogonal to u of the vector of ones, both brought to length one:
+    With m [D] the last aggregate (in the first round mu), mu [D] the mean of the H honest rows, 1 the vector of ones
+    and lambda and rho the settings ``reference_weight`` and ``relocation``, all B Byzantine clients send
 
-        pi = sin(angle) o + cos(angle) u,    row = rho m + (1 - rho) mu + z pi.
+        u  = lambda m + (1 - lambda) mu
+        o  = 1 - ((1 . u) / ||u||^2) u, brought to length one
+        pi = sin(angle) o + cos(angle) u / ||u||
+        x  = rho m + (1 - rho) mu + z pi.
 
-    pi has length one itself. Without an angle to turn by [ours], pi is u where the ones are parallel to u (so it
-    always is with one coordinate), and the ones, brought to length one, where u is zero.
+    It is made against centered clipping, whose reference is known to the clients: x lies at distance z from it when
+    rho = 1, inside the clipping radius for a small z, and pi, being orthogonal to u at 90 degrees, is the same from
+    round to round while u is, so that its effect adds up. Sequential bucketing, by the same authors, was proposed
+    against it. A rule that compares directions sees no opposition at 90 degrees; one that compares distances sees x
+    near the last aggregate.
+
+    In the original the clients send momenta, so that m is an aggregate of momenta; here it is the last step, whatever
+    the clients send, so that the attack goes with any rule. Without an angle to turn by [ours], pi is u / ||u|| where
+    the ones are parallel to u (with one coordinate they always are), and the ones, brought to length one, where u is
+    zero.
 
     >>> honest = torch.tensor([[3.0, 0.0], [5.0, 0.0]])
     >>> RelocatedOrthogonalPerturbation(z=0.5)(AttackView(honest=honest, own=torch.zeros(1, 2)))

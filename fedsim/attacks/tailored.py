@@ -7,16 +7,30 @@ from torch import Tensor
 
 from fedsim.attacks.base import Attack, AttackView
 from fedsim.attacks.probe import Line, search_largest
+from fedsim.registry import Reference
+
+ALLOUAH_2023 = Reference(
+    authors="Allouah et al.",
+    title="Fixing by Mixing: A Recipe for Optimal Byzantine ML under Heterogeneity",
+    year=2023,
+    venue="AISTATS",
+    url="https://arxiv.org/abs/2302.01772",
+)
 
 PROBES = 20
-"""How often the defence is tried in a round."""
+"""How often the defence is tried in a round, the parent's parameter included."""
 
 
 class TailoredAttack(Attack):
     """Rows x(gamma) on a line, with the gamma that moves the aggregate furthest from the honest mean.
 
-    Of the 20 tries one is the parameter of the attack's untailored parent, so that it is never outdone by it
-    [ours]; the others search from gamma = 0 with a first step of :attr:`first_step`. The best of all is sent.
+    All B Byzantine clients send the x(gamma) = base + gamma direction of the largest deviation
+
+        J(gamma) = ||mu - A(g_1, ..., g_H, x(gamma), ..., x(gamma))||
+
+    among 20 tries, A being a copy of the server's defence, g_i the H honest rows and mu their mean. One try is the
+    parameter of the attack's untailored parent, so that it is never outdone by it [ours]; the others search from
+    gamma = 0 with a first step of :attr:`first_step`: see :func:`~fedsim.attacks.probe.search_largest`.
     """
 
     probes = True

@@ -1,4 +1,4 @@
-"""The worst of several attacks, chosen anew in every round."""
+"""The worst of several attacks, chosen again in every round."""
 
 from __future__ import annotations
 
@@ -21,10 +21,19 @@ from fedsim.updates.random_rows import draw_seed
 
 @attacks.register("worst_of")
 class WorstOf(Attack):
-    """Of several attacks the one that moves the server's real aggregate furthest from the honest mean [ours].
+    """In every round the one of several attacks that moves the server's real aggregate furthest from the honest mean.
 
-    Every member crafts its rows in every round, each with randomness of its own; they are tried on a copy of the
-    defence. Ties go to the first. A member may not poison data, which would need training of its own.
+    Every member a crafts its rows X_a [B, D], with randomness of its own, and the B Byzantine clients send those of
+    the largest
+
+        J(a) = ||mu - A(g_1, ..., g_H, X_a)||,
+
+    g_i being the H honest rows, mu [D] their mean and A a copy of the server's defence with its state,
+    pre-aggregators and momentum. Ties go to the first member.
+
+    It has no paper [ours]: it is the attacker who may choose among others with the server's rule in hand. J measures
+    one round; members that work over many rounds (``mimic``, ``poisonedfl``) are under-rated by it. A member may not
+    poison data, which would need training of its own.
 
     >>> from fedsim.aggregators import build_aggregator
     >>> attack = WorstOf(members=["zero", {"name": "ipm", "epsilon": 5.0}])

@@ -10,6 +10,10 @@ from fedsim.attacks.base import Attack, AttackView, attacks
 class Zero(Attack):
     """Nothing is sent: all coordinates are zero.
 
+    All B Byzantine clients send x = 0 and do no local work: a client that takes part without contributing. The plain
+    mean of the K rows is shortened to the share H / K of honest clients and keeps its direction. A median or a sign
+    vote moves towards 0 where honest clients disagree. The norm gives it away to any rule that looks for short rows.
+
     >>> Zero()(AttackView(honest=torch.ones(2, 2), own=torch.ones(1, 2)))
     tensor([[0., 0.]])
     """

@@ -12,10 +12,20 @@ from fedsim.errors import ConfigError
 from fedsim.files import file_exists, user_path
 from fedsim.models.base import ModelBuilder, models
 from fedsim.models.weights import read_weights, require_hub
+from fedsim.registry import Reference
 from fedsim.settings import Schema
 
 
-@models.register("timm")
+@models.register(
+    "timm",
+    Reference(
+        authors="Wightman",
+        title="PyTorch Image Models",
+        year=2019,
+        venue="GitHub",
+        url="https://doi.org/10.5281/zenodo.4414861",
+    ),
+)
 class TimmModel(ModelBuilder):
     """A timm architecture by name, from scratch, pre-trained, or from weights of yours."""
 

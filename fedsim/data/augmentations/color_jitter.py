@@ -5,10 +5,20 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.data.augmentations.base import Augmentation, augmentations, uniform
+from fedsim.registry import Reference
 from fedsim.settings import Schema
 
 
-@augmentations.register("color_jitter")
+@augmentations.register(
+    "color_jitter",
+    Reference(
+        authors="Howard",
+        title="Some Improvements on Deep Convolutional Neural Network Based Image Classification",
+        year=2013,
+        venue="arXiv preprint",
+        url="https://arxiv.org/abs/1312.5402",
+    ),
+)
 class ColorJitter(Augmentation):
     """Brightness, contrast and saturation multiplied by random factors, in that order, and the hue turned."""
 

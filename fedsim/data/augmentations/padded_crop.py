@@ -5,10 +5,20 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fedsim.data.augmentations.base import Augmentation, augmentations
+from fedsim.registry import Reference
 from fedsim.settings import Schema
 
 
-@augmentations.register("padded_crop")
+@augmentations.register(
+    "padded_crop",
+    Reference(
+        authors="He, Zhang, Ren and Sun",
+        title="Deep Residual Learning for Image Recognition",
+        year=2016,
+        venue="CVPR",
+        url="https://arxiv.org/abs/1512.03385",
+    ),
+)
 class PaddedCrop(Augmentation):
     """The image is padded by black pixels, and a piece of its old size is cut out at a random place."""
 

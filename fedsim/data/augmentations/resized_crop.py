@@ -7,10 +7,20 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.data.augmentations.base import Augmentation, augmentations, uniform
+from fedsim.registry import Reference
 from fedsim.settings import Schema
 
 
-@augmentations.register("resized_crop")
+@augmentations.register(
+    "resized_crop",
+    Reference(
+        authors="Szegedy et al.",
+        title="Going Deeper with Convolutions",
+        year=2015,
+        venue="CVPR",
+        url="https://arxiv.org/abs/1409.4842",
+    ),
+)
 class ResizedCrop(Augmentation):
     """A random piece of the image, of a random share of its area, is scaled back to the old size."""
 

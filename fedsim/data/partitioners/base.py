@@ -14,7 +14,7 @@ from fedsim.settings import Schema
 
 
 class PartitionSettings(Schema):
-    """What every partitioner can be told."""
+    """Settings of every partitioner."""
 
     min_samples: int = Field(
         1,
@@ -24,7 +24,7 @@ class PartitionSettings(Schema):
 
 
 class Partitioner(Component):
-    """How training samples are shared out; a subclass implements :meth:`assign`."""
+    """How training samples are distributed over the clients; a subclass implements :meth:`assign`."""
 
     class Settings(PartitionSettings):
         pass

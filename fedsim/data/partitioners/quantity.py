@@ -7,9 +7,19 @@ from torch import Tensor
 from fedsim.data.partitioners.base import Partitioner, PartitionSettings, partitioners
 from fedsim.data.partitioners.dirichlet_shares import DirichletShares
 from fedsim.data.samples import Columns
+from fedsim.registry import Reference
 
 
-@partitioners.register("quantity")
+@partitioners.register(
+    "quantity",
+    Reference(
+        authors="Li, Diao, Chen and He",
+        title="Federated Learning on Non-IID Data Silos: An Experimental Study",
+        year=2022,
+        venue="ICDE",
+        url="https://arxiv.org/abs/2102.02079",
+    ),
+)
 class Quantity(Partitioner):
     """Sizes drawn from Dirichlet(alpha), classes mixed as in the whole."""
 

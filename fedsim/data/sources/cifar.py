@@ -17,8 +17,17 @@ from fedsim.data.sources.base import DataSource, sources
 from fedsim.data.sources.python2_pickle import RefusedPickleError, read_dictionary
 from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.files import folder_exists
+from fedsim.registry import Reference
 
 SHAPE = (3, 32, 32)
+
+KRIZHEVSKY_2009 = Reference(
+    authors="Krizhevsky",
+    title="Learning Multiple Layers of Features from Tiny Images",
+    year=2009,
+    venue="Technical report, University of Toronto",
+    url="https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf",
+)
 
 
 class Cifar(DataSource):
@@ -130,7 +139,7 @@ def _fit(labels: list[Any], count: int, classes: int) -> bool:
     return len(labels) == count and all(type(label) is int and 0 <= label < classes for label in labels)
 
 
-@sources.register("cifar10")
+@sources.register("cifar10", KRIZHEVSKY_2009)
 class Cifar10(Cifar):
     """60 000 photographs of 32 x 32 pixels in 10 classes, 10 000 of them to test."""
 
@@ -148,7 +157,7 @@ class Cifar10(Cifar):
     labels_key, names_key, classes = "labels", "label_names", 10
 
 
-@sources.register("cifar100")
+@sources.register("cifar100", KRIZHEVSKY_2009)
 class Cifar100(Cifar):
     """60 000 photographs of 32 x 32 pixels in 100 classes, 10 000 of them to test."""
 

@@ -11,6 +11,7 @@ from fedsim.data.image_files import decode_images
 from fedsim.data.samples import Splits, Subset
 from fedsim.data.sources.base import DataSource, sources
 from fedsim.errors import ConfigError, FedsimWarning
+from fedsim.registry import Reference
 from fedsim.settings import Schema
 
 CLASSES = (
@@ -33,7 +34,16 @@ PLACES = ("eurosat/2750", "2750", "EuroSAT_RGB", "EuroSAT/2750", ".")
 """Where the class folders lie: as torchvision unpacks them, as the two archives unpack themselves, or right there."""
 
 
-@sources.register("eurosat")
+@sources.register(
+    "eurosat",
+    Reference(
+        authors="Helber, Bischke, Dengel and Borth",
+        title="EuroSAT: A Novel Dataset and Deep Learning Benchmark for Land Use and Land Cover Classification",
+        year=2019,
+        venue="IEEE Journal of Selected Topics in Applied Earth Observations and Remote Sensing",
+        url="https://doi.org/10.1109/JSTARS.2019.2918242",
+    ),
+)
 class EuroSat(DataSource):
     """27 000 satellite images of 64 x 64 pixels in 10 classes of land use; no official split, so ours is drawn."""
 

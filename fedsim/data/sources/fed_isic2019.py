@@ -12,10 +12,44 @@ from fedsim.data.sources.isic2019_preparation import IMAGES, prepare_images
 from fedsim.data.sources.isic2019_tables import CLASSES, OWN_SPLIT, read_split_rows, split_file
 from fedsim.errors import ConfigError
 from fedsim.files import folder_exists
+from fedsim.registry import Reference
 from fedsim.settings import Schema
 
 
-@sources.register("fed_isic2019")
+@sources.register(
+    "fed_isic2019",
+    Reference(
+        authors="Ogier du Terrail et al.",
+        title="FLamby: Datasets and Benchmarks for Cross-Silo Federated Learning in Realistic Healthcare Settings",
+        year=2022,
+        venue="NeurIPS Datasets and Benchmarks",
+        url="https://arxiv.org/abs/2210.04620",
+    ),
+    Reference(
+        authors="Tschandl, Rosendahl and Kittler",
+        title="The HAM10000 dataset, a large collection of multi-source dermatoscopic images of common "
+        "pigmented skin lesions",
+        year=2018,
+        venue="Scientific Data",
+        url="https://doi.org/10.1038/sdata.2018.161",
+    ),
+    Reference(
+        authors="Codella et al.",
+        title="Skin Lesion Analysis Toward Melanoma Detection: A Challenge at the 2017 International "
+        "Symposium on Biomedical Imaging (ISBI), Hosted by the International Skin Imaging "
+        "Collaboration (ISIC)",
+        year=2018,
+        venue="ISBI",
+        url="https://arxiv.org/abs/1710.05006",
+    ),
+    Reference(
+        authors="Combalia et al.",
+        title="BCN20000: Dermoscopic Lesions in the Wild",
+        year=2019,
+        venue="arXiv preprint",
+        url="https://arxiv.org/abs/1908.02288",
+    ),
+)
 class FedIsic2019(DataSource):
     """23 247 dermatoscopic images of 8 classes from 6 centres (column ``center``); very unbalanced."""
 

