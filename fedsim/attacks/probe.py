@@ -194,7 +194,7 @@ def _is_vector(value: Any, columns: int) -> bool:
 
 
 def _distance(step: Tensor, mean: Tensor) -> float:
-    """||step - mean||; a step that is not finite would not be taken, so it counts as zero."""
+    """||step - mean||; a step with NaN or infinity would not be taken, so it counts as zero."""
     square = 0.0
     for pieces in zip(step.split(BLOCK), mean.split(BLOCK), strict=True):
         square += float(torch.linalg.vector_norm(torch.sub(*pieces), dtype=torch.float64)) ** 2

@@ -91,7 +91,9 @@ class ClientsSection(Schema):
         0.0, ge=0, lt=1, description="clients send the momentum of their updates, kept over rounds (Karimireddy 2021)"
     )
     proximal: float = Field(0.0, ge=0, description="mu of FedProx: weight of the proximal term")
-    clip_norm: float | None = Field(None, gt=0, description="gradient-norm clipping: a longer gradient of a step is scaled down to this norm")
+    clip_norm: float | None = Field(
+        None, gt=0, description="gradient-norm clipping: a longer gradient of a step is scaled down to this norm"
+    )
     micro_batches: int = Field(1, ge=1, description="pieces into which a batch is split, to save memory")
 
 

@@ -1,4 +1,4 @@
-"""Heterogeneous clients with well separated classes: each class has a home."""
+"""Heterogeneous clients with well separated classes: each class belongs to few clients."""
 
 import torch
 from pydantic import Field
@@ -13,10 +13,10 @@ class ClassSeparated(Partitioner):
     """Each class lives with few clients, and a share of it is spread over all of them.
 
     The paper splits EuroSAT into seven clients, "heterogeneous with good inter-class separability", and publishes
-    no split; this is ours. Classes, in random order, and clients are paired in turn until every class has a home
-    and every client a class: with 10 classes and 7 clients, three clients are home to two classes and four to one;
-    with more clients than classes, clients share a home class evenly. Of each class, the share ``spread`` is dealt
-    out evenly to all clients, the rest to its homes. 0 gives disjoint classes, 1 is iid.
+    no split; this is ours. Classes, in random order, and clients are paired in turn until every class has a client
+    and every client a class: with 10 classes and 7 clients, three clients have two classes and four have one;
+    with more clients than classes, clients share a class evenly. Of each class, the share ``spread`` is distributed
+    evenly over all clients, the rest over its own. 0 gives disjoint classes, 1 is iid.
     """
 
     class Settings(PartitionSettings):
@@ -31,11 +31,11 @@ class ClassSeparated(Partitioner):
         owners = torch.empty_like(labels)
         first = 0  # whose turn it is, so that rounding favours no client
         for position, label in enumerate(order):
-            homes = torch.tensor([client for other, client in pairs if other == position])
+            owning = torch.tensor([client for other, client in pairs if other == position])
             members = (labels == label).nonzero().flatten()
             members = members[torch.randperm(len(members), generator=generator)]
             spread = round(self.settings.spread * len(members))
             owners[members[:spread]] = (torch.arange(spread) + first) % num_clients
-            owners[members[spread:]] = homes[torch.arange(len(members) - spread) % len(homes)]
+            owners[members[spread:]] = owning[torch.arange(len(members) - spread) % len(owning)]
             first = (first + spread) % num_clients
         return owners

@@ -21,7 +21,7 @@ TABLE = "metadata.csv"
 class ImageFolder(DataSource):
     """Images in ``train/<class>/`` and ``test/<class>/`` (or ``val``), or just in ``<class>/``.
 
-    A file ``metadata.csv`` beside them may tell more about each image, for the partitioner ``natural``: a column
+    A file ``metadata.csv`` beside them may hold more about each image, for the partitioner ``natural``: a column
     ``file_name`` (path from ``root``) and any others.
     """
 
@@ -82,7 +82,7 @@ class ImageFolder(DataSource):
         path = root / TABLE
         if not path.is_file():
             return {}
-        rows = {row["file_name"]: row for row in read_table(path, ["file_name"], "mend or remove it")}
+        rows = {row["file_name"]: row for row in read_table(path, ["file_name"], "fix or remove it")}
         names = [file.relative_to(root).as_posix() for file in found.files]
         missing = next((name for name in names if name not in rows), None)
         if missing is not None:

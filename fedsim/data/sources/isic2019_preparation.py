@@ -48,7 +48,7 @@ def prepare_images(root: Path, *, own_fold: bool) -> None:
 
 
 def _preprocess(root: Path, name: str) -> None:
-    pixels = read_rgb(root / RAW / f"{name}.jpg", None, f"unpack {RAW}.zip from {ISIC_URL} anew")
+    pixels = read_rgb(root / RAW / f"{name}.jpg", None, f"unpack {RAW}.zip from {ISIC_URL} again")
     height, width = scaled(pixels.shape[0], pixels.shape[1], SHORT_SIDE)
     image = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
     with whole_or_not_at_all(root / IMAGES / f"{name}.jpg") as part:

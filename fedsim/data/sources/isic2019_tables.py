@@ -48,10 +48,10 @@ def read_split_rows(path: Path) -> list[Row]:
     Raises:
         ConfigError: the file is damaged; the message names the line.
     """
-    repair = f"copy it anew from {SPLIT_URL}"
+    repair = f"copy it again from {SPLIT_URL}"
     if path.name == OWN_SPLIT:
         repair = (
-            f"remove it; `python -m fedsim.prepare fed_isic2019 --root {path.parent} own_fold=true` draws it anew"
+            f"remove it; `python -m fedsim.prepare fed_isic2019 --root {path.parent} own_fold=true` draws it again"
         )
     rows = read_table(path, ["image", "target", "center", "fold"], repair)
     seen: set[str] = set()
@@ -90,7 +90,7 @@ def draw_split(root: Path) -> list[Row]:
     Raises:
         ConfigError: a table is missing or damaged; the message says where it is published.
     """
-    again, ham_repair = f"take it anew from {ISIC_URL}", f"copy it there from {HAM_URL}"
+    again, ham_repair = f"take it again from {ISIC_URL}", f"copy it there from {HAM_URL}"
     truth = {row["image"]: row for row in read_table(root / TRUTH, ["image", *CLASSES], again)}
     metadata = read_table(root / METADATA, ["image", "lesion_id"], again)
     ham = read_table(root / HAM_METADATA, ["image_id", "dataset"], ham_repair)
@@ -109,7 +109,7 @@ def draw_split(root: Path) -> list[Row]:
             raise ConfigError("root", f"{root / TRUTH} has no row for {name}", again)
         center = lesion[:4] + parts.get(name, "")
         if center not in CENTERS:
-            problem = f"{root / HAM_METADATA} does not tell the centre of {name} ('{lesion}')"
+            problem = f"{root / HAM_METADATA} does not name the centre of {name} ('{lesion}')"
             raise ConfigError("root", problem, ham_repair)
         target = _target(truth[name], root, again)
         rows.append(Row({"image": name, "target": target, "center": str(CENTERS.index(center))}))
