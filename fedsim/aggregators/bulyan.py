@@ -22,7 +22,7 @@ from fedsim.updates.neighbours import krum_selection
     ),
 )
 class Bulyan(TolerantAggregator):
-    """Mean around the median, coordinate by coordinate, of the updates that repeated Krum selects.
+    """Coordinate-wise mean around the median of the updates that repeated Krum selects.
 
         S      = the K-2f updates that K-2f rounds of Krum select, each from what the rounds before it left
         step^j = mean of the K-4f values g_k^j, k in S, nearest to their median

@@ -25,7 +25,7 @@ from fedsim.updates.rounding import TIE
     LEARNING_FROM_HISTORY,
 )
 class SequentialBucketingClipping(CenteredClipping):
-    """Centered clipping by one bucket after the other, each with updates from near to v and from far.
+    """Centered clipping by one bucket after the other, each with updates near v and far from it.
 
         v <- v + (1/|b|) sum over k in b of (g_k - v) min(1, tau / ||g_k - v||),    bucket b after bucket
 

@@ -42,7 +42,7 @@ def cyclic_polls(clients: int, redundancy: int) -> Tensor:
     ),
 )
 class ElectionCoding(Aggregator):
-    """Majority vote on each sign over nodes that each take the majority of the few clients they poll.
+    """Majority vote on each sign over nodes that each poll a few clients.
 
         e_i^j  = sgn(sum over the polled k of sgn(g_k^j)),    i = 1, ..., K
         step^j = c sgn(sum_i e_i^j),    c = ``scale``, or median_k ||g_k||_1 / D with ``auto``

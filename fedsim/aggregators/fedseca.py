@@ -45,7 +45,7 @@ FEDSECA = Reference(
 
 @aggregators.register("fedseca", FEDSECA)
 class FedSECA(Aggregator):
-    """Signs elected by concordance ratio; mean of the clipped, clamped, sparse values that agree with them.
+    """Signs elected by concordance ratio; mean of the variance-reduced values that agree.
 
         w_kl  = (1/D) sum_j sgn(g_k^j) sgn(g_l^j),    rho_k = max(0, (1/K) sum_l sgn(w_kl))      (Eq. 4, 5)
         s^j   = sgn(sum_k rho_k sgn(g_k^j))                                                      (Eq. 6)
