@@ -22,8 +22,11 @@ class Diagnostics:
 
     Attributes:
         per_client: named values [K], row i of the aggregated matrix at position i.
-        scalars: named numbers.
-        trust: weight in [0, 1] that each row got, where the method has one.
+        scalars: named numbers, such as a share of coordinates or the f used.
+        trust: weight [K] in [0, 1] that each row got, where the method has one.
+
+    >>> Diagnostics(scalars={"undecided_share": 0.25}).scalars["undecided_share"]
+    0.25
     """
 
     per_client: Mapping[str, Tensor] = field(default_factory=dict)
@@ -32,10 +35,26 @@ class Diagnostics:
 
 
 class Aggregator(Component):
-    """Base of every aggregator; a subclass implements :meth:`aggregate`.
+    """Base of every aggregator: K updates in, one step out; a subclass implements :meth:`aggregate`.
 
-    Calling it with rows [K, D] (a tensor or an :class:`UpdateMatrix`) returns the step [D]. Rows with
-    NaN or infinity are left out first; without any finite row the step is zero and no state changes.
+    Calling it with rows [K, D] (a tensor or an :class:`UpdateMatrix`) returns the step [D], which the server
+    subtracts from the weights. Rows that contain NaN or infinity are left out first; without any finite row the
+    step is zero and no state changes.
+
+    Attributes:
+        name: under which it is registered.
+        references: the publications it comes from, its source first.
+        settings: its settings, checked when it is built.
+        diagnostics: what it says about its last step.
+
+    Raises:
+        ConfigError: an unknown or impossible setting, by name.
+
+    >>> class FirstRow(Aggregator):
+    ...     def aggregate(self, updates, context):
+    ...         return updates.row(0).clone()
+    >>> FirstRow()(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    tensor([1., 2.])
     """
 
     commutes_with_rotations: ClassVar[bool] = False
@@ -52,6 +71,18 @@ class Aggregator(Component):
         self.diagnostics = Diagnostics()
 
     def __call__(self, rows: Tensor | UpdateMatrix, context: RoundContext | None = None) -> Tensor:
+        """The step for these rows; the rows are not changed, :attr:`diagnostics` and the state are.
+
+        Args:
+            rows: [K, D], one update a row.
+            context: the facts of the round; left out, clients 0 to K-1 in round 0.
+
+        Returns:
+            The step [D]; zero if no row is finite.
+
+        Raises:
+            ValueError: :meth:`aggregate` returned another shape.
+        """
         updates = UpdateMatrix.of(rows)
         context = context or RoundContext.of(updates.num_rows)
         finite = [row for row, good in enumerate(updates.finite_rows()) if good]
@@ -72,28 +103,44 @@ class Aggregator(Component):
 
     @abstractmethod
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
-        """The step [D] for finite rows [K, D], K >= 1."""
+        """The method itself.
+
+        Args:
+            updates: finite rows [K, D], K >= 1, not to be changed.
+            context: the facts of the round; row i belongs to client ``context.client_ids[i]``.
+
+        Returns:
+            The step [D].
+        """
         raise NotImplementedError
 
     def check(self, num_rows: int) -> None:
-        """Raise ConfigError if the settings make no sense for ``num_rows`` clients."""
+        """Check the settings for ``num_rows`` clients, before a run starts.
+
+        Raises:
+            ConfigError: they make no sense for so many.
+        """
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on (tensors, numbers, strings, lists, dicts)."""
+        """Everything that the next step depends on (tensors, numbers, strings, lists, dicts); empty without state."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from what :meth:`state_dict` gave."""
+        """Continue from what :meth:`state_dict` returned."""
 
 
 aggregators = Registry[Aggregator]("aggregator")
 
 
 def warn_of_reported_counts(setting: str) -> None:
-    """FedsimWarning that a setting believes what clients report about themselves."""
+    """Warn that a setting believes what clients report about themselves.
+
+    Args:
+        setting: as the user wrote it, for example ``weighting: samples``.
+    """
     text = f"aggregator.{setting} believes the sample counts that clients report; a Byzantine client may report any"
     warnings.warn(text, FedsimWarning, stacklevel=3)
 
 
 class TolerantAggregator(Tolerant, Aggregator):
-    """An aggregator built for up to f Byzantine clients, f = ``num_byzantine``."""
+    """Base of the aggregators that are built for up to f Byzantine clients, f = ``num_byzantine``."""

@@ -1,16 +1,17 @@
-"""CAF: a filter that turns down whoever spreads most along the direction of largest variance."""
+"""CAF: a filter that lowers the weight of whoever spreads most along the direction of largest variance."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fedsim.aggregators.base import Diagnostics, TolerantAggregator, aggregators
+from fedsim.registry import Reference
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.rounding import TIE
 
 FEW_ROWS = 64
-"""Up to so many rows all eigenvectors are worked out, beyond it only the top one."""
+"""Up to so many rows all eigenvectors are computed, beyond it only the top one."""
 
 SAME_VARIANCE = 1e-9
 """Eigenvalues closer than this, relatively, are one eigenvalue with several directions."""
@@ -85,17 +86,32 @@ def filter_weights(squared_distances: Tensor, f: int) -> Tensor:
     return best
 
 
-@aggregators.register("caf")
+@aggregators.register(
+    "caf",
+    Reference(
+        authors="Allouah, Guerraoui and Stephan",
+        title="Towards Trustworthy Federated Learning with Untrusted Participants",
+        year=2025,
+        venue="ICML",
+        url="https://arxiv.org/abs/2505.01874",
+    ),
+)
 class CovarianceFilter(TolerantAggregator):
-    """Weighted mean after a filter along the directions of largest variance that needs no bound; f <= (K-1)/2.
+    """Weighted mean after a filter along the directions of largest variance.
 
-    All weights start at 1. While they sum to more than K-2f, each is multiplied by 1 - tau_k / max tau, tau_k
-    the squared deviation of update k from the weighted mean along the top eigenvector of the weighted
-    covariance; the mean with the smallest top eigenvalue is the step.
+        m     = sum_k c_k g_k / sum_k c_k
+        c_k <- c_k (1 - tau_k / max_l tau_l),    tau_k = ((g_k - m) . u)^2,    while sum_k c_k > K-2f
 
-    Two choices are our own: the maximum is over the clients that still have weight (ByzFL: over all), so
-    that every pass takes at least one of them away and a huge update without weight cannot hold the filter up;
-    where the top eigenvalue is a multiple one, the eigenvector nearest to the lowest client id.
+    K is the number of clients, g_k in R^D the update of client k, c_k its weight, 1 at first, u the top eigenvector
+    of the c-weighted covariance about m, f (``num_byzantine``) <= (K-1)/2 the number of Byzantine clients to defend
+    against. The step, of shape [D], is the m with the smallest top eigenvalue. No bound on the honest variance is
+    needed.
+
+    It fails against attacks that do not widen the spread: what lies inside the honest variance keeps its weight.
+
+    Two choices are our own: the maximum is over the clients that still have weight (ByzFL: over all), so that every
+    pass takes at least one of them away and a huge update without weight cannot hold the filter up; where the top
+    eigenvalue is a multiple one, the eigenvector nearest to the lowest client id.
 
     >>> CovarianceFilter(num_byzantine=1)(torch.tensor([[1.0], [1.0], [1.0], [100.0]]))
     tensor([1.])

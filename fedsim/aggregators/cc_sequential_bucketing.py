@@ -5,20 +5,41 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.aggregators.base import aggregators
-from fedsim.aggregators.centered_clipping import CenteredClipping
+from fedsim.aggregators.centered_clipping import LEARNING_FROM_HISTORY, CenteredClipping
+from fedsim.registry import Reference
 from fedsim.updates.affine_iteration import AffineIterate
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.rounding import TIE
 
 
-@aggregators.register("cc_sequential_bucketing")
+@aggregators.register(
+    "cc_sequential_bucketing",
+    Reference(
+        authors="Özfatura, Özfatura, Küpçü and Gündüz",
+        title="Byzantines Can Also Learn From History: Fall of Centered Clipping in Federated Learning",
+        year=2024,
+        venue="IEEE Transactions on Information Forensics and Security",
+        url="https://arxiv.org/abs/2208.09894",
+    ),
+    LEARNING_FROM_HISTORY,
+)
 class SequentialBucketingClipping(CenteredClipping):
-    """Centered clipping by one bucket after the other, each with one update of every stratum of cosines to v.
+    """Centered clipping by one bucket after the other, each with updates near v and far from it.
 
-    The updates, sorted by their cosine to v (in random order while v is zero), are cut into strata of
-    L = ceil(K / bucket_size); each stratum is shuffled, and bucket i takes the i-th of each. ``iterations``
-    counts the clipping steps within a bucket.
+        v <- v + (1/|b|) sum over k in b of (g_k - v) min(1, tau / ||g_k - v||),    bucket b after bucket
+
+    The updates g_1, ..., g_K in R^D of K clients are sorted by their cosine to v (in random order while v is 0) and
+    cut into strata of at most L = ceil(K/s), s the ``bucket_size``; each stratum is shuffled, and bucket i of L
+    takes the i-th of each. tau is the ``radius``. v, of shape [D], is the step and carries over from round to
+    round; ``iterations`` counts the moves for each bucket.
+
+    It fails with few clients: each bucket may hold a Byzantine update, which moves v by up to tau/|b|. A radius that
+    is too large clips nothing, as in centered clipping.
+
+    Where s does not divide K the last stratum is the smaller one; another code splits evenly. Cosines that differ by
+    rounding only count as equal and keep the order of the client ids [ours]. The default radius is the released
+    setting of FedSECA.
 
     >>> clipping = SequentialBucketingClipping(bucket_size=3, radius=2.0)
     >>> clipping(torch.tensor([[1.0], [3.0], [-90.0]]))    # one bucket: (1 + 2 - 2) / 3
@@ -56,9 +77,9 @@ class SequentialBucketingClipping(CenteredClipping):
             return _shuffle(context.in_id_order(), generator)
         cosines = cosines_to(updates, self._reference)
         rising = cosines.argsort()
-        rank = torch.empty_like(rising)  # equal for rows that only rounding tells apart
-        rank[rising] = (cosines[rising].diff(prepend=cosines[rising[:1]]) > TIE).cumsum(0)
-        return sorted(context.in_id_order(), key=rank.tolist().__getitem__)
+        place = torch.empty_like(rising)  # equal for rows that only rounding tells apart
+        place[rising] = (cosines[rising].diff(prepend=cosines[rising[:1]]) > TIE).cumsum(0)
+        return sorted(context.in_id_order(), key=place.tolist().__getitem__)
 
 
 def cosines_to(updates: UpdateMatrix, direction: Tensor) -> Tensor:

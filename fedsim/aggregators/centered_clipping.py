@@ -8,19 +8,37 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
+from fedsim.registry import Reference
 from fedsim.settings import Schema
 from fedsim.updates.affine_iteration import AffineIterate
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
 
+LEARNING_FROM_HISTORY = Reference(
+    authors="Karimireddy, He and Jaggi",
+    title="Learning from History for Byzantine Robust Optimization",
+    year=2021,
+    venue="ICML",
+    url="https://arxiv.org/abs/2012.10333",
+)
 
-@aggregators.register("centered_clipping")
+
+@aggregators.register("centered_clipping", LEARNING_FROM_HISTORY)
 class CenteredClipping(Aggregator):
-    """Reference v that moves by the mean of the updates' differences to it, each clipped to a radius.
+    """Mean of the updates' differences to a reference, each clipped to a radius.
 
-    v carries over the rounds (zero at first), and is the step. The default radius is the released setting; on
-    pseudo-gradients it rarely binds, as the logged ``clipped_share`` shows. ``radius: auto`` [ours] is the lower
-    median of the distances to v, at each iteration anew.
+        v <- v + (1/K) sum_k (g_k - v) min(1, tau / ||g_k - v||),    ``iterations`` times in a round
+
+    K is the number of clients, g_k in R^D the update of client k, tau the ``radius``; v, of shape [D], is the step.
+    It carries over from round to round and is 0 at first.
+
+    It fails where tau is too large: nothing is clipped, and the step is the mean. An attacker who knows v moves it
+    a little in the same direction every round, as no angle is checked (Özfatura et al. 2024).
+
+    The original clips the clients' momenta; here it is whatever they send. The default radius is the released
+    setting of FedSECA; on pseudo-gradients it rarely binds, as the logged ``clipped_share`` shows. ``radius: auto``
+    [ours] is the lower median of the distances to v, computed again in each iteration, because the original gives
+    no rule to choose tau.
 
     >>> clipping = CenteredClipping(radius=2.0, iterations=1)
     >>> rows = torch.tensor([[1.0], [3.0], [-90.0]])

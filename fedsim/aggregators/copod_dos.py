@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
+from fedsim.registry import Reference
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
 
@@ -55,14 +56,38 @@ def cosine_distances(updates: UpdateMatrix) -> Tensor:
     return distances.fill_diagonal_(0)
 
 
-@aggregators.register("copod_dos")
+@aggregators.register(
+    "copod_dos",
+    Reference(
+        authors="Alkhunaizi, Kamzolov, Takáč and Nandakumar",
+        title="Suppressing Poisoning Attacks on Federated Learning for Medical Imaging",
+        year=2022,
+        venue="MICCAI",
+        url="https://arxiv.org/abs/2207.10804",
+    ),
+    Reference(
+        authors="Li et al.",
+        title="COPOD: Copula-Based Outlier Detection",
+        year=2020,
+        venue="ICDM",
+        url="https://arxiv.org/abs/2009.09463",
+    ),
+)
 class CopodDos(Aggregator):
-    """Mean weighted by softmax(-score), the COPOD scores of the clients' distances to all clients.
+    """Mean weighted by how usual each client's distances to all others are.
 
-    A client is scored twice, by its row of the matrix of Euclidean distances and by its row of the matrix
-    of cosine distances (their zero diagonals included); the two scores are added. With few clients the
-    weights come close to one client's alone: this is the method, not a fault. Distances that are equal up
-    to rounding count as equal, so that identical updates get identical weights.
+        step = sum_k w_k g_k,    w = softmax(-(a + b))
+
+    K is the number of clients, g_k in R^D the update of client k; a_k and b_k are the COPOD outlier scores of row k
+    of two K x K matrices, of the distances ||g_k - g_l|| and of the cosine distances 1 - cos(g_k, g_l), their zero
+    diagonals included. The step has the shape [D].
+
+    It fails where data are heterogeneous: an honest client far from the others is suppressed like a Byzantine one.
+    With few clients the weights come close to one client's alone; this is the method, not a fault.
+
+    Distances that are equal up to rounding count as equal, so that identical updates get identical weights, and the
+    cosine with a zero update is 0 [ours]. The released code of FedSECA takes distances and cosines of the weights;
+    here they are those of the updates, whose directions the weights would hide.
 
     >>> aggregator = CopodDos()
     >>> aggregator(torch.tensor([[1.0], [2.0], [4.0]]))    # (4 * 1 + 4 * 2 + 1 * 4) / 9

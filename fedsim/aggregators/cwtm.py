@@ -3,16 +3,26 @@
 from torch import Tensor
 
 from fedsim.aggregators.base import TolerantAggregator, aggregators
+from fedsim.aggregators.cwmed import OPTIMAL_RATES
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.order_statistics import sum_rows
 
 
-@aggregators.register("cwtm")
+@aggregators.register("cwtm", OPTIMAL_RATES)
 class CoordinateWiseTrimmedMean(TolerantAggregator):
-    """Mean of every coordinate without its f smallest and f largest values; f <= (K-1)/2.
+    """Mean of every coordinate without its smallest and largest values.
 
-    >>> import torch
+        step^j = (x_(f+1) + ... + x_(K-f)) / (K-2f),    x_(1) <= ... <= x_(K) the sorted g_1^j, ..., g_K^j
+
+    K is the number of clients, g_k in R^D the update of client k, g_k^j its coordinate j, f (``num_byzantine``)
+    <= (K-1)/2 the number of Byzantine clients to defend against; the step has the shape [D].
+
+    It fails against shifts of every coordinate that stay inside the spread of the honest values (ALIE): they are
+    not trimmed. Where data are heterogeneous, it trims honest values instead.
+
+    The original trims a share beta of the values at each end; here it is the number f, as other methods take it.
+
     >>> import torch
     >>> CoordinateWiseTrimmedMean(num_byzantine=1)(torch.tensor([[1.0], [2.0], [4.0], [99.0]]))
     tensor([3.])

@@ -12,9 +12,16 @@ from fedsim.updates.matrix import UpdateMatrix
 
 
 class Defence:
-    """``step = aggregator(pre(rows))``.
+    """Pre-aggregators, one after the other, and the aggregator behind them.
+
+        step = aggregator(pre_n(... pre_1(rows)))
+
+    Args:
+        aggregator: what makes the step.
+        pre: what transforms the rows before, in this order.
 
     Attributes:
+        aggregator: as given.
         aggregates_clients: whether the rows that the aggregator sees belong to one client each.
         commutes_with_rotations: whether all its members do; see :class:`~fedsim.aggregators.Aggregator`.
 
@@ -39,7 +46,15 @@ class Defence:
         return self.aggregator.diagnostics
 
     def __call__(self, rows: Tensor | UpdateMatrix, context: RoundContext | None = None) -> Tensor:
-        """The step [D] for rows [K, D]."""
+        """The step for these rows, which are not changed.
+
+        Args:
+            rows: [K, D], one update a row.
+            context: the facts of the round; left out, clients 0 to K-1 in round 0.
+
+        Returns:
+            The step [D].
+        """
         updates = UpdateMatrix.of(rows)
         context = context or RoundContext.of(updates.num_rows)
         for pre in self._pre:
@@ -51,4 +66,5 @@ class Defence:
         return self.aggregator.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from what :meth:`state_dict` returned."""
         self.aggregator.load_state_dict(state)

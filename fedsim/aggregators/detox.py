@@ -10,20 +10,42 @@ from torch import Tensor
 
 from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
 from fedsim.errors import ConfigError, keys_under
+from fedsim.registry import Reference
 from fedsim.settings import Schema
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.order_statistics import lower_median
 
 
-@aggregators.register("detox")
+@aggregators.register(
+    "detox",
+    Reference(
+        authors="Rajput, Wang, Charles and Papailiopoulos",
+        title="DETOX: A Redundancy-based Framework for Faster and More Robust Gradient Aggregation",
+        year=2019,
+        venue="NeurIPS",
+        url="https://arxiv.org/abs/1907.12205",
+    ),
+)
 class Detox(Aggregator):
-    """Clients shuffled into groups, one row voted for in each group, and another aggregator over these rows.
+    """One row voted for in each random group of clients, and another aggregator over these rows.
 
-    An adaptation of our own: as published, the members of a group compute the same gradient, and the value
-    that most of them send exactly wins. Clients of a federation send different updates, so the vote here is
-    their coordinate-wise (lower) median, or their mean. Groups are drawn anew each round, so an inner
-    aggregator with a memory of single clients remembers group numbers, which mean nothing.
+        y_m  = vote of the g_k in group m,    m = 1, ..., M
+        step = A(y_1, ..., y_M)
+
+    The updates g_1, ..., g_K in R^D of K clients are shuffled each round into M = ceil(K/r) groups, r the
+    ``group_size``; the vote is the coordinate-wise (lower) median or the mean, A the ``inner`` aggregator; the step
+    has the shape [D].
+
+    It fails where Byzantine clients hold the majority of a group: its row is theirs, and few clients make few groups
+    for A to compare.
+
+    An adaptation of our own: as published, the members of a group compute the same gradient, and the value that most
+    of them send exactly wins. Clients of a federation send different updates, hence the median. An inner aggregator
+    that remembers single clients remembers group numbers, which mean nothing, as groups change each round.
+
+    Raises:
+        ConfigError: ``inner`` is not a registered aggregator.
 
     >>> rows = torch.tensor([[1.0, 5.0], [2.0, 4.0], [99.0, -99.0]])
     >>> Detox()(rows)    # one group of three
@@ -61,7 +83,7 @@ class Detox(Aggregator):
         return [shuffled[first : first + size] for first in range(0, len(shuffled), size)]
 
     def _vote(self, updates: UpdateMatrix, groups: Sequence[Sequence[int]]) -> UpdateMatrix:
-        """The groups' rows [M, D]: means are worked out when read; medians are stored, one row for a whole group."""
+        """The groups' rows [M, D]: means are computed when read; medians are stored, one row for a whole group."""
         if self.settings.vote == "mean" or self.settings.group_size == 1:
             weights = torch.zeros(len(groups), updates.num_rows, dtype=torch.float64)
             for number, members in enumerate(groups):

@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
+from fedsim.registry import Reference
 from fedsim.settings import Schema
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
@@ -32,13 +33,37 @@ def clip_factors(norms: Tensor) -> Tensor:
     return torch.where(norms > 0, norms.median() / norms, 1.0).clamp(max=1.0)
 
 
-@aggregators.register("fedseca")
-class FedSECA(Aggregator):
-    """Signs elected by concordance ratio; mean of the clipped, clamped, sparse values that agree with them.
+FEDSECA = Reference(
+    authors="Benjamin, Asokan, Yaqub and Nandakumar",
+    title="FedSECA: Sign Election and Coordinate-wise Aggregation of Gradients "
+    "for Byzantine Tolerant Federated Learning",
+    year=2025,
+    venue="CVPR Workshops (FedVision)",
+    url="https://arxiv.org/abs/2411.03861",
+)
 
-    The ``paper`` variant elects from the raw rows and clamps the clipped ones. The ``released_code`` variant
-    reproduces the authors' program: it clamps the unclipped rows, elects with the signs that remain after
-    sparsification and keeps |g| >= the quantile.
+
+@aggregators.register("fedseca", FEDSECA)
+class FedSECA(Aggregator):
+    """Signs elected by concordance ratio; mean of the variance-reduced values that agree.
+
+        w_kl  = (1/D) sum_j sgn(g_k^j) sgn(g_l^j),    rho_k = max(0, (1/K) sum_l sgn(w_kl))      (Eq. 4, 5)
+        s^j   = sgn(sum_k rho_k sgn(g_k^j))                                                      (Eq. 6)
+        c_k   = g_k min(1, tau / ||g_k||),            tau   = median_k ||g_k||                   (Eq. 8)
+        v_k^j = sgn(c_k^j) min(mu^j, |c_k^j|),        mu^j  = median_k |c_k^j|                   (Eq. 9)
+        v_k^j = 0 unless |g_k^j| > nu_k,              nu_k  = gamma-quantile of |g_k|            (Eq. 10)
+        r^j   = mean of the v_k^j with s^j v_k^j > 0, 0 where there is none                      (Eq. 7)
+        step  = beta step_before + (1 - beta) r                                                  (Eq. 11)
+
+    K is the number of clients, g_k in R^D the update of client k, g_k^j its coordinate j, gamma the ``sparsity``,
+    beta the server ``momentum`` (0: step = r); the step has the shape [D].
+
+    It fails where honest clients do not concord with a majority, as with very heterogeneous data: all rho_k may be
+    0, no sign is elected and r is 0. The paper adds momentum for this.
+
+    Medians are the lower middle value; K rho_k is voted with as an integer, so a tie elects 0 exactly. The variant
+    ``released_code`` reproduces the authors' program where it departs from their paper: it clamps the unclipped
+    rows, elects with the signs that remain after sparsification and keeps |g| >= the quantile.
 
     >>> rows = torch.tensor([[3.0, -1.0, 0.1], [2.0, -2.0, 0.1], [-3.0, 1.0, 0.1]])
     >>> FedSECA(sparsity=0.4)(rows)    # clients 0 and 1 agree and outvote client 2

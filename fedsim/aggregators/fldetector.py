@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
+from fedsim.registry import Reference
 from fedsim.settings import Schema
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import BLOCK, UpdateMatrix
@@ -115,21 +116,38 @@ def suspicious(scores: Tensor, generator: torch.Generator) -> list[bool]:
     return (scaled >= ordered[0, cut]).tolist()
 
 
-@aggregators.register("fldetector")
+@aggregators.register(
+    "fldetector",
+    Reference(
+        authors="Zhang, Cao, Jia and Gong",
+        title="FLDetector: Defending Federated Learning Against Model Poisoning Attacks "
+        "via Detecting Malicious Clients",
+        year=2022,
+        venue="KDD",
+        url="https://arxiv.org/abs/2207.09209",
+    ),
+)
 class FLDetector(Aggregator):
-    """Mean of the clients whose updates follow from their earlier ones, as L-BFGS predicts them.
+    """Mean of the clients whose updates follow from their earlier ones.
 
-    The prediction for client k is its previous update plus H (w_t - w_(t-1)), H from the last ``window``
-    pairs of differences of the weights and of the aggregate. Its error, as a share of all clients' errors,
-    is averaged over the last ``window`` rounds into the client's score. Clients in the higher of two
-    clusters of scores are left out of this round's mean, if the gap statistic sees clusters at all.
-    The weights' difference is minus the server's last step, over the coordinates that this step has.
+        p_k = g_k(t-1) + H (w(t) - w(t-1)),    d_k = ||p_k - g_k(t)|| / sum_l ||p_l - g_l(t)||
+        score_k = mean of the last N of its d_k,    step = mean of the g_k(t) of the clients not suspected
 
-    Where the original is silent or assumes that every client is there in every round [ours]: without a
-    pair H is 0; a pair of no move or without a finite bend is skipped; of a client that was absent, the
-    last update it sent is used; a client with fewer than ``window`` scores is not judged and stays in.
+    g_k(t) in R^D is the update of client k in round t, w the weights, N the ``window``; H is the L-BFGS Hessian of
+    the last N pairs of differences of w and of the aggregate. If the gap statistic sees more than one cluster of
+    scores, the upper of two is suspected. The step has the shape [D].
 
-    Memory: one [D] of each client ever seen, the last aggregate and at most 2 * ``window`` [D] of pairs.
+    It fails against updates that are wrong in the same way every round, which predict themselves, and in the first
+    rounds: before there are N scores it is the plain mean.
+
+    The original stops training at the first detection; here suspects are left out of this round's mean, so that a
+    run goes on. The gap statistic averages logarithms, its code takes the logarithm of the average; 2-means is
+    exact, as points on a line allow. w(t) - w(t-1) is minus the server's last step, over the coordinates that it
+    has. Where the original is silent or assumes that every client is there in every round [ours]: without a pair H
+    is 0; a pair of no move or without a finite difference is skipped; of a client that was absent, the last update
+    it sent is used; a client with fewer than N scores is not judged and stays in.
+
+    Memory: one [D] of each client ever seen, the last aggregate and at most 2N [D] of pairs.
 
     >>> detector = FLDetector(window=1)
     >>> first = detector(torch.tensor([[1.0], [1.0], [1.0], [1.0], [1.0]]))

@@ -7,19 +7,40 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators, warn_of_reported_counts
+from fedsim.registry import Reference
 from fedsim.settings import Schema
 from fedsim.updates.affine_iteration import AffineIterate
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
 
 
-@aggregators.register("huber")
+@aggregators.register(
+    "huber",
+    Reference(
+        authors="Zhao, Yu and Wan",
+        title="A Huber Loss Minimization Approach to Byzantine Robust Federated Learning",
+        year=2024,
+        venue="AAAI",
+        url="https://arxiv.org/abs/2308.12581",
+    ),
+)
 class Huber(Aggregator):
-    """Minimum of the Huber loss of the distances to the updates: a mean of near rows, a median of far ones.
+    """Minimum of the Huber loss of the distances to the updates.
 
-    Found by reweighting from the zero update: every step goes to the mean of the rows weighted by
-    min(1, threshold / max(distance, smoothing)), until it moves less than the tolerance. With a threshold far
-    below the norms of the updates this is nearly the geometric median, which the default intends.
+        step = the v with the smallest sum_k phi_k(||g_k - v||),
+        phi_k(d) = d^2/2 for d <= T_k, else T_k d - T_k^2/2
+
+    K is the number of clients, g_k in R^D the update of client k, T_k (``threshold``) the distance beyond which its
+    pull on the step no longer grows; the step has the shape [D]. From v = 0, v moves to the mean of the updates with
+    weights min(1, T_k / max(||g_k - v||, smoothing)), until it moves less than ``tolerance``.
+
+    It fails where T_k is far above the distances, as it is the mean then. Far below them it is nearly the geometric
+    median, which suffers from heterogeneous data.
+
+    The original's T_k is proportional to 1/sqrt(n_k), n_k the sample count of client k; ``auto`` takes 2/sqrt(n_k)
+    from the reported counts and warns, because a Byzantine client may report any. The default is the released
+    setting of FedSECA and intends the geometric median. The start at zero is that of the released code, which
+    however iterates on weights. Clients count equally otherwise.
 
     >>> import torch
     >>> rows = torch.tensor([[1.0], [2.0], [3.0], [100.0]])

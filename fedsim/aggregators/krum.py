@@ -7,15 +7,37 @@ from torch import Tensor
 
 from fedsim.aggregators.base import Diagnostics, TolerantAggregator, aggregators
 from fedsim.errors import ConfigError, FedsimWarning
+from fedsim.registry import Reference
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.neighbours import krum_scores
 from fedsim.updates.rounding import TIE
 
+KRUM = Reference(
+    authors="Blanchard, El Mhamdi, Guerraoui and Stainer",
+    title="Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent",
+    year=2017,
+    venue="NeurIPS",
+    url="https://arxiv.org/abs/1703.02757",
+)
 
-@aggregators.register("krum")
+
+@aggregators.register("krum", KRUM)
 class Krum(TolerantAggregator):
-    """The one update whose K-f-2 nearest neighbours are closest; f <= (K-3)/2, ties to the lower id.
+    """The one update that is closest to its nearest neighbours.
+
+        score_k = sum of the K-f-2 smallest ||g_k - g_l||^2 over l != k
+        step    = g_k of the client with the smallest score
+
+    K is the number of clients, g_k in R^D the update of client k, f (``num_byzantine``) the number of Byzantine
+    clients to defend against; the step has the shape [D]. Equal scores go to the lower client id.
+
+    It fails where data are heterogeneous: whatever distinguishes the other K-1 clients is thrown away, honest or
+    not. Byzantine updates that agree with each other inside the spread of the honest ones are selected.
+
+    The original demands 2f + 2 < K, that is f <= (K-3)/2. Published experiments go beyond it, so here a larger f
+    warns only, and Krum goes on with max(1, K-f-2) neighbours. Distances are squared, as in the original; the
+    released code of FedSECA sums plain distances.
 
     >>> Krum(num_byzantine=1)(torch.tensor([[1.0], [1.5], [2.0], [2.25], [-50.0]]))
     tensor([2.])

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
 from fedsim.aggregators.fedseca import clip_factors
+from fedsim.registry import Reference
 from fedsim.settings import Schema
 from fedsim.updates.context import RoundContext
 from fedsim.updates.layout import RowLayout
@@ -60,15 +61,34 @@ def close_to_median(values: Tensor, limit: float) -> Tensor:
     return (deviation < limit * spread - rounding) | (spread <= rounding)
 
 
-@aggregators.register("lasa")
+@aggregators.register(
+    "lasa",
+    Reference(
+        authors="Xu, Zhang and Hu",
+        title="Achieving Byzantine-Resilient Federated Learning via Layer-Adaptive Sparsified Model Aggregation",
+        year=2025,
+        venue="WACV",
+        url="https://arxiv.org/abs/2409.01435",
+    ),
+)
 class Lasa(Aggregator):
-    """Per layer, the mean of the sparsified clients whose norm and share of positive signs are close to the median.
+    """Per layer, the mean of the sparsified clients whose norm and signs are close to the median.
 
-    Rows are clipped to the median norm, and the smallest magnitudes of their weight tensors (dimension 2 or
-    4), taken together, are set to zero: those below the ``sparsity``-quantile. Of each layer the norm and the
-    purity of signs, (1 + sum of signs / sum of |signs|) / 2, are compared by Z-score; a client must pass both.
+        t_k    = clip(g_k) with the smallest magnitudes of its weight tensors set to 0
+        x_k    = ||t_k|| and (1 + sum sgn(t_k) / sum |sgn(t_k)|) / 2, its purity, in this layer
+        z_k    = |x_k - median(x)| / std(x)
+        step   = mean of the t_k with z_k < lambda_norm of the norm and z_k < lambda_sign of the purity
 
-    The layers come from ``context.layout``; without one, as in a plain call, the whole row is one weight layer.
+    g_k in R^D is the update of client k, clipped to the (lower) median norm of all. ``sparsity`` is the share of the
+    values of its weight tensors (dimension 2 or 4), taken together, that is set to 0. z takes the usual median and
+    the population's standard deviation. The step has the shape [D].
+
+    It fails against attacks that change neither a layer's norm nor its share of positive signs, such as a
+    permutation of its values.
+
+    If no client passes in a layer, all count there; a standard deviation of 0 lets all pass; the purity of a layer
+    of zeros is 1/2. The layers come from ``context.layout``; without one, as in a plain call, the whole row is one
+    weight layer [ours]. Columns behind the layout (buffers) are a layer that is not sparsified [ours].
 
     >>> Lasa(sparsity=0.5)(torch.tensor([[1.0, 3.0], [1.0, 3.0], [1.0, 3.0], [-1.0, -3.0]]))
     tensor([0., 3.])

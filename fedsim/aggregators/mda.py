@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fedsim.aggregators.base import Diagnostics, TolerantAggregator, aggregators
+from fedsim.registry import Reference
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.rounding import TIE
@@ -68,13 +69,30 @@ def least_diameter(squared_distances: Tensor, f: int) -> list[int]:
     return (within(least) or [])[: len(everyone) - f]
 
 
-@aggregators.register("mda")
+@aggregators.register(
+    "mda",
+    Reference(
+        authors="El Mhamdi et al.",
+        title="Genuinely Distributed Byzantine Machine Learning",
+        year=2020,
+        venue="PODC",
+        url="https://arxiv.org/abs/1905.03853",
+    ),
+)
 class MinimumDiameterAveraging(TolerantAggregator):
-    """Mean of the K-f updates of smallest diameter; f <= (K-1)/2 with at most a million subsets of that size.
+    """Mean of the K-f updates of smallest diameter.
 
-    Of several sets with the same diameter it takes the first in lexicographic order of the client ids.
-    The limit of a million subsets also bounds the f that is used where none is given: from 23 clients on it is
-    less than (K-1)/2. ``num_byzantine`` among the diagnostics is the f used.
+        step = mean of the g_k, k in S,    S = the set of K-f clients with the smallest max ||g_k - g_l||, k, l in S
+
+    K is the number of clients, g_k in R^D the update of client k, f (``num_byzantine``) the number of Byzantine
+    clients to defend against; the step has the shape [D].
+
+    It fails where data are heterogeneous: the f honest clients furthest out are left out before a Byzantine update
+    inside the spread of the others is. The number of sets grows exponentially with f.
+
+    f is at most (K-1)/2 and leaves at most a million sets of that size [ours], so that a round ends: from 23 clients
+    on this is less than (K-1)/2, also where no f is given. Of several sets with the same diameter it takes the first
+    in lexicographic order of the client ids [ours]. ``num_byzantine`` among the diagnostics is the f used.
 
     >>> MinimumDiameterAveraging(num_byzantine=1)(torch.tensor([[1.0], [2.0], [3.0], [-50.0]]))
     tensor([2.])

@@ -4,15 +4,29 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.aggregators.base import Diagnostics, TolerantAggregator, aggregators
+from fedsim.aggregators.krum import KRUM
 from fedsim.errors import ConfigError
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.neighbours import krum_scores, smallest
 
 
-@aggregators.register("multi_krum")
+@aggregators.register("multi_krum", KRUM)
 class MultiKrum(TolerantAggregator):
-    """Mean of the updates with the best Krum scores, K-f of them unless told otherwise; f <= (K-3)/2.
+    """Mean of the updates with the best Krum scores.
+
+        score_k = sum of the K-f-2 smallest ||g_k - g_l||^2 over l != k
+        step    = mean of the g_k with the m smallest scores
+
+    K is the number of clients, g_k in R^D the update of client k, f (``num_byzantine``) <= (K-3)/2 the number of
+    Byzantine clients to defend against, m (``num_selected``) the number of updates to average; the step has the
+    shape [D]. Equal scores go to the lower client ids.
+
+    It fails where honest updates are more scattered than Byzantine ones: those that agree with each other have the
+    best scores and are averaged first. With more than f Byzantine clients, the default m must include some of them.
+
+    The original leaves m open, between 1 (Krum) and K (the mean); left out, it is K-f here, the number of updates
+    that are honest if f is right.
 
     >>> import torch
     >>> MultiKrum(num_byzantine=1)(torch.tensor([[1.0], [1.5], [2.0], [2.25], [-50.0]]))

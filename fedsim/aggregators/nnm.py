@@ -1,14 +1,35 @@
 """Nearest-neighbour mixing."""
 
 from fedsim.aggregators.pre import TolerantPreAggregator, pre_aggregators
+from fedsim.registry import Reference
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.neighbours import smallest
 
 
-@pre_aggregators.register("nnm")
+@pre_aggregators.register(
+    "nnm",
+    Reference(
+        authors="Allouah et al.",
+        title="Fixing by Mixing: A Recipe for Optimal Byzantine ML under Heterogeneity",
+        year=2023,
+        venue="AISTATS",
+        url="https://arxiv.org/abs/2302.01772",
+    ),
+)
 class NearestNeighbourMixing(TolerantPreAggregator):
-    """Each update becomes the mean of its K-f nearest, itself included; f <= (K-1)/2, ties to the lower id.
+    """Each update becomes the mean of its nearest neighbours.
+
+        y_k = mean of the K-f updates g_l with the smallest ||g_k - g_l||, g_k itself included
+
+    K is the number of clients, g_k in R^D the update of client k, f (``num_byzantine``) <= (K-1)/2 the number of
+    Byzantine clients to defend against; rows of the same shape [K, D] come out. Honest rows move closer together,
+    which helps rules that heterogeneous data mislead.
+
+    It fails on its own: the mean of the mixed rows may still be far off, so a robust rule must follow. An f that is
+    too small mixes Byzantine updates into every row.
+
+    Equal distances go to the lower client id [ours]; nothing else departs from the original.
 
     >>> import torch
     >>> rows = UpdateMatrix(torch.tensor([[0.0], [1.0], [10.0]]))

@@ -9,24 +9,42 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
+from fedsim.registry import Reference
 from fedsim.settings import Schema
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.order_statistics import sum_rows
 
 
-@aggregators.register("rffl")
+@aggregators.register(
+    "rffl",
+    Reference(
+        authors="Xu and Lyu",
+        title="A Reputation Mechanism Is All You Need: Collaborative Fairness and Adversarial Robustness "
+        "in Federated Learning",
+        year=2021,
+        venue="ICML Workshop on Federated Learning for User Privacy and Data Confidentiality",
+        url="https://arxiv.org/abs/2011.10464",
+    ),
+)
 class RFFL(Aggregator):
     """Clipped updates weighted by reputation, a moving average of their cosine with the aggregate.
 
-    A client's reputation r starts at 1/K and becomes fade * r + (1 - fade) * cosine, not below 0, normalised
-    over all clients that have not left. After the warm-up, those below a third of the average reputation
-    leave for good.
+        step = sum_k r_k G_k,    G_k = g_k min(1, Gamma / ||g_k||)
+        r_k <- max(0, fade r_k + (1 - fade) cos(G_k, step)),    then divided by their sum over R
 
-    Where the original assumes that every client is there in every round [ours]: the weights are the
-    reputations of the clients present divided by their sum (no step, if it is 0), an absent client keeps
-    its reputation, and what those who leave had is shared among the others. The clip ``auto`` is the
-    median norm of the clients present that have not left [ours]. If every reputation is 0, all are equal.
+    K is the number of clients, g_k in R^D the update of client k, Gamma the ``clip``, r_k its reputation, 1/K at
+    first, R the clients that have not left; the step has the shape [D]. After the warm-up, those with
+    r_k < 1/(3|R|), a third of the average, leave for good, though never the last one.
+
+    It fails where Byzantine clients dominate the step: reputation follows the step, so the honest ones leave.
+
+    The original also returns less of the aggregate to clients of little reputation; here all get the same model.
+    It assumes that every client is there in every round. Where one is not [ours]: the weights are the reputations
+    of the clients present divided by their sum (no step, if it is 0), an absent client keeps its reputation, and
+    what those who leave had is distributed over the others. If every reputation is 0, all are equal. ``clip: auto``
+    [ours] is the median norm of the clients present in R, since norms differ between models. The released code of
+    FedSECA starts reputations at 0 and keeps negative ones.
 
     >>> rffl = RFFL(fade=0.5, warmup_rounds=0)
     >>> rows = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, -1.0]])

@@ -11,6 +11,7 @@ from torch import Tensor
 from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
 from fedsim.attacks import Attack, AttackView, attacks
 from fedsim.errors import ConfigError, keys_under
+from fedsim.registry import Reference
 from fedsim.settings import Schema
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
@@ -47,15 +48,35 @@ def cosine(one: Tensor, other: Tensor) -> float:
     return float(gram[0, 1]) / lengths if lengths > 0 else 0.0
 
 
-@aggregators.register("robust_tailor")
+@aggregators.register(
+    "robust_tailor",
+    Reference(
+        authors="Xie, Pethick, Ramezani-Kebrya and Cevher",
+        title="Mixed Nash for Robust Federated Learning",
+        year=2024,
+        venue="Transactions on Machine Learning Research",
+        url="https://infoscience.epfl.ch/entities/publication/d6c4f9c0-be2b-4949-aee7-7c748d9617c2",
+    ),
+)
 class RobustTailor(Aggregator):
     """A rule of the pool, drawn each round by how well it withstands simulated attacks.
 
-    The original simulates the attacks on gradients of public data at the server. Here the K-f updates that
-    multi-Krum selects stand for the honest ones, and each attack replaces the other f; f = (K-3)/2 [ours].
-    The loss of a rule under an attack is minus the cosine of its result with the mean of the selected
-    updates. Server and attacker play ten exponential-weight steps, and the rule is drawn from the server's
-    last weights. Rules that keep a state advance it only in the rounds that they are drawn for.
+        L[R, A] = -cos(mean(S), R(S and f rows of attack A on S)),    S = multi-Krum's K-f updates
+        p_R ~ exp(-(sum of the L q so far)_R),    q_A ~ exp((sum of the p L so far)_A),    ten steps
+        step    = R(g_1, ..., g_K),    R drawn with the last p
+
+    K is the number of clients, g_k in R^D the update of client k, f = max(0, floor((K-3)/2)); R runs over the
+    ``pool`` of rules, A over the simulated ``attacks``, p and q are the mixed strategies of server and attacker,
+    uniform at first. The step has the shape [D].
+
+    It fails against attacks that it does not simulate, and where multi-Krum lets Byzantine updates into S.
+
+    The original simulates the attacks on gradients of public data at the server. A federation may have none, so here
+    S stands for the honest updates, and each attack replaces the other f [ours]. Rules that keep a state advance it
+    only in the rounds that they are drawn for.
+
+    Raises:
+        ConfigError: an unknown rule or attack, or an attack that probes an aggregator itself.
 
     >>> rows = torch.tensor([[1.0, 0.0], [1.0, 0.1], [1.0, -0.1], [1.0, 0.0], [-9.0, 5.0]])
     >>> RobustTailor(pool=["cwmed"], attacks=["ipm"])(rows)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
 from fedsim.errors import ConfigError
+from fedsim.registry import Reference
 from fedsim.settings import Schema
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
@@ -51,13 +52,35 @@ def largest_cluster(features: Tensor) -> Tensor:
     return labels == labels[sizes.tolist().index(int(sizes.max()))]
 
 
-@aggregators.register("signguard")
+@aggregators.register(
+    "signguard",
+    Reference(
+        authors="Xu, Huang, Song and Lan",
+        title="Byzantine-robust Federated Learning through Collaborative Malicious Gradient Filtering",
+        year=2022,
+        venue="ICDCS",
+        url="https://arxiv.org/abs/2109.05872",
+    ),
+)
 class SignGuard(Aggregator):
-    """Mean of the clients of usual norm in the largest cluster of sign shares, clipped to the median norm.
+    """Mean of the clients of usual norm and usual shares of signs, clipped to the median norm.
 
-    The shares of positive, zero and negative signs are counted in one random contiguous window of the row,
-    each feature divided by its maximum, and clustered by mean shift. If no client passes both filters, the
-    norm filter alone decides; if none passes that either, all are averaged, clipped.
+        step = mean over k in A & B of g_k min(1, m / ||g_k||),    m = median_k ||g_k||
+        A    = the k with lower m < ||g_k|| < upper m
+        B    = the largest cluster of the features (share of +, share of 0, share of -) of the g_k
+
+    K is the number of clients, g_k in R^D the update of client k; the step has the shape [D]. Signs are counted in
+    one random contiguous window, a ``coordinate_share`` of the row; each feature is divided by its maximum, and mean
+    shift finds the clusters.
+
+    It fails against an update of honest norm and sign shares but false positions, such as a permuted honest update.
+
+    If nobody passes both filters, A alone decides; if A is empty too, all are averaged, clipped [ours: undefined in
+    the original]. m is the usual median; the authors' code filters by it but clips to the lower one. Their mean
+    shift leaves points outside every cluster to none; here each belongs to the nearest.
+
+    Raises:
+        ConfigError: ``lower`` is not below ``upper``.
 
     >>> rows = [[3.0, 4.0, -1.0], [4.0, 3.0, -1.0], [6.0, 8.0, -2.0], [90.0, 0.0, -9.0], [-3.0, -4.0, 1.0]]
     >>> SignGuard(coordinate_share=1.0)(torch.tensor(rows))    # the third clipped, without the last two

@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
+from fedsim.registry import Reference
 from fedsim.settings import Schema
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
@@ -53,12 +54,29 @@ def step_along_signs(
     )
 
 
-@aggregators.register("signsgd_mv")
+@aggregators.register(
+    "signsgd_mv",
+    Reference(
+        authors="Bernstein, Zhao, Azizzadenesheli and Anandkumar",
+        title="signSGD with Majority Vote is Communication Efficient and Fault Tolerant",
+        year=2019,
+        venue="ICLR",
+        url="https://arxiv.org/abs/1810.05291",
+    ),
+)
 class SignSGDMajorityVote(Aggregator):
-    """Sign that most clients give a coordinate, times one size for all coordinates; 0 where the vote is tied.
+    """Sign that most clients give a coordinate, times one size for all coordinates.
 
-    ``scale: auto`` is our own addition, not the paper's (there the server's learning rate is the size):
-    the lower median over the clients of ||g_k||_1 / D makes the step as long as a typical update.
+        step^j = c sgn(sum_k sgn(g_k^j)),    c = ``scale``, or median_k ||g_k||_1 / D with ``auto``
+
+    K is the number of clients, g_k in R^D the update of client k, g_k^j its coordinate j; the step has the shape
+    [D] and is 0 where the vote is tied.
+
+    It fails where honest clients disagree on a sign, as with heterogeneous data: few Byzantine votes then decide it.
+    The majority's sign need not be that of the mean either, as magnitudes do not count.
+
+    In the original the clients send signs only and the server's learning rate is the size. Here they send whole
+    updates; ``scale: auto`` [ours], the lower median over the clients, makes the step as long as a typical update.
 
     >>> SignSGDMajorityVote(scale=0.5)(torch.tensor([[3.0, -1.0, 2.0], [1.0, -9.0, 0.0], [-2.0, -1.0, -2.0]]))
     tensor([ 0.5000, -0.5000,  0.0000])

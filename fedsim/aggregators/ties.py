@@ -7,6 +7,8 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
+from fedsim.aggregators.fedseca import FEDSECA
+from fedsim.registry import Reference
 from fedsim.settings import Schema
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
@@ -14,13 +16,32 @@ from fedsim.updates.order_statistics import count, sum_rows
 from fedsim.updates.quantiles import as_threshold
 
 
-@aggregators.register("ties")
+@aggregators.register(
+    "ties",
+    Reference(
+        authors="Yadav et al.",
+        title="TIES-Merging: Resolving Interference When Merging Models",
+        year=2023,
+        venue="NeurIPS",
+        url="https://arxiv.org/abs/2306.01708",
+    ),
+    FEDSECA,
+)
 class Ties(Aggregator):
-    """Mean of the largest values of each client that agree with the sign elected for the coordinate.
+    """Mean of the largest values of each client that agree with the elected sign.
 
-    Each client keeps the values whose magnitude exceeds the ``sparsity``-quantile of its row. ``sign`` elects
-    by the number of remaining signs, as the FedSECA paper modified it; ``magnitude`` by the sum of the
-    remaining values, the original. Nothing limits magnitudes: one huge value that agrees carries the mean.
+        t_k^j  = g_k^j where |g_k^j| > nu_k, else 0,    nu_k = the ``sparsity``-quantile of |g_k|
+        s^j    = sgn(sum_k sgn(t_k^j)), or sgn(sum_k t_k^j) with ``election: magnitude``
+        step^j = mean of the t_k^j with s^j t_k^j > 0, 0 where there is none
+
+    K is the number of clients, g_k in R^D the update of client k, g_k^j its coordinate j; the step has the shape
+    [D].
+
+    It fails against scaling: nothing limits magnitudes, and one huge value that agrees carries the mean.
+
+    The original merges fine-tuned models and elects by magnitude. ``sign``, the default, is the election that the
+    FedSECA paper put in its place, since one Byzantine client wins an election by magnitude; so is the larger
+    sparsity. The original scales the merged vector in the end; here the server's learning rate does.
 
     >>> rows = torch.tensor([[3.0, -1.0, 0.1], [2.0, -2.0, 0.1], [-9.0, 1.0, 0.1]])
     >>> Ties(sparsity=0.4)(rows)    # the third coordinate is trimmed everywhere

@@ -13,7 +13,17 @@ NumByzantine = Annotated[int, Field(ge=0)] | Literal["oracle"] | None
 
 
 class Tolerant(Component):
-    """What such methods share; further settings go into a subclass of :class:`Settings`."""
+    """What such methods share; further settings go into a subclass of :class:`Settings`.
+
+    Attributes:
+        settings: with ``num_byzantine``: a number; None for the largest that the method allows; or ``oracle`` for the
+            true one, which a run puts in before the method is used.
+
+    >>> class Half(Tolerant):
+    ...     largest_f = staticmethod(lambda num_rows: (num_rows - 1) // 2)
+    >>> Half().tolerated(num_rows=7), Half(num_byzantine=2).tolerated(num_rows=6, dropped=1)
+    (3, 1)
+    """
 
     class Settings(Schema):
         num_byzantine: NumByzantine = Field(
@@ -28,7 +38,15 @@ class Tolerant(Component):
     """The largest f that the method allows for K rows, before it is cut off at 0."""
 
     def tolerated(self, num_rows: int, dropped: int = 0) -> int:
-        """f for these rows: as set, less the clients dropped already, and never more than K allows."""
+        """f for these rows: as set, less the clients dropped already, and never more than K allows.
+
+        Args:
+            num_rows: K, the rows that are there.
+            dropped: rows left out before; each counts as one of the f.
+
+        Raises:
+            ConfigError: ``oracle`` outside a run, where nobody knows the true number.
+        """
         largest = max(0, type(self).largest_f(num_rows))
         wanted = self.settings.num_byzantine
         if wanted is None:
@@ -38,7 +56,11 @@ class Tolerant(Component):
         return min(max(0, wanted - dropped), largest)
 
     def check(self, num_rows: int) -> None:
-        """Raise ConfigError if f is more than ``num_rows`` rows allow."""
+        """Check f for ``num_rows`` rows, before a run starts.
+
+        Raises:
+            ConfigError: it is more than so many rows allow.
+        """
         largest = max(0, type(self).largest_f(num_rows))
         wanted = self.settings.num_byzantine
         if isinstance(wanted, int) and wanted > largest:
