@@ -34,7 +34,8 @@ class Reference:
     url: str
 
     def __str__(self) -> str:
-        return f"{self.authors}: {self.title}. {self.venue} {self.year}. {self.url}"
+        title = self.title if self.title.endswith(("?", "!")) else f"{self.title}."
+        return f"{self.authors}: {title} {self.venue} {self.year}. {self.url}"
 
 
 class Component:

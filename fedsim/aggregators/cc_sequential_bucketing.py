@@ -77,7 +77,7 @@ class SequentialBucketingClipping(CenteredClipping):
             return _shuffle(context.in_id_order(), generator)
         cosines = cosines_to(updates, self._reference)
         rising = cosines.argsort()
-        place = torch.empty_like(rising)  # equal for rows that only rounding tells apart
+        place = torch.empty_like(rising)  # equal for rows that differ by rounding only
         place[rising] = (cosines[rising].diff(prepend=cosines[rising[:1]]) > TIE).cumsum(0)
         return sorted(context.in_id_order(), key=place.tolist().__getitem__)
 
