@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from fedsim import __version__
 from fedsim.errors import ConfigError
 from fedsim.files import write_text
 from fedsim.run_directory.launch_facts import LaunchFacts
@@ -49,8 +50,8 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 def environment(transport: str, ranks: int, device: str) -> dict[str, Any]:
     """Versions of everything, and the host facts that speed (never results on one machine type) depends on."""
-    names = ["fedsim", "torch", "torchvision", "timm", "numpy", "scikit-learn", "mlxtend", "safetensors", "pydantic"]
-    versions = {}
+    names = ["torch", "torchvision", "timm", "numpy", "scikit-learn", "mlxtend", "safetensors", "pydantic"]
+    versions = {"fedsim": __version__}  # of the code that runs: an installed distribution may be another one
     for name in names:
         try:
             versions[name] = importlib.metadata.version(name)
