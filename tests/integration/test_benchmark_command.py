@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from support.launch import ROOT
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import final_state, torchrun
-from data_sets import write_cifar10, write_flamby_isic
 from PIL import Image
 
 from fedsim.main import main
+from support.data_sets import write_cifar10, write_flamby_isic
+from support.launch import torchrun
+from support.runs import final_state
 
 SMALL = ["model={name: small_cnn, width: 4, hidden: 8}", "clients.batch_size=4", "tracking.tensorboard=false"]
 

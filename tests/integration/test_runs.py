@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import ROOT, Finished, final_state, torchrun
 
 from fedsim.main import main
+from support.launch import ROOT, Finished, torchrun
+from support.runs import final_state
 
 BATCH_NORM = [
     "data={name: synthetic, num_train: 300, num_test: 100, num_classes: 4, shape: [1, 16, 16]}",

@@ -14,21 +14,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from conftest import final_state, skip_or_fail
-from launched import (
+
+from fedsim.main import main
+from support.launch import skip_or_fail
+from support.runs import (
     ROUNDS,
     RUN,
     assert_same,
     children,
     command,
+    final_state,
     lines,
     nothing_is_left,
     start,
     status,
     wait_for_rounds,
 )
-
-from fedsim.main import main
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """Sweeps as users run them: killed in the middle and continued, with cells that fail and diverge."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -10,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT
-from launched import RUN, processes_with
 
 from fedsim.config.source import apply_overrides
 from fedsim.sweep.__main__ import main
+from support.launch import ROOT, clean_environment
+from support.runs import RUN, processes_with
 
 CELLS = 8
 
@@ -30,7 +29,7 @@ def sweep_file(folder: Path, **content: object) -> Path:
 
 
 def start(path: Path, *arguments: str) -> "subprocess.Popen[str]":
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "OMP"))}
+    environment = clean_environment()
     return subprocess.Popen(
         [sys.executable, "-m", "fedsim.sweep", str(path), *arguments],
         cwd=ROOT,

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import final_state, torchrun
 from torch import nn
 
 from fedsim.build.components import build_components
@@ -14,6 +13,8 @@ from fedsim.data.inputs import Inputs
 from fedsim.main import main
 from fedsim.seeds import derive_generator, derive_seed, seeded
 from fedsim.training.client import LocalWork, batches
+from support.launch import torchrun
+from support.runs import final_state
 
 DATA = "data={name: synthetic, num_train: 210, num_test: 50, num_classes: 4, shape: [1, 16, 16], spread: 2.0}"
 MODEL = "model={name: small_cnn, width: 4, hidden: 8, batch_norm: true}"

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from cluster import NODES, Cluster, why_not
-from conftest import ROOT, final_state, skip_or_fail
-from launched import RUN, processes_with, records
 
 from fedsim.config.source import apply_overrides
 from fedsim.main import main
+from support.cluster import NODES, Cluster, why_not
+from support.launch import ROOT, skip_or_fail
+from support.runs import RUN, final_state, processes_with, records
 
 ROUNDS = 12
 SUBMIT = ROOT / "slurm" / "submit.sh"

@@ -8,13 +8,13 @@ from typing import Any
 import byzfl
 import pytest
 import torch
-from references import AGGREGATORS, krum_choice, random_rows, trimmed_mean
 from torch import Tensor
 
 from fedsim.aggregators import Aggregator, RoundContext, available_aggregators, build_aggregator
 from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.updates.matrix import BLOCK, UpdateMatrix
 from fedsim.updates.sharded import ColumnShards
+from support.references import AGGREGATORS, krum_choice, random_rows, trimmed_mean
 
 WIDER = 5 * BLOCK + 77
 """Six blocks: two for each of three shards."""

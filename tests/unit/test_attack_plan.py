@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from fedsim.server.round import ServerHead
 from torch import Tensor, nn
 
 from fedsim.aggregators import build_aggregator
@@ -19,6 +18,7 @@ from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.participation.attack_plan import AttackPlan, Campaign
 from fedsim.records.phases import Phases
 from fedsim.server.adversary import Adversary, Target
+from fedsim.server.round import ServerHead
 from fedsim.server.server import Server
 from fedsim.training.client import LocalWork, Trainer
 from fedsim.training.optimizers import optimizer_maker

@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Literal, get_args, get_origin
 import byzfl
 import pytest
 import torch
-from references import random_rows
 from scipy.stats import norm
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from fedsim.attacks.alie import largest_hidden_z
 from fedsim.errors import ConfigError
 from fedsim.updates.matrix import BLOCK, UpdateMatrix
 from fedsim.updates.sharded import ColumnShards
+from support.references import random_rows
 
 WIDER = 5 * BLOCK + 77
 """Six blocks: two for each of three shards."""

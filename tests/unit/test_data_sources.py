@@ -21,20 +21,6 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from data_sets import (
-    CIFAR10,
-    EUROSAT,
-    ISIC,
-    isic_rows,
-    write_cifar10,
-    write_cifar100,
-    write_class_folders,
-    write_eurosat,
-    write_flamby_isic,
-    write_image,
-    write_raw_isic,
-    write_rows,
-)
 from PIL import Image
 
 from fedsim.data import Samples, Splits
@@ -48,6 +34,20 @@ from fedsim.data.sources.isic2019_preparation import constant_colours, prepare_i
 from fedsim.data.sources.isic2019_tables import draw_split
 from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.prepare import main
+from support.data_sets import (
+    CIFAR10,
+    EUROSAT,
+    ISIC,
+    isic_rows,
+    write_cifar10,
+    write_cifar100,
+    write_class_folders,
+    write_eurosat,
+    write_flamby_isic,
+    write_image,
+    write_raw_isic,
+    write_rows,
+)
 
 NOT_THE_PUBLISHED = "ignore:.*(other files than the published ones|that were published)"
 small_sets_may_warn = pytest.mark.filterwarnings(NOT_THE_PUBLISHED)

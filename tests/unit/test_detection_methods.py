@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from pyod.models.copod import COPOD
-from references import direct_squared_distances, krum, median, random_rows, trimmed_mean
 from torch import Tensor
 
 from fedsim.aggregators import RoundContext, build_aggregator
@@ -22,6 +21,7 @@ from fedsim.attacks import attacks, available_attacks
 from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.sharded import ColumnShards
+from support.references import direct_squared_distances, krum, median, random_rows, trimmed_mean
 
 NAMES = ["copod_dos", "fldetector", "rffl", "robust_tailor"]
 STATEFUL: list[tuple[str, dict[str, Any]]] = [

@@ -13,7 +13,6 @@ import byzfl
 import numpy as np
 import pytest
 import torch
-from references import direct_squared_distances, random_rows
 from torch import Tensor
 
 from fedsim.aggregators import RoundContext, build_aggregator
@@ -25,6 +24,7 @@ from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.neighbours import smallest
 from fedsim.updates.sharded import ColumnShards
+from support.references import direct_squared_distances, random_rows
 
 WIDE = 100_001
 LARGEST_F: dict[str, Callable[[int], int]] = {

@@ -4,13 +4,13 @@ import copy
 
 import pytest
 import torch
-from references import concordance_ratios, fedseca_rounds, fedseca_step, random_rows
 from torch import Tensor
 
 from fedsim.aggregators import RoundContext, build_aggregator
 from fedsim.aggregators.fedseca import clip_factors, concordance_votes
 from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.updates.matrix import UpdateMatrix
+from support.references import concordance_ratios, fedseca_rounds, fedseca_step, random_rows
 
 both_variants = pytest.mark.parametrize("variant", ["paper", "released_code"])
 

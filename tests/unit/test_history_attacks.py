@@ -10,7 +10,6 @@ import byzfl
 import numpy as np
 import pytest
 import torch
-from references import Array, random_rows
 from scipy.stats import binom
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from fedsim.server.adversary import Adversary, Target
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import BLOCK, UpdateMatrix
 from fedsim.updates.sharded import ColumnShards
+from support.references import Array, random_rows
 
 ATTACKER = 90
 

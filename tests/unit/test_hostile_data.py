@@ -16,7 +16,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_sets import (
+from PIL import EpsImagePlugin, Image
+
+from fedsim.data.sources import python2_pickle as reader
+from fedsim.data.sources import sources
+from fedsim.data.sources.isic2019_tables import draw_split
+from fedsim.data.sources.python2_pickle import RefusedPickleError, read_dictionary
+from fedsim.errors import ConfigError
+from support.data_sets import (
     EUROSAT,
     isic_rows,
     python2_pickle,
@@ -28,13 +35,6 @@ from data_sets import (
     write_raw_isic,
     write_rows,
 )
-from PIL import EpsImagePlugin, Image
-
-from fedsim.data.sources import python2_pickle as reader
-from fedsim.data.sources import sources
-from fedsim.data.sources.isic2019_tables import draw_split
-from fedsim.data.sources.python2_pickle import RefusedPickleError, read_dictionary
-from fedsim.errors import ConfigError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(other files than the published ones|that were published)")
 

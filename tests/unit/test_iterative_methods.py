@@ -8,7 +8,6 @@ from typing import Any
 import byzfl
 import pytest
 import torch
-from references import random_rows
 from scipy.optimize import minimize
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from fedsim.errors import ConfigError
 from fedsim.updates.affine_iteration import AffineIterate
 from fedsim.updates.matrix import BLOCK, UpdateMatrix
 from fedsim.updates.sharded import ColumnShards
+from support.references import random_rows
 
 WIDER = 3 * BLOCK + 849
 """Four blocks, so three shards."""

@@ -13,7 +13,6 @@ import huggingface_hub
 import pytest
 import timm
 import torch
-from conftest import final_state, torchrun
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -22,6 +21,8 @@ from fedsim.errors import ConfigError
 from fedsim.models import ModelBuilder, models
 from fedsim.training.freezing import freeze, set_training
 from fedsim.updates.model_rows import ModelRows
+from support.launch import torchrun
+from support.runs import final_state
 
 State = dict[str, Tensor]
 

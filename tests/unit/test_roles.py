@@ -4,7 +4,6 @@ from itertools import islice
 
 import pytest
 import torch
-from fedsim.server.round import ServerHead
 from torch import nn
 
 from fedsim.aggregators import build_aggregator
@@ -22,6 +21,7 @@ from fedsim.participation.sampling import participants
 from fedsim.records.phases import Phases
 from fedsim.seeds import derive_generator, derive_seed, seeded
 from fedsim.server.adversary import Adversary, Target
+from fedsim.server.round import ServerHead
 from fedsim.server.server import Server
 from fedsim.training.client import LocalWork, Trainer, batches
 from fedsim.training.optimizers import optimizer_maker

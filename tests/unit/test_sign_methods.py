@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from references import random_rows
 from sklearn.cluster import MeanShift, estimate_bandwidth
 from threadpoolctl import threadpool_limits
 from torch import Tensor
@@ -21,6 +20,7 @@ from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.updates.layout import RowLayout
 from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.sharded import ColumnShards
+from support.references import random_rows
 
 Array = np.ndarray
 

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from references import direct_squared_distances, krum_choice, random_rows
 from torch import Tensor
 
 from fedsim.aggregators import Aggregator, aggregators, available_aggregators, build_aggregator
@@ -26,6 +25,7 @@ from fedsim.updates.layout import RowLayout
 from fedsim.updates.matrix import BLOCK, UpdateMatrix
 from fedsim.updates.random_rows import draw_seed
 from fedsim.updates.sharded import ColumnShards
+from support.references import direct_squared_distances, krum_choice, random_rows
 
 COLUMNS = 60
 DIRECTIONS = ["unit", "sign", "std"]

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from references import direct_squared_distances, random_rows
 from torch import Tensor
 
 from fedsim.errors import NonFiniteError
@@ -12,6 +11,7 @@ from fedsim.server.nonfinite import count_nonfinite, usable_rows, zero_nonfinite
 from fedsim.updates.matrix import BLOCK, UpdateMatrix
 from fedsim.updates.order_statistics import NETWORK_ROWS, column_ranks, lower_median, sum_rows
 from fedsim.updates.sharded import ColumnShards
+from support.references import direct_squared_distances, random_rows
 
 WIDE = 2 * BLOCK + 77
 """Three blocks: one for each of three shards."""

@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from conftest import MAIN, final_state
+from safetensors.torch import load_file
+
+from support.launch import MAIN, clean_environment
 
 ROUNDS = 8
 RUN = [
@@ -34,14 +36,12 @@ def command(ranks: int, folder: Path, *more: str, launcher: Sequence[str] = ()) 
 def start(
     ranks: int, folder: Path, *more: str, launcher: Sequence[str] = (), variables: Mapping[str, str] | None = None
 ) -> subprocess.Popen[str]:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "OMP"))}
-    environment.update(variables or {})
     return subprocess.Popen(
         command(ranks, folder, *more, launcher=launcher),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment,
+        env={**clean_environment(), **(variables or {})},
         start_new_session=True,
     )
 
@@ -57,6 +57,11 @@ def wait_for_rounds(process: subprocess.Popen[str], folder: Path, rounds: int) -
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def final_state(run_directory: Path, round: int) -> torch.Tensor:
+    """Global parameters and buffers in the checkpoint after ``round`` rounds."""
+    return load_file(run_directory / "checkpoints" / f"round_{round:06d}.safetensors")["0"]
 
 
 def records(folder: Path) -> list[dict]:
