@@ -8,7 +8,6 @@ from fedsim.records.phases import Phases
 
 PLACE, RANK, KIND, NTH = os.environ.get("FAULT", ":::").split(":")
 ONCE = os.environ.get("FAULT_ONCE")  # a file that the first fault leaves: there is then no second one
-
 visits: Counter[str] = Counter()
 begin, at = Phases.__call__, Phases.at
 

@@ -17,6 +17,15 @@ def random_rows(rows: int, columns: int, seed: int = 0, shift: float = 0.3) -> T
     return values * (torch.rand(rows, columns, generator=generator) > 0.1)
 
 
+def integer_rows(rows: int, columns: int, seed: int) -> Tensor:
+    """Small integers: many ties in votes, medians and quantiles, and many zeros."""
+    return torch.randint(-2, 3, (rows, columns), generator=torch.Generator().manual_seed(seed)).float()
+
+
+def random_vectors(count: int, columns: int, seed: int) -> Tensor:
+    return torch.randn(count, columns, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
 def direct_squared_distances(rows: Tensor) -> Tensor:
     """Pairwise squared distances [K, K], each as the sum of its squared differences."""
     wide = rows.double()
@@ -65,8 +74,8 @@ def concordance_ratios(rows: Tensor) -> list[Fraction]:
     return ratios
 
 
-def lower_middle(values: Array) -> float:
-    return sorted(values.tolist())[(len(values) - 1) // 2]
+def lower_middle(values: Sequence[float] | Array) -> float:
+    return sorted(values)[(len(values) - 1) // 2]
 
 
 def fedseca_step(rows: Tensor, sparsity: float = 0.9, released_code: bool = False) -> Tensor:

@@ -13,7 +13,6 @@ from fedsim.updates.sharded import ColumnShards
 COLUMNS = 5 * BLOCK + 77
 WEIGHTS = torch.tensor([[0.5, 0.5, 0, 0, 0], [0.2, 0.2, 0.2, 0.2, 0.2], [0, -1.0, 0, 2.0, 0]], dtype=torch.float64)
 RANGES = [(3, 20), (BLOCK - 5, 2 * BLOCK + 9), (COLUMNS - 4, COLUMNS)]
-
 Form = Callable[[Tensor], UpdateMatrix]
 forms = pytest.mark.parametrize(
     "form",

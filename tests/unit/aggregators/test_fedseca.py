@@ -183,9 +183,6 @@ def test_diagnostics_count_survivors_agreement_and_undecided_coordinates() -> No
     assert torch.equal(report.trust, report.per_client["concordance_ratio"])
 
 
-# State ---------------------------------------------------------------------------------------------
-
-
 def test_momentum_is_state_and_changes_the_next_step() -> None:
     first, second = random_rows(5, 101, seed=1, shift=2.0), random_rows(5, 101, seed=2, shift=2.0)
     aggregator = build_aggregator("fedseca", momentum=0.5)

@@ -6,55 +6,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedsim.errors import NonFiniteError
-from fedsim.server.nonfinite import count_nonfinite, usable_rows, zero_nonfinite
 from fedsim.updates.matrix import BLOCK, UpdateMatrix
-from fedsim.updates.order_statistics import NETWORK_ROWS, column_ranks, lower_median, sum_rows
+from fedsim.updates.order_statistics import lower_median
 from fedsim.updates.sharded import ColumnShards
+from support.aggregation import WIDE, WIDER, Form, both_forms
 from support.references import direct_squared_distances, random_rows
 
-WIDE = 2 * BLOCK + 77
-"""Three blocks: one for each of three shards."""
-WIDER = 5 * BLOCK + 77
-"""Six blocks: two for each of three shards."""
 COLUMNS = [1, 2, BLOCK - 1, BLOCK, BLOCK + 1, WIDE, WIDER]
-Form = Callable[[Tensor], UpdateMatrix]
-FORMS: list[Form] = [UpdateMatrix, lambda rows: ColumnShards.cut(rows, 3)]
-both_forms = pytest.mark.parametrize("form", FORMS, ids=["whole", "shards"])
 
 
 def close(found: Tensor, expected: Tensor, rtol: float = 1e-12) -> None:
     assert found.dtype == torch.float64
     torch.testing.assert_close(found, expected, rtol=rtol, atol=0)
-
-
-# Order over the rows -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("rows", range(1, 13))
-def test_every_rank_is_right_for_every_input_of_zeros_and_ones(rows: int) -> None:
-    """A comparator network that sorts all 0-1 inputs sorts everything (Knuth, 5.3.4)."""
-    block = torch.stack([(torch.arange(1 << rows) >> row & 1).float() for row in range(rows)])
-    ordered = block.sort(dim=0).values
-    for first in range(rows):
-        for last in range(first + 1, rows + 1):
-            assert torch.equal(torch.stack(column_ranks(block, range(first, last))), ordered[first:last])
-
-
-@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 8, 16, 17, 31, NETWORK_ROWS, NETWORK_ROWS + 1, 40, 50, 101])
-def test_ranks_and_median_on_both_sides_of_the_network_limit(rows: int) -> None:
-    ties = torch.randint(-4, 5, (rows, 300), generator=torch.Generator().manual_seed(rows)).float()
-    for block in (ties, random_rows(rows, 300, seed=rows), -random_rows(rows, 300, seed=rows).abs()):
-        before = block.clone()
-        assert torch.equal(torch.stack(column_ranks(block, range(rows))), block.sort(dim=0).values)
-        assert torch.equal(lower_median(block), block.median(dim=0).values)
-        assert torch.equal(block, before)
-
-
-def test_sum_of_rows_is_float64_and_keeps_what_float32_loses() -> None:
-    block = torch.tensor([[2.0**40], [1.0], [-(2.0**40)]])
-    assert sum_rows(block).tolist() == [1.0]
-    assert sum_rows(block).dtype == torch.float64
 
 
 # Views ---------------------------------------------------------------------------------------------
@@ -207,98 +170,3 @@ def test_statistics_handed_out_may_be_changed_by_their_owner() -> None:
     updates.gram().fill_(-1)
     assert torch.equal(updates.squared_distances(), expected)
     assert bool((updates.row_norms() > 0).all())
-
-
-# Accuracy of the distances -------------------------------------------------------------------------
-
-
-def assert_distances_right(rows: Tensor, form: Form, honest: int) -> None:
-    found = form(rows).squared_distances()
-    expected = direct_squared_distances(rows)
-    assert torch.equal(found, found.T)
-    assert torch.equal(found.diagonal(), torch.zeros(len(rows), dtype=torch.float64))
-    assert bool((found >= 0).all())
-    torch.testing.assert_close(found[:honest, :honest], expected[:honest, :honest], rtol=1e-5, atol=0)
-
-
-@both_forms
-def test_distances_of_rows_that_differ_in_the_seventh_digit(form: Form) -> None:
-    generator = torch.Generator().manual_seed(0)
-    base = 1 + torch.rand(WIDE, generator=generator)
-    rows = torch.stack([base + 1e-6 * torch.randn(WIDE, generator=generator) for _ in range(6)])
-    gram = rows.double() @ rows.double().T
-    plain = gram.diagonal()[:, None] + gram.diagonal()[None] - 2 * gram
-    expected = direct_squared_distances(rows)
-    assert float((plain - expected).abs().max() / expected.max()) > 1e-5  # the case is as hard as meant
-    assert_distances_right(rows, form, honest=6)
-
-
-@both_forms
-@pytest.mark.parametrize("place", [0, 3, 6])
-@pytest.mark.parametrize("size", [1e20, -1e20])
-def test_honest_distances_beside_a_row_at_1e20(size: float, place: int, form: Form) -> None:
-    honest = 1e-3 * random_rows(6, WIDE)
-    rows = torch.cat([honest[:place], torch.full((1, WIDE), size), honest[place:]])
-    order = [row for row in range(7) if row != place] + [place]
-    found = form(rows).squared_distances()[order][:, order]
-    expected = direct_squared_distances(rows)[order][:, order]
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
-
-
-@both_forms
-def test_honest_distances_beside_two_huge_rows_of_opposite_sign(form: Form) -> None:
-    rows = torch.cat([1e-3 * random_rows(5, WIDE), torch.full((1, WIDE), 1e20), torch.full((1, WIDE), -1e19)])
-    assert_distances_right(rows, form, honest=7)
-
-
-@both_forms
-@pytest.mark.parametrize("gap", [1.0, 1e-6, 1e6])
-@pytest.mark.parametrize("copies", [(3, 3), (3, 2), (1, 1)])
-def test_distances_of_two_heaps_of_identical_rows(copies: tuple[int, int], gap: float, form: Form) -> None:
-    a = 1 + random_rows(1, WIDE, seed=1).abs()
-    b = a + gap * random_rows(1, WIDE, seed=2)
-    rows = torch.cat([a.expand(copies[0], -1), b.expand(copies[1], -1)])
-    assert_distances_right(rows, form, honest=sum(copies))
-    found = form(rows).squared_distances()
-    assert not found[: copies[0], : copies[0]].any()
-    assert not found[copies[0] :, copies[0] :].any()
-
-
-@both_forms
-def test_two_nearly_equal_rows_far_from_the_others(form: Form) -> None:
-    rows = random_rows(5, WIDE)
-    rows[4] = 1000 + rows[4]
-    rows[3] = rows[4]
-    rows[3, 5] = rows[3, 5].nextafter(torch.tensor(torch.inf))
-    assert 0 < float(form(rows).squared_distances()[3, 4]) < 1e-7
-    assert_distances_right(rows, form, honest=5)
-
-
-# The non-finite policy -----------------------------------------------------------------------------
-
-
-def test_a_client_is_unusable_if_any_of_its_rows_is_bad() -> None:
-    rows, buffers = torch.ones(4, 3), torch.ones(4, 2)
-    rows[1, 0], buffers[3, 1] = torch.nan, torch.inf
-    matrices = [UpdateMatrix(rows), UpdateMatrix(buffers)]
-    assert usable_rows(matrices, [9, 7, 5, 3], "drop") == ([0, 2], [7, 3])
-    assert usable_rows(matrices, [9, 7, 5, 3], "zero") == ([0, 1, 2, 3], [7, 3])
-    with pytest.raises(NonFiniteError, match=r"\[7, 3\]"):
-        usable_rows(matrices, [9, 7, 5, 3], "error")
-    assert usable_rows([UpdateMatrix(torch.ones(2, 2))], [8, 6], "error") == ([0, 1], [])
-
-
-@both_forms
-def test_zeroing_replaces_bad_rows_in_a_copy(form: Form) -> None:
-    rows = random_rows(3, WIDE)
-    rows[1, 4] = torch.nan
-    before = rows.clone()
-    zeroed = zero_nonfinite(form(rows)).tensor()
-    assert torch.equal(zeroed, torch.stack([before[0], torch.zeros(WIDE), before[2]]))
-    torch.testing.assert_close(rows, before, rtol=0, atol=0, equal_nan=True)
-    clean = form(before[[0, 2]])
-    assert zero_nonfinite(clean) is clean
-
-
-def test_bad_coordinates_of_a_step_are_counted() -> None:
-    assert count_nonfinite(torch.tensor([1.0, torch.nan, torch.inf, -torch.inf, 0.0])) == 3

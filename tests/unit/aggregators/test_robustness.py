@@ -19,13 +19,10 @@ from fedsim.updates.sharded import ColumnShards
 
 HONEST, BYZANTINE, COLUMNS, LENGTH = 9, 2, 2000, 100.0
 LAYOUT = RowLayout({"first": (40, 40), "second": (20, 15), "bias": (100,)})
-
 NOT_ROBUST = {"fedavg", "ties"}
 """TIES elects signs but averages unbounded values: a merging method, no defence against length."""
-
 BY_DIRECTION = {"fedseca", "ties", "signsgd_mv", "election_coding", "fednga"}
 """These keep the direction of the updates, not their length."""
-
 ROUNDS_BEFORE = {"fldetector": 12}
 """Rounds that a method watches before it judges."""
 
