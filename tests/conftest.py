@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,3 +24,11 @@ def _root_logger_as_it_was() -> Iterator[None]:
     logging.raiseExceptions, threading.excepthook = True, threading.__excepthook__
     root.handlers[:], root.level = handlers, level
     logging.captureWarnings(False)
+
+
+@pytest.fixture
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of decoded data, empty and of this test alone."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("FEDSIM_CACHE", str(folder))
+    return folder

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 EUROSAT = [
@@ -14,7 +15,11 @@ EUROSAT = [
     *("Pasture", "PermanentCrop", "Residential", "River", "SeaLake"),
 ]
 ISIC = ["MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK"]
+PREPROCESSED = "ISIC_2019_Training_Input_preprocessed"
+RAW = "ISIC_2019_Training_Input"
 CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+NOT_THE_PUBLISHED = "ignore:.*(other files than the published ones|that were published)"
+small_sets_may_warn = pytest.mark.filterwarnings(NOT_THE_PUBLISHED)
 
 
 # Pickles as Python 2 wrote them ----------------------------------------------------------------------------------
