@@ -1,7 +1,6 @@
 """Views that attacks are shown in tests."""
 
 import copy
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,8 +10,10 @@ from torch import Tensor
 from fedsim.aggregators import RoundContext, build_aggregator
 from fedsim.aggregators.defence import Defence
 from fedsim.aggregators.pre import pre_aggregators
-from fedsim.attacks import AttackView
+from fedsim.attacks import Attack, AttackView
 from fedsim.attacks.probe import Probed
+from fedsim.participation.attack_plan import AttackPlan, Campaign
+from fedsim.server.adversary import Adversary
 from fedsim.updates.layout import RowLayout
 from fedsim.updates.matrix import UpdateMatrix
 from support.references import random_rows
@@ -100,9 +101,7 @@ def real_deviation(defence: Probed, honest: Tensor, sent: Tensor, context: Round
     return float((step.double() - honest.double().mean(0)).norm())
 
 
-def through_a_file(state: dict[str, Any]) -> Any:
-    """A state as a checkpoint gives it back."""
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
+def lone_adversary(clients: list[int], attack: Attack) -> Adversary:
+    """One attack by these clients, in every round."""
+    campaign = Campaign(name=attack.name, clients=tuple(clients), trains=attack.trains)
+    return Adversary(AttackPlan([campaign], num_clients=8, rounds=1, seed=0), [attack])

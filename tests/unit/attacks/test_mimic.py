@@ -15,8 +15,9 @@ from fedsim.server.adversary import Adversary, Target
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import BLOCK, UpdateMatrix
 from fedsim.updates.sharded import ColumnShards
-from support.attack_views import round_view, through_a_file
+from support.attack_views import round_view
 from support.references import Array, random_rows
+from support.states import through_a_file
 
 # Mimic ---------------------------------------------------------------------------------------------
 

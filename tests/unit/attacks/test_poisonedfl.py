@@ -12,8 +12,9 @@ from torch import Tensor
 from fedsim.attacks import build_attack
 from fedsim.updates.matrix import BLOCK
 from fedsim.updates.sharded import ColumnShards
-from support.attack_views import round_view, through_a_file
+from support.attack_views import round_view
 from support.references import Array, random_rows
+from support.states import through_a_file
 
 # Its buffers ---------------------------------------------------------------------------------------
 

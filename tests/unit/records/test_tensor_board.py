@@ -1,23 +1,16 @@
-"""TensorBoard events are read back as TensorBoard reads them; pictures by their pixels."""
+"""TensorBoard events are read back as TensorBoard reads them."""
 
 import json
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from sklearn.metrics import roc_auc_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from fedsim.records.heat_map import heat_map
 from fedsim.records.tensor_board import SINGLE, Story, TensorBoard, followed_clients
 from fedsim.records.writers import JsonLines
-from fedsim.server.diagnostics import cosines_to_honest_mean, detection_auc
-from fedsim.updates.matrix import UpdateMatrix
-from fedsim.updates.sharded import ColumnShards
 
 
 def a_record(round: int, clients: int = 4) -> dict:
@@ -168,40 +161,3 @@ def test_followed_clients_are_as_many_as_asked_from_both_sides(clients: int, byz
     if curves >= 2 and hostile and len(hostile) < clients:
         assert followed & hostile
         assert followed - hostile
-
-
-def test_heat_map_shades_by_value_and_leaves_the_unknown_grey() -> None:
-    picture = heat_map(np.array([[0.0, 1.0], [np.nan, 0.5]]), title="", rows=["a", "b"], columns=["x", "y"])
-    colours = {tuple(colour) for colour in picture.reshape(-1, 3)}
-    assert {(247, 251, 255), (8, 48, 107), (225, 225, 225), (127, 149, 181)} <= colours
-
-
-def test_heat_map_reddens_marked_rows_and_fits_a_thousand_rows() -> None:
-    plain = heat_map(np.eye(3), title="t", rows=["a", "b", "c"], columns=["1", "2", "3"])
-    marked = heat_map(np.eye(3), title="t", rows=["a", "b", "c"], columns=["1", "2", "3"], marked=[1])
-    assert np.argwhere((plain != marked).any(axis=2)).size > 0
-    tall = heat_map(np.zeros((1000, 1)), title="t", rows=[str(row) for row in range(1000)], columns=["1"])
-    assert tall.shape[0] < 1200
-
-
-def test_auc_is_that_of_scikit_learn() -> None:
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(50):
-        trust = torch.randint(0, 4, (9,), generator=generator) / 4
-        hostile = set(torch.randperm(9, generator=generator)[:4].tolist())
-        truth = [client not in hostile for client in range(9)]
-        assert detection_auc(trust, range(9), hostile) == pytest.approx(roc_auc_score(truth, trust.numpy()))
-    assert detection_auc(trust, range(9), ()) is None
-    assert detection_auc(trust, range(9), range(9)) is None
-
-
-def test_cosines_and_spread_are_the_plain_formulas_whole_and_in_shards() -> None:
-    rows = torch.randn(6, 40_000, generator=torch.Generator().manual_seed(0))
-    rows[4] = 0
-    mean = rows[[0, 2, 3]].double().mean(0)
-    expected = torch.nn.functional.cosine_similarity(rows.double(), mean[None])
-    expected_spread = (rows[[0, 2, 3]].double() - mean).square().sum(1).mean().sqrt()
-    for updates in (UpdateMatrix(rows), ColumnShards.cut(rows, 3)):
-        cosines, spread = cosines_to_honest_mean(updates, [0, 2, 3])
-        torch.testing.assert_close(cosines, expected)
-        torch.testing.assert_close(spread, expected_spread)

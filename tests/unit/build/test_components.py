@@ -5,17 +5,10 @@ from pathlib import Path
 import pytest
 
 from fedsim.build.components import build_components
-from fedsim.cli import QUICKSTART, help_text, list_text, parse_command_line
-from fedsim.config.run import RunConfig, parse_config
-from fedsim.config.source import apply_overrides, differing_keys, read_yaml
 from fedsim.data import Splits
 from fedsim.data.sources import DataSource
 from fedsim.errors import ConfigError, FedsimWarning
-
-
-def configured(*overrides: str) -> RunConfig:
-    values, _ = apply_overrides(read_yaml(QUICKSTART), overrides)
-    return parse_config(values)
+from support.configuration import configured
 
 
 def message(*overrides: str) -> str:
@@ -74,106 +67,11 @@ def test_a_trimmed_mean_that_trims_everything_is_refused() -> None:
     assert "aggregator.num_byzantine: 4" in message("aggregator.name=cwtm", "aggregator.num_byzantine=4")
 
 
-def test_quickstart_spells_out_the_defaults_except_attack_and_momentum() -> None:
-    assert set(differing_keys(RunConfig().flat(), configured().flat())) == {
-        "attack.name",
-        "attack.num_byzantine",
-        "aggregator.momentum",
-        "data.partition.alpha",
-    }
-
-
-def test_naming_another_component_drops_the_settings_of_the_one_before() -> None:
-    config = configured("aggregator.name=fedavg", "attack.name=alie", "attack.z=2.0", "clients.optimizer.name=adamw")
-    assert config.aggregator.own == {}
-    assert config.attack[0].own == {"z": 2.0}
-    assert config.attack[0].num_byzantine == 3
-    assert config.clients.optimizer.own == {}
-
-
-def test_the_last_override_wins() -> None:
-    assert configured("model={name: mlp}", "model.name=small_cnn").model.name == "small_cnn"
-    config = configured("attack={name: none}", "attack.name=alie", "attack.num_byzantine=2")
-    assert (config.attack[0].name, config.attack[0].num_byzantine) == ("alie", 2)
-    assert configured("attack.z=2.0", "attack.name=alie").attack[0].own == {"z": 2.0}
-
-
-def test_naming_the_byzantine_clients_replaces_their_number_in_the_file() -> None:
-    assert configured("attack.clients=[0]").attack_plan().ever == (0,)
-
-
-def test_a_partial_optimiser_section_keeps_the_documented_defaults() -> None:
-    assert parse_config({"server": {"optimizer": {"momentum": 0.0}}}).server.optimizer.own == {
-        "lr": 1.0,
-        "momentum": 0.0,
-    }
-    optimizer = parse_config({"clients": {"optimizer": {"weight_decay": 0.1}}}).clients.optimizer
-    assert optimizer.own == {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.1}
-
-
-def test_overrides_leave_the_given_values_alone() -> None:
-    values = read_yaml(QUICKSTART)
-    apply_overrides(values, ["clients.optimizer.lr=9.0", "data.partition.name=iid"])
-    assert values == read_yaml(QUICKSTART)
-
-
-def test_numbers_in_scientific_notation_are_numbers() -> None:
-    assert configured("clients.optimizer.lr=1e-3").clients.optimizer.own["lr"] == 1e-3
-
-
-def test_byzantine_clients_are_the_last_or_those_named() -> None:
-    assert configured().attack_plan().ever == (5, 6, 7)
-    assert configured("attack.num_byzantine=null", "attack.clients=[4, 1]").attack_plan().ever == (1, 4)
-    assert configured("attack.num_byzantine=4", "attack.allow_byzantine_majority=true").attack_plan().ever == (
-        4,
-        5,
-        6,
-        7,
-    )
-
-
 def test_oracle_becomes_the_true_number() -> None:
     components = build_components(
         configured("aggregator.name=cwtm", "aggregator.num_byzantine=oracle", "attack.num_byzantine=2")
     )
     assert components.aggregator.settings.num_byzantine == 2
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("seed: 0\nseed: 1\n", "twice"),
-        ("seed: [\n", "line 2"),
-        ("- 1\n", "mapping"),
-        ("seed: !!python/object/apply:os.system ['touch hacked']\n", "python/object"),
-        ("seed: \x01\n", "special characters"),
-    ],
-)
-def test_a_bad_file_is_named(tmp_path: Path, text: str, says: str) -> None:
-    path = tmp_path / "bad.yaml"
-    path.write_text(text)
-    with pytest.raises(ConfigError) as caught:
-        read_yaml(path)
-    assert says in str(caught.value)
-    assert "bad.yaml" in str(caught.value)
-    assert not (tmp_path / "hacked").exists()
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
-        read_yaml(tmp_path / "nowhere.yaml")
-
-
-def test_an_unknown_option_is_refused() -> None:
-    with pytest.raises(ConfigError, match="--resum"):
-        parse_command_line(["--resum"])
-
-
-def test_help_and_list_show_every_key_and_component() -> None:
-    keys = help_text()
-    assert all(key in keys for key in ("clients.optimizer.lr = 0.02", "runtime.nonfinite", "data.partition.name"))
-    listed = list_text()
-    assert all(name in listed for name in ("fedseca", "sparsity = 0.9", "label_flip", "mnist5k", "dirichlet", "timm"))
 
 
 def test_a_missing_data_folder_is_named_and_one_without_effect_warns(tmp_path: Path) -> None:

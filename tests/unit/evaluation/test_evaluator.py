@@ -284,3 +284,21 @@ def test_the_confusion_of_many_classes_is_not_recorded(classes: int) -> None:
     assert evaluation.confusion.shape == (classes, classes)
     assert len(record["per_class_recall"]) == classes
     assert record["accuracy"] == evaluation.accuracy
+
+
+def digits(count: int = 10) -> TensorSamples:
+    generator = torch.Generator().manual_seed(0)
+    return TensorSamples(torch.randn(count, 3, generator=generator), torch.arange(count) % 2)
+
+
+def test_evaluation_by_hand() -> None:
+    model = nn.Linear(3, 2)
+    samples = digits(11)
+    evaluation = Evaluator(Inputs(samples), 2, batch_size=4, comm=SingleProcess()).evaluate(model)
+    logits = model(samples.inputs).double()
+    right = logits.argmax(1) == samples.labels
+    assert evaluation.accuracy == pytest.approx(right.double().mean().item())
+    assert evaluation.loss == pytest.approx(nn.functional.cross_entropy(logits, samples.labels).item())
+    recalls = [right[samples.labels == label].double().mean().item() for label in (0, 1)]
+    assert evaluation.per_class_recall == pytest.approx(recalls)
+    assert evaluation.balanced_accuracy == pytest.approx(sum(recalls) / 2)
