@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 import fedsim.main
+from fedsim.build.run import open_run
 from support.launch import torchrun
 from support.runs import final_state
 from support.small_cnn import CNN_HEAD, CNN_ROW
@@ -28,9 +30,8 @@ SMALL = [
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[nn.Module, State]]:
     """The models of runs in this process, and their tensors as they were before the first round."""
     seen: list[tuple[nn.Module, State]] = []
-    open_run = fedsim.main.open_run
 
-    def spy(*arguments: object, **options: object) -> object:
+    def spy(*arguments: Any, **options: Any) -> object:
         run = open_run(*arguments, **options)
         model = run.simulation._rows.model
         seen.append((model, {name: tensor.clone() for name, tensor in model.state_dict().items()}))
@@ -40,7 +41,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[nn.Module, State]]:
     return seen
 
 
-def metrics(run: Path) -> list[dict]:
+def metrics(run: Path) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [{key: value for key, value in line.items() if key != "times"} for line in lines]
 

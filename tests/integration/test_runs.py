@@ -4,6 +4,7 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -38,11 +39,11 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "one"
 
 
-def records_of(run: Path) -> list[dict]:
+def records_of(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def without_times(records: list[dict]) -> list[dict]:
+def without_times(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in record.items() if key != "times"} for record in records]
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -40,7 +41,7 @@ def start(path: Path, *arguments: str) -> "subprocess.Popen[str]":
     )
 
 
-def results(path: Path) -> dict[tuple[str, str, str], dict]:
+def results(path: Path) -> dict[tuple[str, str, str], dict[str, Any]]:
     records = json.loads((path.parent / "runs" / "grid" / "results.json").read_text())
     return {(record["attack"], record["aggregator"], record["seed"]): record for record in records}
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,11 +23,11 @@ COMMON = [DATA, MODEL, "attack=[]", "tracking.tensorboard=false", "clients.batch
 SGD = "clients.optimizer={name: sgd, lr: 0.05}"
 
 
-def records(run: Path) -> list[dict]:
+def records(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def values_of(overrides: list[str]) -> dict:
+def values_of(overrides: list[str]) -> dict[str, Any]:
     from fedsim.config.source import apply_overrides
 
     return apply_overrides({}, overrides)[0]

@@ -33,8 +33,8 @@ def full_view(
     """A view with everything that an attack may ask for; ``ids`` are those of the honest clients."""
     honest_ids = range(len(honest)) if ids is None else ids
     return AttackView(
-        honest=honest,
-        own=own,
+        honest=UpdateMatrix.of(honest),
+        own=UpdateMatrix.of(own),
         aggregator=build_aggregator("cwmed"),
         context=RoundContext(
             round=round,
@@ -63,7 +63,7 @@ def round_view(
         last_step=last_step,
         generator=torch.Generator().manual_seed(seed),
     )
-    return AttackView(honest=honest, own=own, context=context)
+    return AttackView(honest=UpdateMatrix.of(honest), own=UpdateMatrix.of(own), context=context)
 
 
 def view_against(
@@ -71,7 +71,7 @@ def view_against(
 ) -> AttackView:
     """A view for so many Byzantine clients, with an aggregator that they may probe."""
     own = torch.zeros(byzantine, UpdateMatrix.of(honest).num_columns, dtype=honest.dtype)
-    return AttackView(honest=honest, own=own, aggregator=aggregator, **more)
+    return AttackView(honest=UpdateMatrix.of(honest), own=UpdateMatrix(own), aggregator=aggregator, **more)
 
 
 def full_context(count: int, columns: int = COLUMNS, round: int = 0, last_step: Tensor | None = None) -> RoundContext:

@@ -6,6 +6,7 @@ import socket
 import stat
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 NODES = ("fedsim-node1", "fedsim-node2")
@@ -147,7 +148,9 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_for(condition, what: str, logs=lambda: "", seconds: float = 30) -> None:  # type: ignore[no-untyped-def]
+def _wait_for(
+    condition: Callable[[], bool], what: str, logs: Callable[[], str] = lambda: "", seconds: float = 30
+) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, f"waited {seconds} s for {what}\n{logs()}"

@@ -33,7 +33,7 @@ def meamed(rows: Tensor, f: int) -> Tensor:
 
 def bulyan(rows: Tensor, f: int) -> Tensor:
     distances = direct_squared_distances(rows).tolist()
-    left, selected = list(range(len(rows))), []
+    left, selected = list(range(len(rows))), list[int]()
     while len(selected) < len(rows) - 2 * f:
         scores = krum_scores(distances, left, f)
         best = min(left, key=lambda row: (scores[row], row))

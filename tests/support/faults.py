@@ -3,6 +3,7 @@
 import os
 import signal
 from collections import Counter
+from typing import Any
 
 from fedsim.records.phases import Phases
 
@@ -35,7 +36,7 @@ class FaultyPhase:
         self.block.__enter__()
         visit(self.name)
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, *error: Any) -> None:
         self.block.__exit__(*error)
 
 
@@ -44,5 +45,5 @@ def faulty_at(self: Phases, where: str) -> None:
     visit(where)
 
 
-Phases.at = faulty_at
-Phases.__call__ = lambda self, name: FaultyPhase(self, name)
+setattr(Phases, "at", faulty_at)  # noqa: B010 - a method, to a type checker
+setattr(Phases, "__call__", lambda self, name: FaultyPhase(self, name))  # noqa: B010

@@ -50,7 +50,7 @@ def conv() -> nn.Module:
         )
 
 
-MakeModel = Callable[[], nn.Module]
+MakeModel = Callable[[], Any]
 
 
 def samples_for(make: MakeModel, scale: float = 1.0) -> TensorSamples:
@@ -72,7 +72,7 @@ class Trained:
 
     def __init__(self, make: MakeModel, given: LocalWork, samples: TensorSamples | None = None, **at: Any) -> None:
         samples = samples or samples_for(make)
-        self.model = make()
+        self.model: Any = make()
         self.rows = ModelRows(self.model)
         self.state = at.get("state", torch.cat(self.rows.read()))
         self.out = torch.full_like(self.state, torch.nan)

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -64,7 +65,7 @@ def final_state(run_directory: Path, round: int) -> torch.Tensor:
     return load_file(run_directory / "checkpoints" / f"round_{round:06d}.safetensors")["0"]
 
 
-def records(folder: Path) -> list[dict]:
+def records(folder: Path) -> list[dict[str, Any]]:
     return [{key: value for key, value in json.loads(line).items() if key != "times"} for line in lines(folder)]
 
 

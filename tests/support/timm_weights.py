@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -20,7 +21,7 @@ def timm_model(architecture: str, **settings: object) -> ModelBuilder:
     return models.build("timm", architecture=architecture, **settings)
 
 
-def of_timm(architecture: str, classes: int, channels: int = 3, **options: object) -> State:
+def of_timm(architecture: str, classes: int, channels: int = 3, **options: Any) -> State:
     """Parameters and buffers of a model that timm made by itself, buffers being other than at the start."""
     model = timm.create_model(architecture, num_classes=classes, in_chans=channels, **options)
     for tensor in model.state_dict().values():

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fedsim.aggregators import build_aggregator
+from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.sharded import ColumnShards
 from support.aggregation import context_of
 from support.references import random_rows
@@ -24,7 +25,7 @@ STATEFUL: list[tuple[str, dict[str, Any]]] = [
 
 def run_rounds(
     aggregator: Any,
-    rounds: Sequence[Tensor],
+    rounds: Sequence[Tensor | UpdateMatrix],
     ids: Sequence[Sequence[int]],
     last: Tensor | None = None,
     first: int = 0,

@@ -52,7 +52,8 @@ def test_detox_draws_new_groups_each_round_and_by_client_id() -> None:
 
 
 def test_detox_pairs_every_client_with_every_other_equally_often() -> None:
-    aggregator, together = build_aggregator("detox", group_size=2, inner="fedavg"), Counter()
+    aggregator = build_aggregator("detox", group_size=2, inner="fedavg")
+    together: Counter[tuple[int, ...]] = Counter()
     for seed in range(600):
         aggregator(torch.zeros(4, 1), context_of(range(4), seed))
         together.update(map(tuple, groups_of(aggregator)))
@@ -62,7 +63,7 @@ def test_detox_pairs_every_client_with_every_other_equally_often() -> None:
 
 def test_detox_passes_the_inner_state_and_trust_on() -> None:
     rounds = [random_rows(7, 40, seed=seed) for seed in range(4)]
-    aggregator = build_aggregator("detox", inner="fedseca", group_size=2)
+    aggregator: Any = build_aggregator("detox", inner="fedseca", group_size=2)
     aggregator.inner.settings = aggregator.inner.settings.model_copy(update={"momentum": 0.5, "sparsity": 0.2})
     resumed = copy.deepcopy(aggregator)
     for number in range(2):
@@ -85,7 +86,7 @@ def test_detox_passes_the_inner_state_and_trust_on() -> None:
 def test_the_inner_rule_of_detox_does_not_draw_the_same_numbers_again(generator: torch.Generator | None) -> None:
     """With groups of one, an inner DETOX shuffles as many rows; the same shuffle would group them alike."""
     facts = replace(context_of(range(12)), generator=generator)
-    nested = build_aggregator("detox", group_size=1, inner="detox")
+    nested: Any = build_aggregator("detox", group_size=1, inner="detox")
     state = None if generator is None else generator.get_state()
     nested(random_rows(12, 5), facts)
     if generator is not None:

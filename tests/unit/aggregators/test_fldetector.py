@@ -146,19 +146,24 @@ class SlowFLDetector:
     """FLDetector with every client in every round, as its definition reads; D is small."""
 
     def __init__(self, window: int) -> None:
-        self.window, self.moves, self.bends, self.shares = window, [], [], []  # type: ignore[var-annotated]
-        self.rows = self.mean = None
+        self.window = window
+        self.moves: list[Tensor] = []
+        self.bends: list[Tensor] = []
+        self.shares: list[Tensor] = []
+        self.rows: Tensor | None = None
+        self.mean: Tensor | None = None
 
     def __call__(self, rows: Tensor, last_step: Tensor | None, references: Tensor) -> tuple[Tensor, list[bool]]:
         wide = rows.double()
         if self.rows is not None:
-            move = -last_step.double()  # type: ignore[union-attr]
+            move = -last_step.double()
             change = bfgs_matrix(self.moves, self.bends) @ move if self.moves else torch.zeros_like(move)
             errors = (self.rows + change - wide).norm(dim=1)
             self.shares = [*self.shares, errors / errors.sum()][-self.window :]
         out = [False] * len(rows)
         if len(self.shares) == self.window:
-            out = slow_suspects((sum(self.shares) / self.window).tolist(), references)
+            total: Any = sum(self.shares)
+            out = slow_suspects((total / self.window).tolist(), references)
         mean = wide[~torch.tensor(out)].mean(0)
         if self.mean is not None:
             self.moves = [*self.moves, move][-self.window :]

@@ -19,27 +19,27 @@ from support.references import random_rows
 def test_a_view_wraps_tensors_and_keeps_matrices() -> None:
     rows = random_rows(5, 7)
     matrix = UpdateMatrix(rows)
-    view = AttackView(honest=rows[:3], own=matrix.select([3, 4]))
+    view = AttackView(honest=rows[:3], own=matrix.select([3, 4]))  # type: ignore[arg-type]
     assert (view.num_honest, view.num_byzantine) == (3, 2)
     assert torch.equal(view.honest.tensor(), rows[:3])
     assert torch.equal(view.own.tensor(), rows[3:])
-    assert AttackView(honest=matrix, own=rows).honest is matrix
+    assert AttackView(honest=matrix, own=rows).honest is matrix  # type: ignore[arg-type]
     assert view.aggregator is None
     assert view.context is None
 
 
 def test_a_view_is_frozen_and_keyword_only() -> None:
-    view = AttackView(honest=torch.ones(2, 3), own=torch.ones(1, 3))
+    view = AttackView(honest=torch.ones(2, 3), own=torch.ones(1, 3))  # type: ignore[arg-type]
     for name in ("honest", "own", "aggregator", "context"):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(view, name, None)
     with pytest.raises(TypeError, match="positional"):
-        AttackView(torch.ones(2, 3), torch.ones(1, 3))
+        AttackView(torch.ones(2, 3), torch.ones(1, 3))  # type: ignore[call-arg, arg-type]
 
 
 def test_a_view_rejects_rows_of_different_length() -> None:
     with pytest.raises(ValueError, match="differ in length"):
-        AttackView(honest=torch.ones(2, 3), own=torch.ones(1, 4))
+        AttackView(honest=torch.ones(2, 3), own=torch.ones(1, 4))  # type: ignore[arg-type]
 
 
 # What an attack is given ---------------------------------------------------------------------------

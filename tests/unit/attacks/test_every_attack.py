@@ -44,7 +44,7 @@ def variants(name: str) -> Iterator[Case]:
 CASES: list[Case] = [case for name in available_attacks() for case in variants(name)] + MORE
 
 
-def among(cases: Sequence[Case]) -> Any:
+def among(cases: Sequence[Case]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("name", "settings"), cases, ids=case_id)
 
 
@@ -287,4 +287,4 @@ def test_rows_of_a_wrong_shape_are_named(shape: tuple[int, ...]) -> None:
             return torch.zeros(shape)
 
     with pytest.raises(ValueError, match=r"attack 'wrong' made rows of shape .* not \[2, 4\] or \[4\]"):
-        Wrong()(AttackView(honest=torch.ones(3, 4), own=torch.ones(2, 4)))
+        Wrong()(AttackView(honest=UpdateMatrix(torch.ones(3, 4)), own=UpdateMatrix(torch.ones(2, 4))))

@@ -114,7 +114,7 @@ def test_mimic_stays_with_its_target_and_chooses_another_for_good_when_it_is_awa
         rows = torch.zeros(len(ids), 3)
         rows[:, 0] = torch.tensor(first)
         sent = attack(round_view(rows, torch.zeros(2, 3), ids=ids))
-        chosen.append(ids[sent[0, 0].eq(rows[:, 0]).nonzero().item()])
+        chosen.append(ids[int(sent[0, 0].eq(rows[:, 0]).nonzero())])
         assert attack.diagnostics["target"] == chosen[-1]
     assert chosen == [2, 6, 6, 4]
     assert torch.equal(attack.state_dict()["direction"], direction)
@@ -221,7 +221,7 @@ def adversary_of(attack: Attack) -> Adversary:
 
 def test_buffers_are_those_of_the_client_that_is_copied_also_after_a_resumption() -> None:
     attack = build_attack("mimic", warmup_rounds=3)
-    adversary, targets = adversary_of(attack), []
+    adversary, targets = adversary_of(attack), list[int]()
     for round in range(12):
         if round in (2, 5):
             state = through_a_file(adversary.state_dict())

@@ -167,7 +167,7 @@ def test_c_shrinks_where_the_model_does_not_follow(acts: bool, agreeing: int, sc
 def test_every_period_is_judged_by_itself() -> None:
     run = Run(COLUMNS, period=3)
     s = signs_of(run)
-    scales = []
+    scales: list[float] = []
     for follows in (True, True, True, True, False, False, False, True, True, True, False, False, False):
         run.go(s if follows else -s, acts=len(scales) % 2 == 0)
         scales.append(round(run.c, 6))

@@ -21,12 +21,18 @@ from support.references import random_rows
 
 @pytest.mark.parametrize("defence", ["cwmed", "krum", "fedavg", "fedseca", "rfa"])
 def test_worst_of_sends_what_moves_the_aggregate_farthest(defence: str) -> None:
-    members = ["alie", {"name": "ipm", "epsilon": 0.2}, {"name": "fang", "strength": 0.3}, "min_max", "opt_ipm"]
+    members: list[Any] = [
+        "alie",
+        {"name": "ipm", "epsilon": 0.2},
+        {"name": "fang", "strength": 0.3},
+        "min_max",
+        "opt_ipm",
+    ]
     for seed in range(3):
         honest, aggregator = random_rows(6, COLUMNS, seed=seed, shift=0.2 * seed), build_aggregator(defence)
         view, deviations = view_against(honest, 2, aggregator, context=full_context(8)), []
         for member in members:
-            settings = {"name": member} if isinstance(member, str) else dict(member)
+            settings: dict[str, Any] = {"name": member} if isinstance(member, str) else dict(member)
             rows = build_attack(settings.pop("name"), **settings)(view)
             deviations.append(real_deviation(aggregator, honest, rows, full_context(8)))
         attack = build_attack("worst_of", members=members)
@@ -40,7 +46,9 @@ def test_the_deviation_of_worst_of_is_its_own_not_that_of_a_member_that_probes()
     """They are asked with other randomness: the member finds other buckets than worst_of, which asks last."""
     honest, seen = random_rows(6, COLUMNS, shift=0.4), []
 
-    class Listening(aggregators.get("cc_random_bucketing")):
+    parent: Any = aggregators.get("cc_random_bucketing")
+
+    class Listening(parent):
         def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
             step = super().aggregate(updates, context)
             seen.append(float((step.double() - honest.double().mean(0)).norm()))
@@ -80,12 +88,19 @@ def test_worst_of_gives_each_member_what_it_declares_and_randomness_of_its_own()
     own = random_rows(2, COLUMNS, seed=4)
     drawn = []
     for draws in (0, 5):
-        attack = build_attack("worst_of", members=["ipm", "alie"])
+        attack: Any = build_attack("worst_of", members=["ipm", "alie"])
         first, second = Watcher(), Trainee()
         first.draws = draws
         attack._members, attack.trains = [first, second], True
         seen.clear()
-        attack(AttackView(honest=rows, own=own, aggregator=build_aggregator("cwmed"), context=full_context(8)))
+        attack(
+            AttackView(
+                honest=UpdateMatrix(rows),
+                own=UpdateMatrix(own),
+                aggregator=build_aggregator("cwmed"),
+                context=full_context(8),
+            )
+        )
         drawn.append(torch.rand(1, generator=seen[1].facts.randomness()))
         assert not seen[0].own.tensor().any()
         assert seen[0].aggregator is None
@@ -125,7 +140,7 @@ def test_worst_of_keeps_the_states_of_its_members_and_passes_on_what_it_is_told(
         def load_state_dict(self, state: Mapping[str, Any]) -> None:
             self.count = state["count"]
 
-    attack = build_attack("worst_of", members=["ipm", "alie"])
+    attack: Any = build_attack("worst_of", members=["ipm", "alie"])
     attack._members = [build_attack("ipm"), Counting()]
     attack(view_against(random_rows(6, COLUMNS), 2, build_aggregator("cwmed")))
     assert attack.state_dict() == {"members": [{}, {"count": 1}]}

@@ -16,7 +16,7 @@ def test_the_layout_covers_every_column(columns: int) -> None:
 
 def test_every_aggregator_gets_rows_that_it_can_work_on() -> None:
     case = MatrixCase(clients=7, byzantine=0, columns=5000, device=CPU, repeats=1)
-    readings = list(time_aggregators(case, available_aggregators()))
+    readings = list(time_aggregators(case, list(available_aggregators())))
     assert [reading.name for reading in readings] == list(available_aggregators())
     assert [reading.problem for reading in readings] == [""] * len(readings)
     torch.testing.assert_close(case.rows(), case.rows(), rtol=0, atol=0)

@@ -223,6 +223,7 @@ def test_a_disk_that_is_full_when_arrays_are_saved_is_told(
 def test_a_reserved_array_has_its_room_on_disk(tmp_path: Path) -> None:
     array = reserve_array(tmp_path / "x.npy", (3, 1_000_000))
     assert (tmp_path / "x.npy").stat().st_blocks * 512 >= 3_000_000
+    assert isinstance(array, np.memmap)
     array[2, 5] = 7
     array.flush()
     assert np.load(tmp_path / "x.npy")[2, 5] == 7

@@ -97,7 +97,7 @@ def test_held_out_samples_are_stratified_and_seeded() -> None:
     assert torch.equal(chosen, held_out(labels, 0.3, seed=4))
     assert not torch.equal(chosen, held_out(labels, 0.3, seed=5))
     assert [int(held_out(labels, 0.99, seed=0)[labels == label].sum()) for label in (0, 1, 2, 5)] == [99, 6, 0, 1]
-    together = sum(held_out(labels, 0.3, seed).int() for seed in range(60))
+    together = torch.stack([held_out(labels, 0.3, seed).int() for seed in range(60)]).sum(0)
     assert bool((together[labels == 0] > 0).all())  # no sample is for training always
     assert int(together[labels == 0].max()) < 40
 

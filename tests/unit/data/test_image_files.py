@@ -159,8 +159,8 @@ def test_grayscale_transparent_palette_and_upper_case_images_become_rgb(tmp_path
             image.save(tmp_path / "train" / kind / name)
     shutil.copytree(tmp_path / "train", tmp_path / "val")
     splits = sources.build("image_folder", short_side=None).load(tmp_path)
-    for image, pixels in zip(pictures(splits.train), [*wanted.values()] * 2, strict=True):
-        assert np.array_equal(image, pixels.transpose(2, 0, 1))
+    for found, pixels in zip(pictures(splits.train), [*wanted.values()] * 2, strict=True):
+        assert np.array_equal(found, pixels.transpose(2, 0, 1))
     assert splits.one_size
 
 

@@ -43,7 +43,7 @@ class ThreadRank(SingleProcess):
     def all_gather(self, tensor: Tensor) -> Tensor:
         self.ring.parts[self.rank] = tensor.clone()
         self.ring.barrier.wait(timeout=60)
-        gathered = torch.stack(self.ring.parts)  # type: ignore[arg-type]
+        gathered = torch.stack(self.ring.parts)
         self.ring.barrier.wait(timeout=60)
         return gathered
 

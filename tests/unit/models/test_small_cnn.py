@@ -1,5 +1,7 @@
 """The small convolutional network."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -34,7 +36,7 @@ def test_a_small_cnn_has_the_layers_asked_for() -> None:
 
 
 def test_building_a_small_cnn_leaves_its_batch_statistics_at_the_start() -> None:
-    model = models.build("small_cnn", batch_norm=True).build((1, 16, 16), 5)
+    model: Any = models.build("small_cnn", batch_norm=True).build((1, 16, 16), 5)
     fresh = nn.BatchNorm2d(16)
     assert torch.equal(model[0][1].running_mean, fresh.running_mean)
     assert torch.equal(model[0][1].running_var, fresh.running_var)

@@ -1,8 +1,11 @@
 """Models of timm: shapes, stems, checkpointing, drop rates."""
 
+from typing import Any
+
 import pytest
 import timm
 import torch
+from timm.data.config import resolve_data_config
 from torch import nn
 
 from fedsim.errors import ConfigError
@@ -34,7 +37,7 @@ def test_a_timm_model_takes_any_channels_size_and_number_of_classes(
 @pytest.mark.parametrize("architecture", ["test_vit", "vit_tiny_patch16_224", "deit_tiny_patch16_224.fb_in1k"])
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 48)])
 def test_a_vision_transformer_is_built_for_the_size_of_the_images(architecture: str, height: int, width: int) -> None:
-    model = timm_model(architecture).build((3, height, width), 5)
+    model: Any = timm_model(architecture).build((3, height, width), 5)
     assert model.pos_embed.shape[1] == 1 + (height // 16) * (width // 16)
     assert model(torch.zeros(2, 3, height, width)).shape == (2, 5)
 
@@ -74,7 +77,7 @@ def test_images_smaller_than_a_patch_are_refused_in_words() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_cifar_stem_keeps_32_pixels(channels: int) -> None:
-    model = timm_model("resnet18", stem="cifar").build((channels, 32, 32), 5)
+    model: Any = timm_model("resnet18", stem="cifar").build((channels, 32, 32), 5)
     assert model.conv1.weight.shape == (64, channels, 3, 3)
     assert model.conv1.bias is None
     sizes: list[tuple[int, ...]] = []
@@ -84,7 +87,7 @@ def test_the_cifar_stem_keeps_32_pixels(channels: int) -> None:
     assert sizes == [(64, 32, 32), (64, 32, 32), (512, 4, 4)]
     # He initialisation: variance 2 / (64 * 3 * 3).
     assert model.conv1.weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.15)
-    plain = timm_model("resnet18").build((channels, 32, 32), 5)
+    plain: Any = timm_model("resnet18").build((channels, 32, 32), 5)
     assert plain.conv1.weight.shape == (64, channels, 7, 7)
     assert plain.forward_features(torch.zeros(2, channels, 32, 32)).shape[1:] == (512, 1, 1)
 
@@ -145,7 +148,7 @@ def test_stochastic_depth_is_refused_where_timm_has_none() -> None:
 
 @pytest.mark.parametrize("architecture", ["resnet18", "vit_tiny_patch16_224", "test_resnet"])
 def test_images_are_normalised_as_timm_did(architecture: str) -> None:
-    expected = timm.data.resolve_data_config({}, model=timm.create_model(architecture))
+    expected = resolve_data_config({}, model=timm.create_model(architecture))
     mean, std = timm_model(architecture).normalization(3)
     assert (tuple(mean), tuple(std)) == (expected["mean"], expected["std"])
     assert timm_model(architecture).normalization(1) is None

@@ -4,6 +4,7 @@ import io
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -14,17 +15,19 @@ from fedsim.errors import ConfigError
 from support.timm_weights import RESNET_HEAD, State, differing, loaded, of_timm, refused, timm_model, written
 
 
-def plain(state: State) -> dict:
+def plain(state: State) -> dict[str, Any]:
     return state
 
 
-def behind_module(state: State) -> dict:
+def behind_module(state: State) -> dict[str, Any]:
     return {f"module.{name}": tensor for name, tensor in state.items()}
 
 
 @pytest.mark.parametrize("inner", [plain, behind_module])
 @pytest.mark.parametrize("wrapper", [None, "state_dict", "model", "model_state_dict"])
-def test_a_checkpoint_gives_exactly_what_was_saved(tmp_path: Path, wrapper: str | None, inner: Callable) -> None:
+def test_a_checkpoint_gives_exactly_what_was_saved(
+    tmp_path: Path, wrapper: str | None, inner: Callable[[State], Any]
+) -> None:
     state = of_timm("test_resnet", 1000)
     content = inner(state)
     torch.save(content if wrapper is None else {"epoch": 3, wrapper: content}, tmp_path / "weights.pth")
@@ -158,14 +161,14 @@ class Bomb:
     def __init__(self, marker: Path) -> None:
         self.marker = marker
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return Path.touch, (self.marker,)
 
 
 @pytest.mark.parametrize("write", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))])
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
 def test_a_file_that_would_run_code_is_refused_and_does_not_run_it(
-    tmp_path: Path, write: Callable, suffix: str
+    tmp_path: Path, write: Callable[..., Any], suffix: str
 ) -> None:
     marker, path = tmp_path / "ran", tmp_path / f"weights.{suffix}"
     write({"state_dict": {"fc.weight": torch.ones(2), "bomb": Bomb(marker)}}, path)
@@ -224,7 +227,7 @@ def test_a_checkpoint_of_something_else_is_refused_by_name(tmp_path: Path, conte
 @pytest.mark.parametrize("content", [{}, {"state_dict": {}}])
 @pytest.mark.parametrize("classes", [5, 1000])
 def test_a_checkpoint_of_no_tensors_is_refused_and_does_not_lead_to_the_hub(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: dict, classes: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: dict[str, Any], classes: int
 ) -> None:
     path = tmp_path / "weights.pth"
     torch.save(content, path)

@@ -3,6 +3,7 @@
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -13,7 +14,7 @@ from fedsim.records.tensor_board import SINGLE, Story, TensorBoard, followed_cli
 from fedsim.records.writers import JsonLines
 
 
-def a_record(round: int, clients: int = 4) -> dict:
+def a_record(round: int, clients: int = 4) -> dict[str, Any]:
     trust = {client: client / clients for client in range(clients)}
     return {
         "round": round,
@@ -30,8 +31,8 @@ def a_record(round: int, clients: int = 4) -> dict:
     }
 
 
-def a_story(**changes: object) -> Story:
-    facts = {
+def a_story(**changes: Any) -> Story:
+    facts: dict[str, Any] = {
         "byzantine": [2, 3],
         "num_clients": 4,
         "partition": [[1, 2]] * 4,
@@ -45,7 +46,7 @@ def a_story(**changes: object) -> Story:
     return Story(**{**facts, **changes})
 
 
-def write_run(folder: Path, rounds: range, status: str = "completed", **changes: object) -> None:
+def write_run(folder: Path, rounds: range, status: str = "completed", **changes: Any) -> None:
     """Rounds of a run, as the program writes them; a range that starts later is a resumed run."""
     folder.mkdir(exist_ok=True)
     metrics, done = folder / "metrics.jsonl", rounds.start - 1

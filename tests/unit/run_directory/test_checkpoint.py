@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,12 @@ from fedsim.run_directory.checkpoint import Checkpoints, pack, unpack
 
 
 def test_a_state_survives_the_round_trip() -> None:
-    state = {"a": torch.arange(3), 5: [1, 2.5, None, (True, "x")], "empty": {}, "zero": torch.empty(0)}
+    state: dict[Any, Any] = {
+        "a": torch.arange(3),
+        5: [1, 2.5, None, (True, "x")],
+        "empty": {},
+        "zero": torch.empty(0),
+    }
     tree, tensors = pack(state)
     back = unpack(json.loads(json.dumps(tree)), tensors)
     assert torch.equal(back.pop("a"), state.pop("a"))

@@ -1,9 +1,11 @@
 """The server's decision: steps, rows that contain NaN, overflow."""
 
+from typing import Any
+
 import pytest
 import torch
 
-from fedsim.aggregators import build_aggregator
+from fedsim.aggregators import aggregators, build_aggregator
 from fedsim.aggregators.defence import Defence
 from fedsim.errors import NonFiniteError
 from fedsim.server.server import Server
@@ -11,7 +13,7 @@ from fedsim.training.optimizers import optimizer_maker
 from fedsim.updates.context import RoundContext
 
 
-def server(policy: str = "drop", aggregator: str = "fedavg", parameters: int = 2, **options: object) -> Server:
+def server(policy: Any = "drop", aggregator: str = "fedavg", parameters: int = 2, **options: object) -> Server:
     return Server(
         Defence(build_aggregator(aggregator, **options)),
         build_aggregator("cwmed"),
@@ -59,7 +61,9 @@ def test_no_finite_row_is_a_zero_step_and_leaves_the_state() -> None:
 
 
 def test_an_aggregate_that_overflows_is_no_step() -> None:
-    class Overflowing(type(build_aggregator("fedavg"))):
+    parent: Any = aggregators.get("fedavg")
+
+    class Overflowing(parent):
         def aggregate(self, updates: object, context: object) -> torch.Tensor:
             return torch.tensor([torch.inf, 1.0])
 

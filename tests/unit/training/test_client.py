@@ -1,5 +1,7 @@
 """Batches of a client, and the row that it sends."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -15,10 +17,9 @@ SGD = optimizer_maker("sgd", {"lr": 0.1}, "x")
 CPU = torch.device("cpu")
 
 
-def work(**changes: object) -> LocalWork:
-    return LocalWork(
-        **{"epochs": 1, "steps": None, "batch_size": 4, "send": "delta", "make_optimizer": SGD, **changes}
-    )
+def work(**changes: Any) -> LocalWork:
+    usual: dict[str, Any] = {"epochs": 1, "steps": None, "batch_size": 4, "send": "delta", "make_optimizer": SGD}
+    return LocalWork(**{**usual, **changes})
 
 
 def digits(count: int = 10) -> TensorSamples:

@@ -1,5 +1,7 @@
 """Training only part of a model."""
 
+from typing import Any
+
 import pytest
 import timm
 import torch
@@ -93,7 +95,7 @@ def test_frozen_parameters_and_their_statistics_are_no_part_of_the_rows(
     [([], {"0.1", "0.5"}), (["0.1.*"], {"0.5"}), (["0.*"], set()), (["0.1.bias"], {"0.1", "0.5"})],
 )
 def test_a_frozen_batch_norm_keeps_its_statistics(patterns: list[str], changed: set[str]) -> None:
-    model = models.build("small_cnn", **CNN, dropout=0.5).build((3, 16, 16), 4)
+    model: Any = models.build("small_cnn", **CNN, dropout=0.5).build((3, 16, 16), 4)
     freeze(model, patterns)
     model.eval()
     set_training(model)

@@ -17,7 +17,9 @@ from support.randomness import draws
 # Micro-batches
 
 
-def gradient_of(given: StepRules, model: nn.Module, inputs: Tensor, labels: Tensor, weights: Tensor | None) -> tuple:
+def gradient_of(
+    given: StepRules, model: nn.Module, inputs: Tensor, labels: Tensor, weights: Tensor | None
+) -> tuple[Any, ...]:
     """Loss and gradient of one batch by LocalSteps, and the sizes of the pieces."""
     pieces: list[int] = []
 
@@ -124,8 +126,9 @@ def test_low_precision_stays_near_and_leaves_parameters_and_rows_in_float32(amp:
 @pytest.mark.parametrize("name", losses.describe())
 def test_losses_are_computed_in_float32_whatever_the_model_gives(name: str, amp: torch.dtype | None) -> None:
     seen: set[torch.dtype] = set()
+    parent: Any = losses.get(name)
 
-    class Spy(losses.get(name)):
+    class Spy(parent):
         def of_samples(self, logits: Tensor, labels: Tensor) -> Tensor:
             seen.add(logits.dtype)
             return super().of_samples(logits, labels)
@@ -192,7 +195,7 @@ def test_channels_last_is_shown_to_the_model_and_gives_nearly_the_same() -> None
     formats: set[bool] = set()
 
     def turned() -> nn.Module:
-        model = conv().to(memory_format=torch.channels_last)
+        model: Any = conv().to(memory_format=torch.channels_last)
         model[0].register_forward_pre_hook(
             lambda module, args: formats.add(
                 args[0].is_contiguous(memory_format=torch.channels_last) and not args[0].is_contiguous()

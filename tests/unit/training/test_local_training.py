@@ -55,7 +55,8 @@ def test_plain_training_equals_a_plain_loop_bit_for_bit(make: MakeModel, setting
 def test_a_single_client_over_several_rounds_equals_one_plain_loop_bit_for_bit(make: MakeModel) -> None:
     model, state = make(), None
     for round in range(4):
-        trained = Trained(make, work(), round=round, **({} if state is None else {"state": state}))
+        at = {"round": round} if state is None else {"round": round, "state": state}
+        trained = Trained(make, work(), None, **at)
         state = trained.after  # what Simulation hands out where one client's update is the step
         assert torch.equal(state, Plain(make, work(), round=round, model=model).after)
 
@@ -75,7 +76,8 @@ def test_a_proximal_term_of_zero_leaves_every_bit() -> None:
 @pytest.mark.parametrize("mu", [0.1, 1.0, 5.0])
 def test_the_proximal_term_is_a_pull_towards_the_global_model(make: MakeModel, mu: float) -> None:
     def pull(model: nn.Module, start: Sequence[Tensor]) -> Tensor:
-        return mu / 2 * sum(((p - w) ** 2).sum() for p, w in zip(model.parameters(), start, strict=True))
+        squares = [((p - w) ** 2).sum() for p, w in zip(model.parameters(), start, strict=True)]
+        return mu / 2 * torch.stack(squares).sum()
 
     trained = Trained(make, work(rules=rules(proximal=mu)))
     plain = Plain(make, work(), extra=pull)
@@ -145,7 +147,8 @@ def test_the_weights_of_a_client_count_the_labels_that_it_trains_on_and_absent_c
             seen.append(counts)
             return super().class_weights(counts)
 
-    model, samples = mlp(), samples_for(mlp)
+    model: Any = mlp()
+    samples = samples_for(mlp)
     model[3] = nn.Linear(8, 5)
     rows = ModelRows(model)
     state, share = torch.cat(rows.read()), SHARES[CLIENT]

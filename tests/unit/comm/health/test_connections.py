@@ -49,6 +49,11 @@ def test_without_a_way_to_rank_0_there_are_no_lines(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", "1")  # nobody listens there
     shared: list[str] = []
-    assert connect_lines(0, 2, lambda text: shared.append(text) or text) == {}
+
+    def share(text: str) -> str:
+        shared.append(text)
+        return text
+
+    assert connect_lines(0, 2, share) == {}
     assert shared == [""]
     assert connect_lines(1, 2, lambda text: "") == {}

@@ -4,6 +4,7 @@ import queue
 import socket
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ class Heard:
     """An alarm that keeps what it hears."""
 
     def __init__(self) -> None:
-        self.calls: queue.Queue[tuple[str, object]] = queue.Queue()
+        self.calls: queue.Queue[tuple[str, Any]] = queue.Queue()
 
     def gone(self, rank: Standing, why: str) -> None:
         self.calls.put(("gone", (rank.rank, rank.activity, why)))
@@ -27,7 +28,7 @@ class Heard:
     def late(self, me: Standing, ranks: Sequence[Standing], seconds: float) -> None:
         self.calls.put(("late", (me.rank, [rank.rank for rank in ranks], seconds)))
 
-    def next(self) -> tuple[str, object]:
+    def next(self) -> tuple[str, Any]:
         return self.calls.get(timeout=5)
 
     def nothing(self) -> bool:
@@ -68,7 +69,7 @@ def test_a_line_that_breaks_is_a_death(pair: Pair) -> None:
     pair.one.tell("phase 'evaluate'")
     wait_until(lambda: pair.zero.standing(1).activity == "phase 'evaluate'")
     pair.line_of_one.shutdown(socket.SHUT_RDWR)
-    what, (rank, activity, why) = pair.heard[0].next()  # type: ignore[misc]
+    what, (rank, activity, why) = pair.heard[0].next()
     assert (what, rank, activity) == ("gone", 1, "phase 'evaluate'")
     assert why == "its process ended, or its host is gone"  # this one has not
 
@@ -91,7 +92,7 @@ def test_who_has_finished_did_not_die(pair: Pair) -> None:
 def test_who_does_not_come_is_late_and_who_waits_is_not() -> None:
     pair = Pair(patience=0.8)
     with pair.zero.meeting():
-        what, (me, ranks, seconds) = pair.heard[0].next()  # type: ignore[misc]
+        what, (me, ranks, seconds) = pair.heard[0].next()
     assert (what, me, ranks) == ("late", 0, [1])
     assert 0.8 <= seconds < 3
     pair.zero.close()
@@ -115,7 +116,7 @@ def test_who_waits_elsewhere_for_a_third_is_blamed_only_after_twice_the_time() -
         with pair.one.meeting():  # rank 1 is ahead
             time.sleep(1.8)
             assert pair.heard[1].calls.empty()
-            what, (me, ranks, seconds) = pair.heard[1].next()  # type: ignore[misc]
+            what, (me, ranks, seconds) = pair.heard[1].next()
     assert (what, me, ranks) == ("late", 1, [0])
     assert seconds >= 2
     pair.zero.close()

@@ -33,7 +33,7 @@ def test_values_that_are_words_are_clients_by_alphabet_after_the_numbers() -> No
 def test_two_spellings_of_a_number_have_an_order_of_their_own() -> None:
     """Every rank splits by itself, and sets of text have another order in each process."""
     program = (
-        "import sys, torch; from fedsim.data import partitioners\n"
+        "import sys, torch; from fedsim.data.partitioners import partitioners\n"
         "shares = partitioners.build('natural').partition(torch.zeros(6, dtype=torch.int64), 6, torch.Generator(),"
         " {'site': ['1', '01', '001', '0001', '00001', '000001']})\n"
         "sys.stdout.write(str([share.tolist() for share in shares]))"

@@ -14,7 +14,7 @@ import torchvision
 from fedsim.data.sources import sources
 from fedsim.data.sources.cifar import Cifar
 from fedsim.errors import FedsimWarning
-from support.data_checks import pairs, refuse
+from support.data_checks import pairs, pictures, refuse
 from support.data_sets import (
     CIFAR10,
     small_sets_may_warn,
@@ -54,6 +54,7 @@ def test_cifar_is_as_torchvision_reads_it(
     for samples, train in ((splits.train, True), (splits.test, False)):
         theirs = as_torchvision_reads(kind, tmp_path, train, monkeypatch)
         ours = samples.pick(torch.arange(len(samples)))
+        assert isinstance(ours, torch.Tensor)
         assert ours.dtype == torch.uint8
         assert np.array_equal(ours.permute(0, 2, 3, 1).numpy(), theirs.data)
         assert samples.labels.dtype == torch.int64
@@ -73,7 +74,7 @@ def test_cifar_batches_come_in_order_as_pickle_reads_them(tmp_path: Path) -> Non
     names = [f"data_batch_{number}" for number in range(1, 6)]
     content = [pickle.loads((folder / name).read_bytes(), encoding="bytes") for name in names]  # noqa: S301 - ours
     assert np.array_equal(
-        splits.train.pick(torch.arange(15)).numpy().reshape(15, 3072),
+        np.stack(pictures(splits.train)[:15]).reshape(15, 3072),
         np.concatenate([part[b"data"] for part in content]),
     )
     assert splits.train.labels.tolist() == [label for part in content for label in part[b"labels"]]
@@ -104,7 +105,7 @@ def test_small_cifar_sets_are_told_from_the_published_ones(tmp_path: Path) -> No
 
 def test_the_published_cifar_sums_are_those_of_torchvision() -> None:
     for name, kind in (("cifar10", torchvision.datasets.CIFAR10), ("cifar100", torchvision.datasets.CIFAR100)):
-        source = type(sources.build(name))
+        source: Any = type(sources.build(name))
         assert list(source.train_files.items()) == [tuple(pair) for pair in kind.train_list]
         assert list(source.test_files.items()) == [tuple(pair) for pair in kind.test_list]
         assert source.folder == kind.base_folder

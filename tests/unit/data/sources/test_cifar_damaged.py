@@ -1,6 +1,7 @@
 """CIFAR files of the wrong content, and missing ones, are named."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,7 +44,9 @@ PIXELS = np.zeros((2, 3072), dtype=np.uint8)
         ({"data": PIXELS.astype(np.float32), "labels": [0, 1]}, "something else than bytes"),
     ],
 )
-def test_batches_of_the_wrong_content_are_refused(content: dict, said: str, tmp_path: Path, cache: Path) -> None:
+def test_batches_of_the_wrong_content_are_refused(
+    content: dict[Any, Any], said: str, tmp_path: Path, cache: Path
+) -> None:
     folder = write_cifar10(tmp_path, per_batch=2)
     for name in ("data_batch_2", "test_batch"):
         whole = (folder / name).read_bytes()
@@ -71,7 +74,7 @@ def test_fine_labels_of_cifar100_are_checked_too(tmp_path: Path) -> None:
     [{}, {"label_names": ["a"] * 9}, {"label_names": "abcdefghij"}, {"fine_label_names": ["a"] * 10}],
     ids=["nothing", "nine", "a text", "another key"],
 )
-def test_a_file_without_ten_names_is_named(content: dict, tmp_path: Path) -> None:
+def test_a_file_without_ten_names_is_named(content: dict[Any, Any], tmp_path: Path) -> None:
     folder = write_cifar10(tmp_path, per_batch=1)
     (folder / "batches.meta").write_bytes(python2_pickle(content))
     error = loading_error("cifar10", tmp_path)

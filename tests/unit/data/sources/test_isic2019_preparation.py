@@ -34,7 +34,9 @@ def by_hand(path: Path, power: int = 6) -> np.ndarray:
     """FLamby's preprocessing in plain numpy, but for the clipping."""
     with Image.open(path) as image:
         shorter = min(image.size)
-        small = image.convert("RGB").resize([int(side * 224 / shorter) for side in image.size], Image.BILINEAR)
+        small = image.convert("RGB").resize(
+            [int(side * 224 / shorter) for side in image.size], Image.Resampling.BILINEAR
+        )
     pixels = np.asarray(small).astype(float)
     light = [((pixels[:, :, c] ** power).sum() / pixels[:, :, c].size) ** (1 / power) for c in range(3)]
     norm = sum(value**2 for value in light) ** 0.5

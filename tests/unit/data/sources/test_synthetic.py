@@ -1,5 +1,7 @@
 """Synthetic blobs."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -10,8 +12,8 @@ pytestmark = pytest.mark.usefixtures("cache")
 
 def test_synthetic_blobs_have_the_centres_and_spread_they_should() -> None:
     settings = {"num_train": 3000, "num_test": 1500, "num_classes": 3, "shape": [2, 4, 5]}
-    narrow = sources.build("synthetic", spread=0.5, **settings).load(None)
-    wide = sources.build("synthetic", spread=2.0, **settings).load(None)
+    narrow: Any = sources.build("synthetic", spread=0.5, **settings).load(None)
+    wide: Any = sources.build("synthetic", spread=2.0, **settings).load(None)
     assert narrow.input_shape == (2, 4, 5)
     assert narrow.class_names == ("0", "1", "2")
     assert narrow.one_size
@@ -29,5 +31,5 @@ def test_synthetic_blobs_have_the_centres_and_spread_they_should() -> None:
     centres = torch.stack([narrow.train.inputs[label::3].mean(0) for label in range(3)])
     assert float(centres.std()) == pytest.approx(1, abs=0.2)
     assert not torch.equal(narrow.train.inputs[:1500], narrow.test.inputs)
-    again = sources.build("synthetic", spread=0.5, **settings).load(None)
+    again: Any = sources.build("synthetic", spread=0.5, **settings).load(None)
     assert torch.equal(again.train.inputs, narrow.train.inputs)
