@@ -62,7 +62,7 @@ def test_centres_augmented_on_three_ranks_and_resumed_give_the_bits_of_one(
     assert [folder.name.split("-")[0] for folder in cache.iterdir()] == ["fed_isic2019"]  # one decoding, nothing half
 
 
-def test_a_run_tells_how_well_each_centre_does_and_leaves_its_split(tmp_path: Path, isic: Path) -> None:
+def test_a_run_reports_the_accuracy_of_each_centre_and_leaves_its_split(tmp_path: Path, isic: Path) -> None:
     assert main([*ISIC, f"data.root={isic}", f"output_dir={tmp_path}", "rounds=1", "run_name=run"]) == 0
     (record,) = records(tmp_path / "run")
     by_client = record["clients"]["test_accuracy"]

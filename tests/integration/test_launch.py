@@ -39,7 +39,7 @@ def test_a_run_on_this_machine(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("script", ["local.sh", "multinode.sh"])
-def test_a_mistake_is_told_once(script: str) -> None:
+def test_a_mistake_is_reported_once(script: str) -> None:
     hosts = ["--nodes", "1", "--at", "localhost"] if script == "multinode.sh" else []
     done = run(script, *hosts, "attack.name=fagn")
     assert done.returncode == 2

@@ -34,7 +34,7 @@ def grown_memory(action: Callable[[], Any]) -> int:
         lines = Path("/proc/self/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith(name)).split()[1])
 
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is reset
     before = kilobytes("VmRSS")
     action()
     return (kilobytes("VmHWM") - before) // 1024

@@ -84,6 +84,6 @@ def test_caf_does_not_decide_by_the_rounding_of_the_distances(case: str) -> None
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
 
 
-def test_caf_of_two_far_heaps_takes_the_larger_one() -> None:
+def test_caf_of_two_far_groups_takes_the_larger_one() -> None:
     rows = torch.cat([torch.full((3, 4), 1e20), 1e-3 * torch.ones(4, 4)])
     assert torch.equal(build_aggregator("caf")(rows), rows[-1])

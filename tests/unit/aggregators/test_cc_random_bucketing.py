@@ -20,7 +20,7 @@ def buckets_of(aggregator: Aggregator) -> list[list[int]]:
 @pytest.mark.parametrize("huge", [1.0, 1e20])
 @pytest.mark.parametrize(("count", "size"), [(1, 2), (2, 2), (5, 1), (5, 2), (6, 2), (7, 3), (4, 9)])
 def test_random_buckets_are_averaged_before_clipping(count: int, size: int, huge: float) -> None:
-    """The factors tell the buckets; all else is recomputed from these."""
+    """The factors show the buckets; all else is recomputed from these."""
     drawn = set()
     for number in range(4):
         rows = random_rows(count, 40, seed=number) + 5 * torch.arange(1, count + 1)[:, None]

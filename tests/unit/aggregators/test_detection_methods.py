@@ -30,7 +30,7 @@ def run_rounds(
     last: Tensor | None = None,
     first: int = 0,
 ) -> list[Tensor]:
-    """The steps of several rounds, each told the one before."""
+    """The steps of several rounds, each given the one before."""
     steps = []
     for number, (rows, clients) in enumerate(zip(rounds, ids, strict=True), start=first):
         last = aggregator(rows, context_of(clients, number, last)).clone()

@@ -131,7 +131,7 @@ def test_equal_scores_accuse_nobody(count: int, score: float) -> None:
     assert suspicious(scores, torch.Generator().manual_seed(0)) == [False] * count
 
 
-def test_two_heaps_of_scores_and_a_tie_of_cuts() -> None:
+def test_two_groups_of_scores_and_a_tie_of_cuts() -> None:
     generator = torch.Generator().manual_seed(0)
     assert suspicious(torch.tensor([0.2, 0.9, 0.2, 0.9, 0.2]).double(), generator) == [
         False,

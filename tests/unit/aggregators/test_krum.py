@@ -67,7 +67,7 @@ def test_krum_breaks_a_tie_by_the_lower_client_id(ids: list[int]) -> None:
 
 @pytest.mark.parametrize("count", [2, 4, 6, 8])
 @pytest.mark.parametrize("columns", [30, 1001, BLOCK + 77])
-def test_krum_breaks_the_tie_of_two_equal_heaps_by_the_lower_client_id(columns: int, count: int) -> None:
+def test_krum_breaks_the_tie_of_two_equal_groups_by_the_lower_client_id(columns: int, count: int) -> None:
     """Every score is the same multiple of one distance, whatever the rounding of its sum."""
     for seed in range(6):
         a, b = random_rows(2, columns, seed=seed)
@@ -85,7 +85,7 @@ def test_krum_of_one_and_of_two_rows() -> None:
 
 
 @pytest.mark.parametrize("gap", [1.0, 1e-6])
-def test_krum_takes_the_larger_of_two_heaps(gap: float) -> None:
+def test_krum_takes_the_larger_of_two_groups(gap: float) -> None:
     a, noise = 1 + random_rows(2, 1001).abs()
     b = a + gap * noise
     rows = torch.stack([b, a, b, a, a])

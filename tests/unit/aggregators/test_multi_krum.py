@@ -21,7 +21,7 @@ def test_multi_krum_equals_byzfl_which_sums_one_neighbour_more(clients: int, f: 
 
 
 @pytest.mark.parametrize("num_selected", [1, 3, 8])
-def test_multi_krum_averages_as_many_as_it_is_told(num_selected: int) -> None:
+def test_multi_krum_averages_as_many_as_are_asked_for(num_selected: int) -> None:
     rows = random_rows(8, 30)
     step = build_aggregator("multi_krum", num_byzantine=2, num_selected=num_selected)(rows)
     torch.testing.assert_close(step.double(), multi_krum(rows, 2, num_selected), rtol=1e-6, atol=1e-7)

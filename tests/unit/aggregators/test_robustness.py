@@ -1,7 +1,7 @@
 """What each defence promises, for every entry of the registry at once: a new one is tested without being listed.
 
 Updates have length about ``LENGTH``, the length at which centered clipping's default radius makes sense.
-Distances are told in typical distances of an honest update from the honest mean.
+Distances are given in typical distances of an honest update from the honest mean.
 """
 
 import math
@@ -62,7 +62,7 @@ def context(round: int, ids: range | list[int], last_step: Tensor | None) -> Rou
 
 
 def build(name: str, num_byzantine: int) -> Aggregator:
-    """The method told the true number of Byzantine clients, if it wants to know."""
+    """The method, with the true number of Byzantine clients where it needs that."""
     knows = "num_byzantine" in available_aggregators()[name].settings
     return build_aggregator(name, **({"num_byzantine": num_byzantine} if knows else {}))
 

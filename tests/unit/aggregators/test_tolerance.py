@@ -1,4 +1,4 @@
-"""The number of Byzantine clients that an aggregator is told to tolerate."""
+"""The number of Byzantine clients that an aggregator is to tolerate."""
 
 import pytest
 

@@ -68,7 +68,7 @@ def test_poisonedfl_is_the_formula() -> None:
         assert torch.equal(sent[0], sent[1])
         if s is None:
             s = np.where(sent[0].numpy() >= 0, 1.0, -1.0)
-            s[a.numpy() == 0] = 0  # not told by this row
+            s[a.numpy() == 0] = 0  # not known from this row
         expected = literal_row(3.0, a.double().numpy(), m, s)
         known = s != 0
         np.testing.assert_allclose(sent[0].double().numpy()[known], expected[known], rtol=2e-5, atol=1e-5)

@@ -116,8 +116,8 @@ def test_worst_of_trains_if_a_member_does() -> None:
     assert not build_attack("worst_of").trains
 
 
-def test_worst_of_keeps_the_states_of_its_members_and_passes_on_what_it_is_told() -> None:
-    told: list[tuple[int, float]] = []
+def test_worst_of_keeps_the_states_of_its_members_and_passes_on_what_it_observes() -> None:
+    observed: list[tuple[int, float]] = []
 
     class Counting(Attack):
         def __init__(self) -> None:
@@ -129,7 +129,7 @@ def test_worst_of_keeps_the_states_of_its_members_and_passes_on_what_it_is_told(
             return view.honest.mean() * self.count
 
         def observe(self, context: RoundContext) -> None:
-            told.append((context.round, float(torch.rand(1, generator=context.randomness()))))
+            observed.append((context.round, float(torch.rand(1, generator=context.randomness()))))
 
         def check(self, num_rows: int, num_byzantine: int) -> None:
             raise ConfigError("depth", f"{num_rows} {num_byzantine}")
@@ -151,7 +151,7 @@ def test_worst_of_keeps_the_states_of_its_members_and_passes_on_what_it_is_told(
     buffers.load_state_dict({"members": [{}, {"count": 9}]})
     assert attack.state_dict() == {"members": [{}, {"count": 1}]}
     attack.observe(full_context(8, round=3))
-    assert [round for round, _ in told] == [3]
+    assert [round for round, _ in observed] == [3]
     with pytest.raises(ConfigError) as caught:
         attack.check(8, 2)
     assert (caught.value.key, caught.value.problem) == ("members.1.depth", "8 2")

@@ -57,7 +57,7 @@ def test_a_damaged_image_leaves_nothing_in_the_cache(tmp_path: Path, cache: Path
 
 
 @pytest.mark.parametrize("harm", ["cut", "emptied", "gone", "no array", "a pickle"])
-def test_a_damaged_cache_is_made_anew_with_a_warning(harm: str, tmp_path: Path, cache: Path) -> None:
+def test_a_damaged_cache_is_rebuilt_with_a_warning(harm: str, tmp_path: Path, cache: Path) -> None:
     write_class_folders(tmp_path, per_class=4)
     source = sources.build("image_folder")
     before = pairs(source.load(tmp_path).train)
@@ -195,7 +195,9 @@ def test_a_read_only_file_system_still_works(cache: Path, monkeypatch: pytest.Mo
     assert list(cache.iterdir()) == []
 
 
-def test_a_full_disk_is_told_with_the_folder(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_with_the_folder(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_class_folders(tmp_path, per_class=2)
     with monkeypatch.context() as patch:
         patch.setattr(os, "posix_fallocate", disk_full)
@@ -210,7 +212,7 @@ def test_a_full_disk_is_told_with_the_folder(tmp_path: Path, cache: Path, monkey
 
 
 @small_sets_may_warn
-def test_a_disk_that_is_full_when_arrays_are_saved_is_told(
+def test_a_disk_that_is_full_when_arrays_are_saved_is_reported(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_cifar10(tmp_path, per_batch=2)

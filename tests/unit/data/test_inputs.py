@@ -86,7 +86,7 @@ def corner(batch: Tensor) -> list[tuple[int, int]]:
     return [tuple(place) for place in (batch[:, :, 0, 0] * 255).round().int().tolist()]
 
 
-# The shape that a model is told
+# The shape that a model is given
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def on_ranks(size: int, work: Callable[[SingleProcess], Evaluation]) -> list[Eva
 
 
 class Answers(nn.Module):
-    """Predicts what it is told: its inputs are the logits."""
+    """Predicts what it is given: its inputs are the logits."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         return inputs
@@ -222,7 +222,7 @@ def test_losses_are_added_in_the_order_of_the_batches() -> None:
 
 
 @pytest.mark.parametrize(("ranks", "batches"), [(1, [7]), (2, [4, 3]), (3, [3, 2, 2]), (9, [1] * 7 + [0] * 2)])
-def test_batches_are_shared_out_and_each_is_run_once(ranks: int, batches: list[int]) -> None:
+def test_batches_are_distributed_over_the_ranks_and_each_is_run_once(ranks: int, batches: list[int]) -> None:
     seen: dict[int, list[float]] = {rank: [] for rank in range(ranks)}
 
     class Watched(nn.Module):

@@ -40,7 +40,7 @@ def no_connection(*_: object, **__: object) -> None:
 
 @pytest.mark.usefixtures("nothing_cached")
 @pytest.mark.parametrize("endpoint", ["http://127.0.0.1:9", "https://no-such-host.invalid"])
-def test_a_hub_out_of_reach_is_told_at_once(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+def test_a_hub_out_of_reach_is_reported_at_once(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
     monkeypatch.setenv("HF_ENDPOINT", endpoint)
     start = time.monotonic()
     message = refused("pretrained", timm_model("resnet18", pretrained=True).check_weights)
@@ -160,7 +160,7 @@ def test_an_architecture_without_weights_is_refused() -> None:
 
 
 @pytest.mark.usefixtures("nothing_cached")
-def test_the_check_tells_an_unreachable_hub_in_one_message(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_check_reports_an_unreachable_hub_in_one_message(capfd: pytest.CaptureFixture[str]) -> None:
     start = time.monotonic()
     status = fedsim.main.main(
         [

@@ -52,7 +52,7 @@ def test_a_share_of_the_clients_is_rounded_down() -> None:
     assert len(plan({"name": "ipm", "byzantine_fraction": 0.29}, count=100).attackers(0)) == 29
 
 
-def test_a_changing_set_is_drawn_anew_every_so_many_rounds_by_the_seed() -> None:
+def test_a_changing_set_is_redrawn_every_so_many_rounds_by_the_seed() -> None:
     settings = {"name": "ipm", "num_byzantine": 3, "redraw_every": 2, "first_round": 2}
     changing = plan(settings, rounds=60)
     sets = [frozenset(changing.attackers(round)) for round in range(60)]

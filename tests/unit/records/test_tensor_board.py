@@ -80,7 +80,7 @@ def test_each_side_is_a_run_of_its_own(tmp_path: Path) -> None:
     assert "clients/update_norm" not in honest.Tags()["scalars"]  # nothing finite to average
 
 
-def test_the_run_itself_tells_accuracy_server_attack_times_and_the_end(tmp_path: Path) -> None:
+def test_the_run_itself_logs_accuracy_server_attack_times_and_the_end(tmp_path: Path) -> None:
     write_run(tmp_path, range(1, 6))
     run = events(tmp_path)
     for tag in ("accuracy/accuracy", "server/detection_auc", "attack/alie/z", "times/gather"):

@@ -107,7 +107,7 @@ def test_before_its_first_round_and_when_absent_nothing_is_replaced_but_the_roun
     assert attack.observed == [0, 1, 2]
 
 
-def test_the_records_tell_who_attacked_by_what() -> None:
+def test_the_records_name_the_attackers_and_their_attacks() -> None:
     alie, again = build_attack("alie", z=0.5), build_attack("alie", z=2.0)
     subject = adversary([Campaign(name="alie", clients=(1,)), Campaign(name="alie_2", clients=(4,))], [alie, again])
     target = a_target(ids=(0, 1, 3, 4))
@@ -185,7 +185,7 @@ def test_buffers_are_attacked_by_themselves_or_in_the_row(buffers: str) -> None:
     assert steps == ([None, None, (2,), (1,)] if apart else [None, (3,)])
 
 
-def test_a_round_with_a_byzantine_majority_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_round_with_a_byzantine_majority_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     server = Server(
         Defence(build_aggregator("fedavg")),
         None,

@@ -47,7 +47,7 @@ def test_momentum_of_zero_leaves_rows_and_memory_untouched() -> None:
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize("first", [True, False], ids=["before any other", "after others"])
-def test_a_row_that_is_not_finite_goes_out_as_it_is_and_leaves_the_memory(bad: float, first: bool) -> None:
+def test_a_row_that_contains_nan_or_infinity_goes_out_as_it_is_and_leaves_the_memory(bad: float, first: bool) -> None:
     given, subject, other = draws(15, 3, 5), ClientMomentum(0.75), ClientMomentum(0.75)
     if not first:
         for each in (subject, other):

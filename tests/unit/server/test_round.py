@@ -15,8 +15,8 @@ from fedsim.updates.layout import RowLayout
 from support.attack_views import lone_adversary
 
 
-@pytest.mark.parametrize(("pre", "told"), [("nnm", True), ("bucketing", False)])
-def test_trust_is_recorded_by_client_unless_a_pre_aggregator_mixes_the_clients(pre: str, told: bool) -> None:
+@pytest.mark.parametrize(("pre", "recorded"), [("nnm", True), ("bucketing", False)])
+def test_trust_is_recorded_by_client_unless_a_pre_aggregator_mixes_the_clients(pre: str, recorded: bool) -> None:
     """Buckets of one row are as many as the clients, but in shuffled order: no client must get another's trust."""
     before = pre_aggregators.build(pre, **({"bucket_size": 1} if pre == "bucketing" else {}))
     server = Server(
@@ -31,6 +31,6 @@ def test_trust_is_recorded_by_client_unless_a_pre_aggregator_mixes_the_clients(p
     layout = RowLayout({"weight": (3,)})
     head = ServerHead(lone_adversary([5], build_attack("ipm")), server, layout, seed=0, phases=Phases())
     record = head.decide(rows, torch.zeros(3), 0, range(6)).record
-    assert ("trust" in record["clients"]) == told
-    assert (record["server"]["detection_auc"] is not None) == told
+    assert ("trust" in record["clients"]) == recorded
+    assert (record["server"]["detection_auc"] is not None) == recorded
     assert set(record["clients"]["cosine_to_honest"]) == set(range(6))

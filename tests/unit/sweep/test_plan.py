@@ -93,7 +93,7 @@ def test_an_axis_of_any_name_sets_dotted_keys(tmp_path: Path) -> None:
         ({"axes": AXES, "set": {"rounds": -1}}, "cell attack=none, aggregator=cwtm, seed=0: rounds: -1"),
     ],
 )
-def test_a_mistake_is_told_with_its_file_before_anything_runs(
+def test_a_mistake_is_reported_with_its_file_before_anything_runs(
     tmp_path: Path, content: dict[str, object], says: str
 ) -> None:
     path = sweep_file(tmp_path, **content)

@@ -27,7 +27,7 @@ def test_a_table_has_mean_deviation_and_the_worst_of_each_row(sweep: Sweep) -> N
     assert (sweep.folder / "results.csv").read_text().count("\n") == 9
 
 
-def test_what_is_left_is_told_from_what_is_done(sweep: Sweep) -> None:
+def test_cells_that_are_left_are_counted_apart_from_those_that_are_done(sweep: Sweep) -> None:
     leave(sweep, 0, "completed", 0.5, 0.9)
     leave(sweep, 1, "completed", 0.5, 0.9)
     cells = [progress_of(cell, sweep.folder) for cell in sweep.cells]

@@ -62,7 +62,7 @@ def test_a_single_client_over_several_rounds_equals_one_plain_loop_bit_for_bit(m
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
-def test_other_optimizers_start_anew_in_every_round(name: str) -> None:
+def test_other_optimizers_start_fresh_in_every_round(name: str) -> None:
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[name]
     given = work(make_optimizer=optimizer_maker(name, {"lr": 0.01}, "x"))
     assert torch.equal(Trained(mlp, given).after, Plain(mlp, given, lr=0.01, optimizer=kind).after)

@@ -50,7 +50,7 @@ def test_honest_distances_beside_two_huge_rows_of_opposite_sign(form: Form) -> N
 @both_forms
 @pytest.mark.parametrize("gap", [1.0, 1e-6, 1e6])
 @pytest.mark.parametrize("copies", [(3, 3), (3, 2), (1, 1)])
-def test_distances_of_two_heaps_of_identical_rows(copies: tuple[int, int], gap: float, form: Form) -> None:
+def test_distances_of_two_groups_of_identical_rows(copies: tuple[int, int], gap: float, form: Form) -> None:
     a = 1 + random_rows(1, WIDE, seed=1).abs()
     b = a + gap * random_rows(1, WIDE, seed=2)
     rows = torch.cat([a.expand(copies[0], -1), b.expand(copies[1], -1)])

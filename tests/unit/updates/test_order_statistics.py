@@ -8,7 +8,7 @@ from support.references import random_rows
 
 
 @pytest.mark.parametrize("rows", range(1, 13))
-def test_every_rank_is_right_for_every_input_of_zeros_and_ones(rows: int) -> None:
+def test_every_order_statistic_is_right_for_every_input_of_zeros_and_ones(rows: int) -> None:
     """A comparator network that sorts all 0-1 inputs sorts everything (Knuth, 5.3.4)."""
     block = torch.stack([(torch.arange(1 << rows) >> row & 1).float() for row in range(rows)])
     ordered = block.sort(dim=0).values
@@ -18,7 +18,7 @@ def test_every_rank_is_right_for_every_input_of_zeros_and_ones(rows: int) -> Non
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 8, 16, 17, 31, NETWORK_ROWS, NETWORK_ROWS + 1, 40, 50, 101])
-def test_ranks_and_median_on_both_sides_of_the_network_limit(rows: int) -> None:
+def test_order_statistics_and_median_on_both_sides_of_the_network_limit(rows: int) -> None:
     ties = torch.randint(-4, 5, (rows, 300), generator=torch.Generator().manual_seed(rows)).float()
     for block in (ties, random_rows(rows, 300, seed=rows), -random_rows(rows, 300, seed=rows).abs()):
         before = block.clone()

@@ -9,11 +9,11 @@ import pytest
 from fedsim.comm.health.connections import connect_lines
 
 
-def test_only_who_knows_the_secret_gets_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_who_knows_the_secret_gets_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as store:  # as torchrun's: it only has to be reached
         monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
         monkeypatch.setenv("MASTER_PORT", str(store.getsockname()[1]))
-        told: queue.Queue[str] = queue.Queue()
+        secrets: queue.Queue[str] = queue.Queue()
         lines: dict[int, dict[int, socket.socket]] = {}
 
         def share_of_zero(text: str) -> str:
@@ -23,13 +23,13 @@ def test_only_who_knows_the_secret_gets_a_line(monkeypatch: pytest.MonkeyPatch) 
             silent = socket.create_connection((host, int(port)))
             strangers.extend([stranger, silent])
             for _ in range(2):
-                told.put(text)
+                secrets.put(text)
             return text
 
         strangers: list[socket.socket] = []
 
         def dial(rank: int) -> None:
-            lines[rank] = connect_lines(rank, 3, lambda _: told.get())
+            lines[rank] = connect_lines(rank, 3, lambda _: secrets.get())
 
         others = [threading.Thread(target=dial, args=(rank,)) for rank in (1, 2)]
         for other in others:
@@ -45,7 +45,7 @@ def test_only_who_knows_the_secret_gets_a_line(monkeypatch: pytest.MonkeyPatch) 
         line.close()
 
 
-def test_without_a_way_to_rank_0_there_are_no_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_way_to_rank_0_there_are_no_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", "1")  # nobody listens there
     shared: list[str] = []

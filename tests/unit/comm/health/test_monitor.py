@@ -65,7 +65,7 @@ def test_what_a_rank_does_is_known_at_the_other_end(pair: Pair) -> None:
     assert pair.zero.me.meetings == 0
 
 
-def test_a_line_that_breaks_is_a_death(pair: Pair) -> None:
+def test_a_connection_that_breaks_counts_as_the_death_of_its_rank(pair: Pair) -> None:
     pair.one.tell("phase 'evaluate'")
     wait_until(lambda: pair.zero.standing(1).activity == "phase 'evaluate'")
     pair.line_of_one.shutdown(socket.SHUT_RDWR)

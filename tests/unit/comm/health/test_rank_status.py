@@ -11,7 +11,7 @@ from support.waiting import wait_until
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
-def test_the_kernel_tells_by_what_a_process_died(number: signal.Signals) -> None:
+def test_the_signal_that_killed_a_process_is_read_from_the_kernel(number: signal.Signals) -> None:
     process = subprocess.Popen(["sleep", "60"])
     try:
         process.send_signal(number)
@@ -23,7 +23,7 @@ def test_the_kernel_tells_by_what_a_process_died(number: signal.Signals) -> None
     assert trouble_of_process(process.pid) == "its process is gone"
 
 
-def test_the_kernel_tells_of_a_stopped_process_and_of_a_status() -> None:
+def test_a_stopped_process_and_an_exit_status_are_read_from_the_kernel() -> None:
     process = subprocess.Popen([sys.executable, "-c", "import os; input(); os._exit(7)"], stdin=subprocess.PIPE)
     process.send_signal(signal.SIGSTOP)
     wait_until(lambda: trouble_of_process(process.pid) != "")

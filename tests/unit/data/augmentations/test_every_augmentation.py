@@ -50,7 +50,7 @@ def test_images_that_are_views_are_changed_alike_and_leave_what_they_are_part_of
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("defaults", [True, False])
-def test_the_generator_says_all(name: str, defaults: bool) -> None:
+def test_everything_follows_from_the_generator(name: str, defaults: bool) -> None:
     augment = augmentations.build(name, **({} if defaults else STRONG.get(name, {})))
     image, outputs = picture(), set()
     for seed in range(20):

@@ -39,7 +39,7 @@ def test_with_all_spread_clients_hold_the_same_of_everything(clients: int, tmp_p
 
 @pytest.mark.parametrize("clients", [3, 7, 10, 25])
 @pytest.mark.parametrize("spread", [0.1, 0.25, 0.6])
-def test_the_spread_share_of_each_class_is_dealt_out_and_the_rest_stays_at_home(
+def test_the_spread_share_of_each_class_is_distributed_and_the_rest_stays_with_its_client(
     clients: int, spread: float, tmp_path: Path
 ) -> None:
     counts = table(TENS, split("class_separated", TENS, clients, tmp_path, spread=spread))
@@ -55,7 +55,7 @@ def test_the_spread_share_of_each_class_is_dealt_out_and_the_rest_stays_at_home(
         assert ((counts[at_home[:, label], label] - expected).abs() < 2).all()
 
 
-def test_rounding_favours_no_client_and_homes_and_samples_are_random(tmp_path: Path) -> None:
+def test_rounding_favours_no_client_and_clients_of_classes_and_samples_are_random(tmp_path: Path) -> None:
     labels = torch.arange(90) % 30  # of each class of three, one is spread
     shares = split("class_separated", labels, 10, tmp_path, spread=1 / 3)
     assert [len(share) for share in shares] == [9] * 10

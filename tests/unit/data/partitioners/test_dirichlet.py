@@ -66,7 +66,7 @@ def test_equal_shares_are_equal_to_the_sample(name: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["dirichlet", "quantity"])
 @pytest.mark.parametrize("alpha", [1e-300, 1e-9, 1e9, 1e300, 1.7e308])
-def test_an_extreme_alpha_still_shares_everything_out(name: str, alpha: float, tmp_path: Path) -> None:
+def test_an_extreme_alpha_still_distributes_every_sample(name: str, alpha: float, tmp_path: Path) -> None:
     shares = split(name, LABELS, 7, tmp_path, alpha=alpha, min_samples=0)
     assert sorted(sample for share in as_lists(shares) for sample in share) == list(range(997))
     counts = table(LABELS, shares)

@@ -122,7 +122,7 @@ def test_a_split_of_other_labels_is_refused(tmp_path: Path) -> None:
         assert caught.value.key == "data.partition.path"
 
 
-def test_labels_are_told_apart_whatever_their_layout(tmp_path: Path) -> None:
+def test_labels_are_distinguished_whatever_their_layout(tmp_path: Path) -> None:
     path = tmp_path / "partition.json"
     wide = torch.arange(8) % 3
     write_split(path, [torch.arange(4)], wide[::2])

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("cache")
 
 
 def as_torchvision_reads(kind: type, root: Path, train: bool, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """torchvision's data set, told not to mind that the files are not the published ones."""
+    """torchvision's data set, made to accept that the files are not the published ones."""
     monkeypatch.setattr(kind, "_check_integrity", lambda self: True)
     monkeypatch.setattr(torchvision.datasets.cifar, "check_integrity", lambda path, md5=None: True)
     return kind(root, train=train, download=False)
@@ -83,19 +83,19 @@ def test_cifar_batches_come_in_order_as_pickle_reads_them(tmp_path: Path) -> Non
 
 @small_sets_may_warn
 @pytest.mark.parametrize("protocol", [2, 3, 4])
-def test_cifar_pickled_anew_by_python_3_is_the_same(protocol: int, tmp_path: Path) -> None:
+def test_cifar_pickled_again_by_python_3_is_the_same(protocol: int, tmp_path: Path) -> None:
     folder = write_cifar10(tmp_path / "a", per_batch=4)
-    anew = tmp_path / "b" / folder.name
-    anew.mkdir(parents=True)
+    again = tmp_path / "b" / folder.name
+    again.mkdir(parents=True)
     for path in folder.iterdir():
         content = pickle.loads(path.read_bytes(), encoding="latin1")  # noqa: S301 - ours
-        (anew / path.name).write_bytes(pickle.dumps(content, protocol))
+        (again / path.name).write_bytes(pickle.dumps(content, protocol))
     old, new = (sources.build("cifar10").load(tmp_path / part) for part in "ab")
     assert pairs(old.train) == pairs(new.train)
     assert old.class_names == new.class_names
 
 
-def test_small_cifar_sets_are_told_from_the_published_ones(tmp_path: Path) -> None:
+def test_small_cifar_sets_are_recognised_as_not_the_published_ones(tmp_path: Path) -> None:
     write_cifar10(tmp_path, per_batch=2)
     source = sources.build("cifar10")
     for _ in range(2):  # from the cache too
@@ -113,7 +113,7 @@ def test_the_published_cifar_sums_are_those_of_torchvision() -> None:
 
 
 @small_sets_may_warn
-def test_cifar_is_read_once_and_anew_when_a_batch_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cifar_is_read_once_and_again_when_a_batch_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_cifar10(tmp_path, per_batch=4)
     first = sources.build("cifar10").load(tmp_path)
     with monkeypatch.context() as patch:

@@ -85,7 +85,7 @@ def test_what_eurosat_holds_out_follows_share_and_seed(tmp_path: Path) -> None:
     assert len(load(test_share=0.5)) == 50
 
 
-def test_a_small_eurosat_is_told_from_the_published_one(tmp_path: Path) -> None:
+def test_a_small_eurosat_is_recognised_as_not_the_published_one(tmp_path: Path) -> None:
     write_eurosat(tmp_path, per_class=2)
     with pytest.warns(FedsimWarning, match="20 images, not the 27000"):
         sources.build("eurosat").load(tmp_path)

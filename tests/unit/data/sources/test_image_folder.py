@@ -72,7 +72,7 @@ def test_test_classes_are_numbered_as_those_to_train(tmp_path: Path) -> None:
         sources.build("image_folder").load(tmp_path)
 
 
-def test_images_are_decoded_once_and_anew_when_one_changed(
+def test_images_are_decoded_once_and_again_when_one_changed(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_class_folders(tmp_path / "train")

@@ -109,7 +109,7 @@ def test_missing_raw_folder_is_named(raw: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../ISIC_0000003", "ISIC_0000002"], ids=["a path", "one that is there twice"])
-def test_a_bad_name_in_the_raw_tables_can_be_mended(name: str, raw: Path) -> None:
+def test_a_bad_name_in_the_raw_tables_can_be_fixed(name: str, raw: Path) -> None:
     """The split that was drawn from bad tables must not stay."""
     whole = {table: (raw / table).read_bytes() for table in (TRUTH, METADATA, HAM)}
     for table, column in ((TRUTH, "image"), (METADATA, "image")):
