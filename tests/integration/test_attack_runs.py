@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import final_state, torchrun
 
 from fedsim.attacks import available_attacks
 from fedsim.main import main
+from support.launch import torchrun
+from support.runs import final_state
 
 SMALL = [
     "data={name: synthetic, num_train: 300, num_test: 100, num_classes: 4, shape: [1, 16, 16]}",

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from support.launch import ROOT
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -23,7 +23,7 @@ def test_gather_starts_its_own_ranks(tmp_path: Path) -> None:
     assert "3 ranks" in stored["title"]
 
 
-def test_round_is_told_phase_by_phase_in_plain_loops(tmp_path: Path) -> None:
+def test_round_is_reported_phase_by_phase_in_plain_loops(tmp_path: Path) -> None:
     few = ["clients.count=3", "clients.local_steps=2", "attack.num_byzantine=1"]
     done = run("round", *few, "--repeats", "1", "--threads", "1", "--json", str(tmp_path / "r.json"))
     assert done.returncode == 0, done.stderr

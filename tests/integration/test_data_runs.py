@@ -4,14 +4,16 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from conftest import final_state, torchrun
-from data_sets import write_cifar10, write_flamby_isic
 from PIL import Image
 
 from fedsim.main import main
+from support.data_sets import write_cifar10, write_flamby_isic
+from support.launch import torchrun
+from support.runs import final_state
 
 SMALL = ["model={name: small_cnn, width: 4, hidden: 8}", "clients.batch_size=4", "tracking.tensorboard=false"]
 
@@ -42,7 +44,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     return folder
 
 
-def records(run: Path) -> list[dict]:
+def records(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
@@ -60,7 +62,7 @@ def test_centres_augmented_on_three_ranks_and_resumed_give_the_bits_of_one(
     assert [folder.name.split("-")[0] for folder in cache.iterdir()] == ["fed_isic2019"]  # one decoding, nothing half
 
 
-def test_a_run_tells_how_well_each_centre_does_and_leaves_its_split(tmp_path: Path, isic: Path) -> None:
+def test_a_run_reports_the_accuracy_of_each_centre_and_leaves_its_split(tmp_path: Path, isic: Path) -> None:
     assert main([*ISIC, f"data.root={isic}", f"output_dir={tmp_path}", "rounds=1", "run_name=run"]) == 0
     (record,) = records(tmp_path / "run")
     by_client = record["clients"]["test_accuracy"]

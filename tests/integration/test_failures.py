@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import final_state
-from launched import RUN, assert_same, command, nothing_is_left, start, status
 
 from fedsim.main import main
+from support.launch import TESTS
+from support.runs import RUN, assert_same, command, final_state, nothing_is_left, start, status
 
-FAULTS = Path(__file__).with_name("faults.py")
+FAULTS = TESTS / "support" / "faults.py"
 PATIENCE = 4
 OPTIONS = ["--plugin", str(FAULTS), f"runtime.timeout={PATIENCE}", "runtime.check_every=2"]
 

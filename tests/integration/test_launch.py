@@ -7,14 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, skip_or_fail
-from launched import RUN, status
+
+from support.launch import ROOT, clean_environment, skip_or_fail
+from support.runs import RUN, status
 
 LAUNCH = ROOT / "launch"
 
 
 def run(script: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "OMP"))}
+    environment = clean_environment()
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     command = [str(LAUNCH / script), *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
@@ -38,7 +39,7 @@ def test_a_run_on_this_machine(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("script", ["local.sh", "multinode.sh"])
-def test_a_mistake_is_told_once(script: str) -> None:
+def test_a_mistake_is_reported_once(script: str) -> None:
     hosts = ["--nodes", "1", "--at", "localhost"] if script == "multinode.sh" else []
     done = run(script, *hosts, "attack.name=fagn")
     assert done.returncode == 2

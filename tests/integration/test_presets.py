@@ -5,11 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
-from data_sets import write_cifar10, write_eurosat, write_flamby_isic
 
 from fedsim.benchmark.__main__ import main as benchmark
 from fedsim.main import main
+from support.data_sets import write_cifar10, write_eurosat, write_flamby_isic
+from support.launch import ROOT
 
 PRESETS: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
     "cifar10_resnet18": (write_cifar10, ["data.resolution=32"]),

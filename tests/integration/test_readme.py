@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 
 import torch
-from conftest import ROOT
 
 from fedsim.main import main
+from support.launch import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

@@ -4,13 +4,15 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
-from conftest import ROOT, Finished, final_state, torchrun
 
 from fedsim.main import main
+from support.launch import ROOT, Finished, torchrun
+from support.runs import final_state
 
 BATCH_NORM = [
     "data={name: synthetic, num_train: 300, num_test: 100, num_classes: 4, shape: [1, 16, 16]}",
@@ -37,11 +39,11 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "one"
 
 
-def records_of(run: Path) -> list[dict]:
+def records_of(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def without_times(records: list[dict]) -> list[dict]:
+def without_times(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in record.items() if key != "times"} for record in records]
 
 

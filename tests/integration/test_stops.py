@@ -14,21 +14,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from conftest import final_state, skip_or_fail
-from launched import (
+
+from fedsim.main import main
+from support.launch import skip_or_fail
+from support.runs import (
     ROUNDS,
     RUN,
     assert_same,
     children,
     command,
+    final_state,
     lines,
     nothing_is_left,
     start,
     status,
     wait_for_rounds,
 )
-
-from fedsim.main import main
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_torchrun_told_to_stop_leaves_a_checkpoint_and_resumes_to_the_same_bits(
+def test_torchrun_when_stopped_leaves_a_checkpoint_and_resumes_to_the_same_bits(
     tmp_path: Path, uninterrupted: Path
 ) -> None:
     process = start(3, tmp_path)
@@ -58,7 +59,7 @@ def test_torchrun_told_to_stop_leaves_a_checkpoint_and_resumes_to_the_same_bits(
     assert_same(tmp_path, uninterrupted)
 
 
-def test_one_process_told_to_stop_says_so_by_its_status(tmp_path: Path, uninterrupted: Path) -> None:
+def test_one_process_that_is_stopped_says_so_by_its_status(tmp_path: Path, uninterrupted: Path) -> None:
     process = start(1, tmp_path)
     wait_for_rounds(process, tmp_path, 2)
     process.send_signal(signal.SIGUSR1)
@@ -161,7 +162,7 @@ def test_a_run_that_diverges_stops_with_its_last_good_checkpoint(
         assert final_state(tmp_path / "run", done - 1).isfinite().all()
 
 
-def test_a_run_may_be_told_to_go_on_whatever_happens(tmp_path: Path) -> None:
+def test_a_run_may_be_set_to_go_on_whatever_happens(tmp_path: Path) -> None:
     options = [f"output_dir={tmp_path}", "rounds=4", "runtime.on_divergence=continue"]
     assert main([*DIVERGES, *options]) == 0
     assert len(lines(tmp_path)) == 4

@@ -1,20 +1,20 @@
 """Sweeps as users run them: killed in the middle and continued, with cells that fail and diverge."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT
-from launched import RUN, processes_with
 
 from fedsim.config.source import apply_overrides
 from fedsim.sweep.__main__ import main
+from support.launch import ROOT, clean_environment
+from support.runs import RUN, processes_with
 
 CELLS = 8
 
@@ -30,7 +30,7 @@ def sweep_file(folder: Path, **content: object) -> Path:
 
 
 def start(path: Path, *arguments: str) -> "subprocess.Popen[str]":
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "OMP"))}
+    environment = clean_environment()
     return subprocess.Popen(
         [sys.executable, "-m", "fedsim.sweep", str(path), *arguments],
         cwd=ROOT,
@@ -41,7 +41,7 @@ def start(path: Path, *arguments: str) -> "subprocess.Popen[str]":
     )
 
 
-def results(path: Path) -> dict[tuple[str, str, str], dict]:
+def results(path: Path) -> dict[tuple[str, str, str], dict[str, Any]]:
     records = json.loads((path.parent / "runs" / "grid" / "results.json").read_text())
     return {(record["attack"], record["aggregator"], record["seed"]): record for record in records}
 

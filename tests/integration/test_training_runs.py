@@ -2,10 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from conftest import final_state, torchrun
 from torch import nn
 
 from fedsim.build.components import build_components
@@ -14,6 +14,8 @@ from fedsim.data.inputs import Inputs
 from fedsim.main import main
 from fedsim.seeds import derive_generator, derive_seed, seeded
 from fedsim.training.client import LocalWork, batches
+from support.launch import torchrun
+from support.runs import final_state
 
 DATA = "data={name: synthetic, num_train: 210, num_test: 50, num_classes: 4, shape: [1, 16, 16], spread: 2.0}"
 MODEL = "model={name: small_cnn, width: 4, hidden: 8, batch_norm: true}"
@@ -21,11 +23,11 @@ COMMON = [DATA, MODEL, "attack=[]", "tracking.tensorboard=false", "clients.batch
 SGD = "clients.optimizer={name: sgd, lr: 0.05}"
 
 
-def records(run: Path) -> list[dict]:
+def records(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def values_of(overrides: list[str]) -> dict:
+def values_of(overrides: list[str]) -> dict[str, Any]:
     from fedsim.config.source import apply_overrides
 
     return apply_overrides({}, overrides)[0]

@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from conftest import torchrun
+from support.launch import TESTS, torchrun
 
-RANKS = Path(__file__).with_name("ranks.py")
+RANKS = TESTS / "support" / "ranks.py"
 
 
 def test_every_transport_brings_to_rank_0_what_three_ranks_wrote() -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, final_state, skip_or_fail
-from launched import RUN, nothing_is_left, records
 
 from fedsim.main import main
+from support.launch import ROOT, clean_environment, skip_or_fail
+from support.runs import RUN, final_state, nothing_is_left, records
 
 HOSTS = {"fedsim-a": "10.77.0.1", "fedsim-b": "10.77.0.2"}
 ROUNDS = 6
@@ -66,7 +66,7 @@ def start_on(host: str, folder: Path, *arguments: str, restarts: int = 0) -> "su
     launcher = [str(ROOT / "launch" / "multinode.sh"), "--nodes", "2", "--at", "fedsim-a", "--ranks", "2"]
     own_host = ["ip", "netns", "exec", host, "unshare", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child"]
     command = 'hostname "$0" && exec "$@"'
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "OMP"))}
+    environment = clean_environment()
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     run = [*launcher, "--restarts", str(restarts), *CLIENTS, f"output_dir={folder}", *arguments]
     return subprocess.Popen(

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from cluster import NODES, Cluster, why_not
-from conftest import ROOT, final_state, skip_or_fail
-from launched import RUN, processes_with, records
 
 from fedsim.config.source import apply_overrides
 from fedsim.main import main
+from support.cluster import NODES, Cluster, why_not
+from support.launch import ROOT, skip_or_fail
+from support.runs import RUN, final_state, processes_with, records
 
 ROUNDS = 12
 SUBMIT = ROOT / "slurm" / "submit.sh"
@@ -149,7 +149,7 @@ def test_a_job_whose_node_dies_goes_back_into_the_queue_and_resumes(
         assert cluster.wait(job, "PENDING", "COMPLETED", "FAILED") == "PENDING", output(tmp_path, job)
     finally:
         cluster.say("scontrol", "update", f"NodeName={NODES[1]}", "State=RESUME")
-    time.sleep(15)  # the node, which never really died, is still being told to end the job
+    time.sleep(15)  # the node, which never really died, is still being asked to end the job
     cluster.start_now(job)
     assert cluster.wait(job, "COMPLETED", "FAILED") == "COMPLETED", output(tmp_path, job)
     assert "fedsim: resumed after round" in output(tmp_path, job)
@@ -200,7 +200,7 @@ def test_a_sweep_is_an_array_job(cluster: Cluster, tmp_path: Path) -> None:
     assert "nothing to submit" in sweep("--slurm")
 
 
-def test_a_mistake_is_told_before_the_job_waits_in_a_queue() -> None:
+def test_a_mistake_is_reported_before_the_job_waits_in_a_queue() -> None:
     done = subprocess.run(
         [str(SUBMIT), "slurm/cpu.sbatch", "attack.name=fagn"],
         env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},

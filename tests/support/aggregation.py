@@ -1,0 +1,81 @@
+"""What an aggregator is called with in tests, and how near its step must come."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from fedsim.aggregators import RoundContext
+from fedsim.aggregators.pre import PreAggregator
+from fedsim.updates.layout import RowLayout
+from fedsim.updates.matrix import BLOCK, UpdateMatrix
+from fedsim.updates.sharded import ColumnShards
+
+WIDE = 2 * BLOCK + 77
+"""Three blocks: one for each of three shards."""
+WIDER = 5 * BLOCK + 77
+"""Six blocks: two for each of three shards."""
+Form = Callable[[Tensor], UpdateMatrix]
+FORMS: list[Form] = [UpdateMatrix, lambda rows: ColumnShards.cut(rows, 3)]
+both_forms = pytest.mark.parametrize("form", FORMS, ids=["whole", "shards"])
+
+
+def context_of(
+    client_ids: Sequence[int],
+    round: int = 0,
+    last_step: Tensor | None = None,
+    *,
+    dropped: int = 0,
+    layout: RowLayout | None = None,
+) -> RoundContext:
+    """A round's context whose randomness depends on the number of the round alone."""
+    return RoundContext(
+        round=round,
+        client_ids=tuple(client_ids),
+        dropped=dropped,
+        last_step=last_step,
+        layout=layout,
+        generator=torch.Generator().manual_seed(round),
+    )
+
+
+def transform(pre: PreAggregator, rows: Tensor | UpdateMatrix, context: RoundContext | None = None) -> Tensor:
+    """The rows that a pre-aggregator makes of these."""
+    updates = UpdateMatrix.of(rows)
+    return pre(updates, context or context_of(range(updates.num_rows)))[0].tensor()
+
+
+def case_id(value: object) -> str:
+    """The name of a test's case: settings as key=value."""
+    return "-".join(f"{key}={setting}" for key, setting in value.items()) if isinstance(value, dict) else str(value)
+
+
+def assert_near(found: Tensor, expected: Tensor, rtol: float, atol: float = 0.0) -> None:
+    """Relative to the length of what is expected."""
+    error = float((found.double() - expected).norm())
+    assert error <= rtol * float(expected.norm()) + atol, (error, float(expected.norm()))
+
+
+def assert_step(step: Tensor, expected: "np.ndarray[Any, Any]", rtol: float = 1e-6) -> None:
+    """Each coordinate, relative to itself and to the largest one."""
+    scale = max(1e-30, float(np.abs(expected).max()))
+    torch.testing.assert_close(step.double(), torch.from_numpy(expected), rtol=rtol, atol=rtol * scale)
+
+
+def assert_same(one: Any, other: Any) -> None:
+    """Equality of nested states, bit by bit."""
+    if isinstance(one, Tensor):
+        assert torch.equal(one, other)
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key, value in one.items():
+            assert_same(value, other[key])
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other)
+        for left, right in zip(one, other, strict=True):
+            assert_same(left, right)
+    else:
+        assert one == other

@@ -1,0 +1,49 @@
+"""A plugin for tests: one rank dies, stops or throws where FAULT="place:rank:kind:nth" says."""
+
+import os
+import signal
+from collections import Counter
+from typing import Any
+
+from fedsim.records.phases import Phases
+
+PLACE, RANK, KIND, NTH = os.environ.get("FAULT", ":::").split(":")
+ONCE = os.environ.get("FAULT_ONCE")  # a file that the first fault leaves: there is then no second one
+visits: Counter[str] = Counter()
+begin, at = Phases.__call__, Phases.at
+
+
+def visit(place: str) -> None:
+    visits[place] += 1
+    if place != PLACE or os.environ.get("RANK", "0") != RANK or visits[place] != int(NTH):
+        return
+    if ONCE and os.path.exists(ONCE):
+        return
+    if ONCE:
+        open(ONCE, "w").close()
+    if KIND == "throw":
+        raise ValueError("thrown on purpose")
+    os.kill(os.getpid(), getattr(signal, KIND))
+
+
+class FaultyPhase:
+    """Has the fault when the phase has begun."""
+
+    def __init__(self, phases: Phases, name: str) -> None:
+        self.block, self.name = begin(phases, name), name
+
+    def __enter__(self) -> None:
+        self.block.__enter__()
+        visit(self.name)
+
+    def __exit__(self, *error: Any) -> None:
+        self.block.__exit__(*error)
+
+
+def faulty_at(self: Phases, where: str) -> None:
+    at(self, where)
+    visit(where)
+
+
+setattr(Phases, "at", faulty_at)  # noqa: B010 - a method, to a type checker
+setattr(Phases, "__call__", lambda self, name: FaultyPhase(self, name))  # noqa: B010

@@ -1,0 +1,42 @@
+"""`python -m fedsim.benchmark`."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from fedsim.aggregators import available_aggregators
+from fedsim.attacks import available_attacks
+from fedsim.benchmark.__main__ import main
+
+
+@pytest.mark.parametrize("kind", ["aggregators", "attacks"])
+def test_command_leaves_table_json_and_picture(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [tmp_path / "a.json", tmp_path / "a.png"]
+    status = main([kind, "--columns", "3_000", "--repeats", "2", "--json", str(files[0]), "--png", str(files[1])])
+    assert status == 0
+    stored = json.loads(files[0].read_text())
+    names = available_aggregators() if kind == "aggregators" else available_attacks()
+    assert {reading["name"] for reading in stored["readings"]} == set(names)
+    assert all(reading["ratio"] > 0 and len(reading["seconds"]) == 2 for reading in stored["readings"])
+    assert stored["command"].startswith(f"python -m fedsim.benchmark {kind} --columns 3_000")
+    assert files[1].read_bytes().startswith(b"\x89PNG")
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in names)
+    assert stored["machine"]["words"] in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["attacks", "--clients", "3", "--byzantine", "3"], "--byzantine: 3 of 3 clients"),
+        (["round", "rounds=-1"], "rounds: -1 is not allowed"),
+        (["aggregators", "--device", "cuda"], "no GPU is visible"),
+    ],
+)
+def test_mistakes_are_one_sentence(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if "cuda" in arguments and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert main(arguments) == 2
+    assert said in capsys.readouterr().err

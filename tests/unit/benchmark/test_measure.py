@@ -1,0 +1,40 @@
+"""Work is measured in turn with its yardstick; no test depends on a time."""
+
+import sys
+
+import pytest
+import torch
+
+from fedsim.benchmark.measure import Reading, measure, peak_extra_bytes
+from fedsim.benchmark.report import Report, table
+
+CPU = torch.device("cpu")
+
+
+def test_work_and_yardstick_run_in_turn() -> None:
+    calls: list[str] = []
+    reading = measure("x", lambda: calls.append("work"), lambda: calls.append("stick"), 3, CPU)
+    assert calls == ["work", "work", "stick"] + ["stick", "work"] * 3
+    assert len(reading.seconds) == len(reading.yardstick) == 3
+
+
+def test_work_that_raises_becomes_a_problem_not_the_end() -> None:
+    reading = measure("x", lambda: 1 / 0, lambda: None, 3, CPU)
+    assert reading.ratio is None
+    assert "ZeroDivisionError" in reading.problem
+    assert "ZeroDivisionError" in table(Report("t", "copies", "c", [reading]))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_peak_memory_sees_what_was_held_and_given_back() -> None:
+    size = 64 << 20
+
+    def work() -> None:
+        torch.ones(size // 4) + torch.ones(size // 4)  # three tensors at once, none kept
+
+    assert 2.9 * size < peak_extra_bytes(work, CPU) < 3.5 * size
+    assert peak_extra_bytes(lambda: None, CPU) < size // 8
+
+
+def test_ratios_are_of_medians() -> None:
+    assert Reading("a", seconds=(3.0, 1.0, 100.0), yardstick=(2.0, 1.0, 50.0)).ratio == pytest.approx(1.5)

@@ -1,0 +1,106 @@
+"""Mistakes in a configuration: one message that names the key, the value and the nearest valid choice."""
+
+from pathlib import Path
+
+import pytest
+
+from fedsim.build.components import build_components
+from fedsim.data import Splits
+from fedsim.data.sources import DataSource
+from fedsim.errors import ConfigError, FedsimWarning
+from support.configuration import configured
+
+
+def message(*overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        build_components(configured(*overrides))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("attak.name=alie", ["attak", "alie", "'attack'"]),
+        ("rounds=-1", ["rounds", "-1"]),
+        ("rounds=2.5", ["rounds", "2.5", "integer"]),
+        ("rounds=true", ["rounds", "True", "integer"]),
+        ("runtime.nonfinite=dorp", ["runtime.nonfinite", "dorp", "'drop'"]),
+        ("runtime.timeout=.nan", ["runtime.timeout", "nan"]),
+        ("clients.batchsize=3", ["clients.batchsize", "'batch_size'"]),
+        ("clients=3", ["clients", "3"]),
+        ("aggregator.sparsity=1.5", ["aggregator.sparsity", "1.5", "less than 1"]),
+        ("aggregator.sparsiti=0.5", ["aggregator.sparsiti", "'sparsity'"]),
+        ("aggregator.name=fedsecca", ["aggregator.name", "fedsecca", "'fedseca'"]),
+        ("aggregator.pre=[{name: nnn}]", ["aggregator.pre.0.name", "nnn"]),
+        ("attack.name=fnag", ["attack.name", "'fang'"]),
+        ("attack.z=1", ["attack.z", "strength"]),
+        ("attack.num_byzantine=4", ["attack.num_byzantine", "4", "8", "allow_byzantine_majority"]),
+        ("attack.num_byzantine=9", ["attack.num_byzantine", "9"]),
+        ("attack.own={strength: 3}", ["attack.own"]),
+        ("seed=010", ["seed", "'010'"]),
+        ("seed=1:30", ["seed", "'1:30'"]),
+        ("clients.optimizer.lr=.nan", ["clients.optimizer.lr", "nan"]),
+        ("clients.optimizer={name: adam, betas: [0.9]}", ["clients.optimizer", "adam"]),
+        ("clients.optimizer.name=muon", ["clients.optimizer", "muon"]),
+        ("clients.batch_size=99999999999999999999", ["clients.batch_size"]),
+        ("attack.clients=[1, 1, 2]", ["attack.clients", "[1, 1, 2]"]),
+        ("data.name=mnist", ["data.name", "'mnist5k'"]),
+        ("data.partition.alpha=0", ["data.partition.alpha", "greater than 0"]),
+        ("model.name=cnn", ["model.name", "small_cnn"]),
+        ("clients.optimizer.name=sdg", ["clients.optimizer.name", "'sgd'"]),
+        ("clients.optimizer.lrr=1", ["clients.optimizer.lrr", "'lr'"]),
+        ("clients.optimizer.lr=-1", ["clients.optimizer", "-1"]),
+        ("clients.send=gradient", ["clients.send", "local_steps"]),
+        ("run_name=../x", ["run_name", "../x"]),
+        ("seed", ["seed", "dotted.key=value"]),
+        ("rounds=!!python/object/apply:os.getcwd []", ["rounds=", "python/object"]),
+        ("attack={name: fang", ["attack=", "line 1"]),
+    ],
+)
+def test_a_mistake_is_named_with_key_and_remedy(override: str, says: list[str]) -> None:
+    text = message(override)
+    assert all(word in text for word in says), text
+    assert "\n" not in text
+
+
+def test_a_trimmed_mean_that_trims_everything_is_refused() -> None:
+    assert "aggregator.num_byzantine: 4" in message("aggregator.name=cwtm", "aggregator.num_byzantine=4")
+
+
+def test_oracle_becomes_the_true_number() -> None:
+    components = build_components(
+        configured("aggregator.name=cwtm", "aggregator.num_byzantine=oracle", "attack.num_byzantine=2")
+    )
+    assert components.aggregator.settings.num_byzantine == 2
+
+
+def test_a_missing_data_folder_is_named_and_one_without_effect_warns(tmp_path: Path) -> None:
+    class Photos(DataSource):
+        name, reads_root = "photos", True
+
+        def load(self, root: Path | None) -> Splits:
+            raise AssertionError
+
+    Photos().check(tmp_path)
+    for root in (None, tmp_path / "nowhere"):
+        with pytest.raises(ConfigError, match=r"root: .*photos"):
+            Photos().check(root)
+    with pytest.warns(FedsimWarning, match=r"data\.root has no effect"):
+        build_components(configured(f"data.root={tmp_path}"))
+
+
+def test_pre_aggregators_are_checked_and_stored_with_their_settings() -> None:
+    components = build_components(configured("aggregator.name=cwtm", "aggregator.pre=[{name: nnm}, {name: arc}]"))
+    assert [pre.name for pre in components.pre] == ["nnm", "arc"]
+    stored = [{"name": "nnm", "num_byzantine": None}, {"name": "arc", "num_byzantine": None}]
+    assert components.resolved()["aggregator"]["pre"] == stored
+    with pytest.raises(ConfigError, match=r"aggregator.pre.0.num_byzantine: 4 is too many for 8 clients under nnm"):
+        build_components(configured("aggregator.pre=[{name: nnm, num_byzantine: 4}]"))
+    with pytest.raises(ConfigError, match=r"aggregator.pre.1.name: .*did you mean 'nnm'"):
+        build_components(configured("aggregator.pre=[{name: arc}, {name: nmm}]"))
+
+
+def test_an_f_that_fits_the_clients_but_not_their_buckets_warns() -> None:
+    overrides = ("aggregator.name=cwtm", "aggregator.num_byzantine=3", "aggregator.pre=[{name: bucketing}]")
+    with pytest.warns(FedsimWarning, match=r"num_byzantine: 3 is too many for 4 clients.*8 clients come as 4 rows"):
+        build_components(configured(*overrides))

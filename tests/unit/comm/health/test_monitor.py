@@ -1,0 +1,133 @@
+"""Ranks that watch each other: over real sockets, in threads of one process."""
+
+import queue
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from fedsim.comm.health.monitor import Watch
+from fedsim.comm.health.rank_status import Standing
+from support.waiting import wait_until
+
+
+class Heard:
+    """An alarm that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.calls: queue.Queue[tuple[str, Any]] = queue.Queue()
+
+    def gone(self, rank: Standing, why: str) -> None:
+        self.calls.put(("gone", (rank.rank, rank.activity, why)))
+
+    def leaving(self, rank: Standing, reason: str) -> None:
+        self.calls.put(("leaving", (rank.rank, reason)))
+
+    def late(self, me: Standing, ranks: Sequence[Standing], seconds: float) -> None:
+        self.calls.put(("late", (me.rank, [rank.rank for rank in ranks], seconds)))
+
+    def next(self) -> tuple[str, Any]:
+        return self.calls.get(timeout=5)
+
+    def nothing(self) -> bool:
+        time.sleep(0.3)
+        return self.calls.empty()
+
+
+class Pair:
+    """Rank 0 and rank 1, with a line between them."""
+
+    def __init__(self, patience: float = 1e9) -> None:
+        here, there = socket.socketpair()
+        everyone = {rank: Standing(rank=rank) for rank in range(2)}
+        self.heard = Heard(), Heard()
+        self.zero = Watch(0, everyone, {1: here}, self.heard[0], patience)
+        self.one = Watch(1, everyone, {0: there}, self.heard[1], patience)
+        self.line_of_one = there
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    made = Pair()
+    yield made
+    made.zero.close()
+    made.one.close()
+
+
+def test_what_a_rank_does_is_known_at_the_other_end(pair: Pair) -> None:
+    pair.one.tell("phase 'local_work', client 5")
+    with pair.one.meeting():
+        pass
+    wait_until(lambda: pair.zero.standing(1).meetings == 1)
+    assert pair.zero.standing(1).activity == "phase 'local_work', client 5"
+    assert pair.zero.me.meetings == 0
+
+
+def test_a_connection_that_breaks_counts_as_the_death_of_its_rank(pair: Pair) -> None:
+    pair.one.tell("phase 'evaluate'")
+    wait_until(lambda: pair.zero.standing(1).activity == "phase 'evaluate'")
+    pair.line_of_one.shutdown(socket.SHUT_RDWR)
+    what, (rank, activity, why) = pair.heard[0].next()
+    assert (what, rank, activity) == ("gone", 1, "phase 'evaluate'")
+    assert why == "its process ended, or its host is gone"  # this one has not
+
+
+def test_who_leaves_with_a_reason_did_not_die(pair: Pair) -> None:
+    pair.one.leave("ValueError: boom")
+    assert pair.heard[0].next() == ("leaving", (1, "ValueError: boom"))
+    pair.line_of_one.shutdown(socket.SHUT_RDWR)
+    assert pair.heard[0].nothing()
+
+
+def test_who_has_finished_did_not_die(pair: Pair) -> None:
+    pair.one.close()
+    assert pair.heard[0].nothing()
+    pair.zero.tell("goes on")  # and nobody minds
+    pair.one.close()
+    assert pair.heard[1].nothing()
+
+
+def test_who_does_not_come_is_late_and_who_waits_is_not() -> None:
+    pair = Pair(patience=0.8)
+    with pair.zero.meeting():
+        what, (me, ranks, seconds) = pair.heard[0].next()
+    assert (what, me, ranks) == ("late", 0, [1])
+    assert 0.8 <= seconds < 3
+    pair.zero.close()
+    pair.one.close()
+
+
+def test_two_who_wait_for_a_third_do_not_blame_each_other() -> None:
+    pair = Pair(patience=0.2)
+    with pair.zero.meeting(), pair.one.meeting():
+        time.sleep(1.5)
+    assert pair.heard[0].nothing()
+    assert pair.heard[1].nothing()
+    pair.zero.close()
+    pair.one.close()
+
+
+def test_who_waits_elsewhere_for_a_third_is_blamed_only_after_twice_the_time() -> None:
+    pair = Pair(patience=1.0)
+    with pair.zero.meeting(), pair.one.meeting():  # the broadcast, where rank 0 waits for a third
+        wait_until(lambda: pair.one.standing(0).waits)
+        with pair.one.meeting():  # rank 1 is ahead
+            time.sleep(1.8)
+            assert pair.heard[1].calls.empty()
+            what, (me, ranks, seconds) = pair.heard[1].next()
+    assert (what, me, ranks) == ("late", 1, [0])
+    assert seconds >= 2
+    pair.zero.close()
+    pair.one.close()
+
+
+def test_no_time_runs_between_meetings() -> None:
+    pair = Pair(patience=0.2)
+    with pair.zero.meeting(), pair.one.meeting():
+        pass
+    time.sleep(1.2)  # local work
+    assert pair.heard[0].nothing()
+    pair.zero.close()
+    pair.one.close()

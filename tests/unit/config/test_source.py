@@ -1,0 +1,64 @@
+"""Configuration files and overrides."""
+
+from pathlib import Path
+
+import pytest
+
+from fedsim.cli import QUICKSTART
+from fedsim.config.source import apply_overrides, read_yaml
+from fedsim.errors import ConfigError
+from support.configuration import configured
+
+
+def test_naming_another_component_drops_the_settings_of_the_one_before() -> None:
+    config = configured("aggregator.name=fedavg", "attack.name=alie", "attack.z=2.0", "clients.optimizer.name=adamw")
+    assert config.aggregator.own == {}
+    assert config.attack[0].own == {"z": 2.0}
+    assert config.attack[0].num_byzantine == 3
+    assert config.clients.optimizer.own == {}
+
+
+def test_the_last_override_wins() -> None:
+    assert configured("model={name: mlp}", "model.name=small_cnn").model.name == "small_cnn"
+    config = configured("attack={name: none}", "attack.name=alie", "attack.num_byzantine=2")
+    assert (config.attack[0].name, config.attack[0].num_byzantine) == ("alie", 2)
+    assert configured("attack.z=2.0", "attack.name=alie").attack[0].own == {"z": 2.0}
+
+
+def test_naming_the_byzantine_clients_replaces_their_number_in_the_file() -> None:
+    assert configured("attack.clients=[0]").attack_plan().ever == (0,)
+
+
+def test_overrides_leave_the_given_values_alone() -> None:
+    values = read_yaml(QUICKSTART)
+    apply_overrides(values, ["clients.optimizer.lr=9.0", "data.partition.name=iid"])
+    assert values == read_yaml(QUICKSTART)
+
+
+def test_numbers_in_scientific_notation_are_numbers() -> None:
+    assert configured("clients.optimizer.lr=1e-3").clients.optimizer.own["lr"] == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("seed: 0\nseed: 1\n", "twice"),
+        ("seed: [\n", "line 2"),
+        ("- 1\n", "mapping"),
+        ("seed: !!python/object/apply:os.system ['touch hacked']\n", "python/object"),
+        ("seed: \x01\n", "special characters"),
+    ],
+)
+def test_a_bad_file_is_named(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        read_yaml(path)
+    assert says in str(caught.value)
+    assert "bad.yaml" in str(caught.value)
+    assert not (tmp_path / "hacked").exists()
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
+        read_yaml(tmp_path / "nowhere.yaml")

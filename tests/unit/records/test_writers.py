@@ -1,0 +1,16 @@
+"""Metrics on disk."""
+
+import json
+from pathlib import Path
+
+from fedsim.records.writers import JsonLines
+
+
+def test_metrics_are_cut_to_the_checkpoint_and_strict_json(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"round": 1}\n{"round": 2}\n{"round": 3}\n{"rou')
+    writer = JsonLines(path, after_round=2)
+    writer.write({"round": 3, "loss": float("nan"), "clients": {4: [float("inf"), 1.0]}})
+    writer.close("completed")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines == [{"round": 1}, {"round": 2}, {"round": 3, "loss": None, "clients": {"4": [None, 1.0]}}]

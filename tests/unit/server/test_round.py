@@ -1,0 +1,36 @@
+"""A round on rank 0."""
+
+import pytest
+import torch
+
+from fedsim.aggregators import build_aggregator
+from fedsim.aggregators.defence import Defence
+from fedsim.aggregators.pre import pre_aggregators
+from fedsim.attacks import build_attack
+from fedsim.records.phases import Phases
+from fedsim.server.round import ServerHead
+from fedsim.server.server import Server
+from fedsim.training.optimizers import optimizer_maker
+from fedsim.updates.layout import RowLayout
+from support.attack_views import lone_adversary
+
+
+@pytest.mark.parametrize(("pre", "recorded"), [("nnm", True), ("bucketing", False)])
+def test_trust_is_recorded_by_client_unless_a_pre_aggregator_mixes_the_clients(pre: str, recorded: bool) -> None:
+    """Buckets of one row are as many as the clients, but in shuffled order: no client must get another's trust."""
+    before = pre_aggregators.build(pre, **({"bucket_size": 1} if pre == "bucketing" else {}))
+    server = Server(
+        Defence(build_aggregator("krum"), [before]),
+        None,
+        optimizer_maker("sgd", {"lr": 1.0}, "server.optimizer"),
+        "drop",
+        3,
+        torch.zeros(0, dtype=torch.bool),
+    )
+    rows = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    layout = RowLayout({"weight": (3,)})
+    head = ServerHead(lone_adversary([5], build_attack("ipm")), server, layout, seed=0, phases=Phases())
+    record = head.decide(rows, torch.zeros(3), 0, range(6)).record
+    assert ("trust" in record["clients"]) == recorded
+    assert (record["server"]["detection_auc"] is not None) == recorded
+    assert set(record["clients"]["cosine_to_honest"]) == set(range(6))

@@ -1,0 +1,112 @@
+"""From a sweep's file to its cells."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from fedsim.data.sources.cifar import Cifar10
+from fedsim.data.sources.eurosat import EuroSat
+from fedsim.data.sources.fed_isic2019 import FedIsic2019
+from fedsim.errors import ConfigError
+from fedsim.sweep.plan import read_sweep
+from support.launch import ROOT
+from support.sweeps import AXES, sweep_file
+
+
+def test_cells_are_the_product_of_the_axes_in_their_order(tmp_path: Path) -> None:
+    sweep = read_sweep(sweep_file(tmp_path, axes=AXES))
+    labels = [tuple(cell.labels.values()) for cell in sweep.cells]
+    assert labels == [
+        (attack, aggregator, seed)
+        for attack in ("none", "fang target=krum")
+        for aggregator in ("cwtm", "krum")
+        for seed in ("0", "1")
+    ]
+    last = sweep.cells[-1].config
+    assert (last["attack"]["name"], last["attack"]["target"], last["seed"]) == ("fang", "krum", 1)
+    assert last["attack"]["num_byzantine"] == 3  # of the base
+    assert last["aggregator"]["name"] == "krum"
+    assert str(sweep.cells[-1].directory).startswith("runs/grid/fang_target=krum/krum/seed1-")
+
+
+def test_a_cell_is_known_by_what_decides_about_its_results(tmp_path: Path) -> None:
+    def marks(*overrides: str, **content: object) -> list[str]:
+        return [cell.mark for cell in read_sweep(sweep_file(tmp_path, axes=AXES, **content), overrides).cells]
+
+    plain = marks()
+    assert len(set(plain)) == 8
+    assert marks("output_dir=elsewhere", "checkpoint.every=1", "runtime.timeout=9") == plain
+    assert not set(marks("rounds=21")) & set(plain)
+    edited = marks(overrides=[{"where": {"aggregator": "krum", "seed": [1]}, "set": {"rounds": 3}}])
+    assert [one == other for one, other in zip(plain, edited, strict=True)] == [True, True, True, False] * 2
+
+
+def test_exclusions_leave_cells_out(tmp_path: Path) -> None:
+    sweep = read_sweep(sweep_file(tmp_path, axes=AXES, exclude=[{"attack": "none", "seed": 1}]))
+    assert len(sweep.cells) == 6
+    assert not [cell for cell in sweep.cells if cell.labels["attack"] == "none" and cell.labels["seed"] == "1"]
+
+
+def test_only_keeps_labels_by_their_first_word(tmp_path: Path) -> None:
+    path = sweep_file(tmp_path, axes=AXES)
+    sweep = read_sweep(path, only=["attack=fang", "seed=1,0"])
+    assert {cell.labels["attack"] for cell in sweep.cells} == {"fang target=krum"}
+    assert len(sweep.cells) == 4
+    assert list(sweep.axes["seed"]) == ["0", "1"]
+
+
+def test_an_axis_of_any_name_sets_dotted_keys(tmp_path: Path) -> None:
+    axes = {
+        "size": {"few": {"clients.count": 5, "attack.num_byzantine": 1}, "many": {"clients.count": 9}},
+        "rounds": [2],
+    }
+    one, other = read_sweep(sweep_file(tmp_path, axes=axes)).cells
+    assert (one.config["clients"]["count"], one.config["attack"]["num_byzantine"]) == (5, 1)
+    assert (other.config["clients"]["count"], other.config["attack"]["num_byzantine"]) == (9, 3)
+    assert one.config["rounds"] == 2
+    assert one.directory.name == f"sizefew-rounds2-{one.mark}"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (
+            {"axes": {"attack": ["fagn"]}},
+            "cell attack=fagn: attack.name: unknown attack 'fagn'; did you mean",
+        ),
+        ({"axes": {"atack": ["fang"]}}, r"cell atack=fang: atack: unknown key"),
+        ({"axes": {"seed": []}}, "axes.seed: no values"),
+        ({"axes": {"seed": [0, 0]}}, "axes.seed: '0' is there twice"),
+        ({"axes": {"attack": ["fang", {"name": "fang", "num_byzantine": 3}]}}, "have the same configuration"),
+        ({"axes": AXES, "exclude": [{"atack": "none"}]}, "exclude.0.atack: no such axis; did you mean 'attack'"),
+        (
+            {"axes": AXES, "exclude": [{"attack": "nine"}]},
+            "exclude.0.attack: 'nine' is not on it; did you",
+        ),
+        (
+            {"axes": AXES, "overrides": [{"where": {"seed": 7}, "set": {}}]},
+            "overrides.0.where.seed: '7' is not",
+        ),
+        ({"axes": AXES, "exclude": [{}]}, "no cell is left"),
+        ({"axes": AXES, "sets": {}}, "sets: unknown key"),
+        ({"axes": AXES, "set": {"rounds": -1}}, "cell attack=none, aggregator=cwtm, seed=0: rounds: -1"),
+    ],
+)
+def test_a_mistake_is_reported_with_its_file_before_anything_runs(
+    tmp_path: Path, content: dict[str, object], says: str
+) -> None:
+    path = sweep_file(tmp_path, **content)
+    with pytest.raises(ConfigError, match=re.escape(str(path))) as caught:
+        read_sweep(path)
+    assert re.search(says, str(caught.value)), str(caught.value)
+
+
+def test_the_sweeps_that_come_with_fedsim_are_valid_where_their_data_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    for source in (Cifar10, EuroSat, FedIsic2019):
+        monkeypatch.setattr(source, "check", lambda self, root: None)
+    files = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))
+    sizes = {path.stem: len(read_sweep(path).cells) for path in files}
+    assert sizes["mnist5k_grid"] == 8 * 7 * 3
+    papers = {name: size for name, size in sizes.items() if name.startswith("paper_")}
+    assert papers == dict.fromkeys(("paper_cifar10", "paper_eurosat", "paper_fed_isic2019"), 12 * 8 * 3)

@@ -1,0 +1,58 @@
+"""Poisoned labels, and honest clients beside them."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fedsim.attacks import build_attack
+from fedsim.config.run import parse_config
+from fedsim.data import TensorSamples
+from fedsim.data.inputs import Inputs
+from fedsim.participation.attack_plan import AttackPlan, Campaign
+from fedsim.training.client import LocalWork, Trainer
+from fedsim.training.optimizers import optimizer_maker
+from fedsim.training.poisoned_labels import PoisonedLabels
+from fedsim.updates.model_rows import ModelRows
+
+
+def plan(attack: Any, count: int = 8, rounds: int = 12, seed: int = 0) -> AttackPlan:
+    return parse_config({"attack": attack, "clients": {"count": count}, "rounds": rounds, "seed": seed}).attack_plan()
+
+
+def test_honest_clients_train_as_they_would_without_an_attack_beside_them() -> None:
+    """Batches, dropout and labels of the honest are the same bits; only the poisoned clients differ, and in time."""
+    generator = torch.Generator().manual_seed(0)
+    samples = TensorSamples(torch.randn(40, 3, generator=generator), torch.arange(40) % 4)
+    shares = [torch.arange(start, 40, 4) for start in range(4)]
+    work = LocalWork(
+        epochs=1, steps=None, batch_size=4, send="delta", make_optimizer=optimizer_maker("sgd", {"lr": 0.1}, "x")
+    )
+    torch.manual_seed(0)
+    rows = ModelRows(nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.Linear(8, 4)))
+    state = torch.cat(rows.read())
+
+    def updates(round: int, *campaigns: Campaign) -> list[Tensor]:
+        plan = AttackPlan(campaigns, num_clients=4, rounds=9, seed=0)
+        attacks = [build_attack("label_flip", mode="random") for _ in campaigns]
+        labels_of = PoisonedLabels(plan, attacks, samples.labels, shares, 4, seed=0)
+        trainer = Trainer(rows, Inputs(samples), shares, work, 0, torch.device("cpu"), labels_of)
+        outs = [torch.empty_like(state) for _ in shares]
+        for client, out in enumerate(outs):
+            trainer.update(client, round, state, out)
+        return outs
+
+    flip = Campaign(name="label_flip", clients=(1, 3), first_round=2, trains=True)
+    for round, changed in ((1, set()), (2, {1, 3})):
+        clean, poisoned = updates(round), updates(round, flip)
+        assert {client for client in range(4) if not torch.equal(clean[client], poisoned[client])} == changed
+
+
+def test_random_labels_are_the_same_in_every_round() -> None:
+    labels, share = torch.arange(30) % 5, torch.arange(30)
+    plan = AttackPlan([Campaign(name="x", clients=(0,), trains=True)], num_clients=1, rounds=3, seed=0)
+    poisoned = PoisonedLabels(plan, [build_attack("label_flip", mode="random")], labels, [share], 5, seed=0)
+    again = PoisonedLabels(plan, [build_attack("label_flip", mode="random")], labels, [share], 5, seed=0)
+    assert torch.equal(poisoned(0, 0), poisoned(0, 2))
+    assert torch.equal(poisoned(0, 0), again(0, 1))
+    assert not torch.equal(poisoned(0, 0), labels)
