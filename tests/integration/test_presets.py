@@ -12,7 +12,7 @@ from fedsim.benchmark.__main__ import main as benchmark
 from fedsim.main import main
 
 PRESETS: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
-    "cifar10_resnet18": (write_cifar10, ["data.resolution=32"]),
+    "cifar10_resnet18": (write_cifar10, ["data.resolution=32", "data.verify=false"]),
     "eurosat_deit_small": (write_eurosat, ["data.resolution=32", "model.pretrained=false"]),
     "fed_isic2019_convnext_nano": (write_flamby_isic, ["data.crop=32", "model.pretrained=false"]),
 }
