@@ -200,7 +200,7 @@ class TensorBoard(RecordWriter):
         final = dict.fromkeys(("final/accuracy", "final/best_accuracy", "final/loss"), 0.0)
         experiment, start, self._end = hparams(dict(self._story.hparams), final)
         for summary in (experiment, start):
-            self._run._get_file_writer().add_summary(summary)
+            self._run.file_writer.add_summary(summary)
 
     def close(self, status: str) -> None:
         summary = summarise(self._metrics, status)
@@ -208,7 +208,7 @@ class TensorBoard(RecordWriter):
         for name, key in final.items():
             _add(self._run, f"final/{name}", summary[key], summary["rounds"])
         if status == "completed":
-            self._run._get_file_writer().add_summary(self._end)
+            self._run.file_writer.add_summary(self._end)
         for events in (self._run, self._honest, self._byzantine):
             events.close()
 
