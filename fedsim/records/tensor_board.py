@@ -200,7 +200,7 @@ class TensorBoard(RecordWriter):
         final = dict.fromkeys(("final/accuracy", "final/best_accuracy", "final/loss"), 0.0)
         experiment, start, self._end = hparams(dict(self._story.hparams), final)
         for summary in (experiment, start):
-            self._run.file_writer.add_summary(summary)
+            _add_summary(self._run, summary)
 
     def close(self, status: str) -> None:
         summary = summarise(self._metrics, status)
@@ -208,7 +208,7 @@ class TensorBoard(RecordWriter):
         for name, key in final.items():
             _add(self._run, f"final/{name}", summary[key], summary["rounds"])
         if status == "completed":
-            self._run.file_writer.add_summary(self._end)
+            _add_summary(self._run, self._end)
         for events in (self._run, self._honest, self._byzantine):
             events.close()
 
@@ -224,6 +224,11 @@ def _parameters(record: Record) -> dict[str, float | None]:
 def _add(events: Any, tag: str, value: Any, round: int) -> None:
     if value is not None:
         events.add_scalar(tag, value, round)
+
+
+def _add_summary(events: Any, summary: Any) -> None:
+    """What SummaryWriter has no method for, in its own file: TensorBoard reads only the last file of a folder on."""
+    events.file_writer.add_summary(summary)
 
 
 def _settings(section: Mapping[str, Any]) -> str:

@@ -1,10 +1,9 @@
-"""TensorBoard events are read back as TensorBoard reads them; pictures by their pixels."""
+"""TensorBoard events are read back as TensorBoard reads them."""
 
 import json
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
@@ -12,7 +11,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from fedsim.records.heat_map import heat_map
 from fedsim.records.tensor_board import SINGLE, Story, TensorBoard, followed_clients
 from fedsim.records.writers import JsonLines
 from fedsim.server.diagnostics import cosines_to_honest_mean, detection_auc
@@ -168,20 +166,6 @@ def test_followed_clients_are_as_many_as_asked_from_both_sides(clients: int, byz
     if curves >= 2 and hostile and len(hostile) < clients:
         assert followed & hostile
         assert followed - hostile
-
-
-def test_heat_map_shades_by_value_and_leaves_the_unknown_grey() -> None:
-    picture = heat_map(np.array([[0.0, 1.0], [np.nan, 0.5]]), title="", rows=["a", "b"], columns=["x", "y"])
-    colours = {tuple(colour) for colour in picture.reshape(-1, 3)}
-    assert {(247, 251, 255), (8, 48, 107), (225, 225, 225), (127, 149, 181)} <= colours
-
-
-def test_heat_map_reddens_marked_rows_and_fits_a_thousand_rows() -> None:
-    plain = heat_map(np.eye(3), title="t", rows=["a", "b", "c"], columns=["1", "2", "3"])
-    marked = heat_map(np.eye(3), title="t", rows=["a", "b", "c"], columns=["1", "2", "3"], marked=[1])
-    assert np.argwhere((plain != marked).any(axis=2)).size > 0
-    tall = heat_map(np.zeros((1000, 1)), title="t", rows=[str(row) for row in range(1000)], columns=["1"])
-    assert tall.shape[0] < 1200
 
 
 def test_auc_is_that_of_scikit_learn() -> None:
