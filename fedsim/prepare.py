@@ -11,7 +11,7 @@ from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.files import user_path
 from fedsim.records.console import print_text
 
-DONE, MISTAKE = 0, 2
+MISTAKE = 2
 
 
 def main(arguments: list[str]) -> int:

@@ -205,7 +205,7 @@ class TensorBoard(RecordWriter):
         final = dict.fromkeys(("final/accuracy", "final/best_accuracy", "final/loss"), 0.0)
         experiment, start, self._end = hparams(dict(self._run_settings.hparams), final)
         for summary in (experiment, start):
-            self._run._get_file_writer().add_summary(summary)
+            _add_summary(self._run, summary)
 
     def close(self, status: str) -> None:
         summary = summarise(self._metrics, status)
@@ -213,7 +213,7 @@ class TensorBoard(RecordWriter):
         for name, key in final.items():
             _add(self._run, f"final/{name}", summary[key], summary["rounds"])
         if status == "completed":
-            self._run._get_file_writer().add_summary(self._end)
+            _add_summary(self._run, self._end)
         for events in (self._run, self._honest, self._byzantine):
             events.close()
 
@@ -227,6 +227,11 @@ def _parameters(record: AttackRecord) -> dict[str, float | None]:
 def _add(events: Any, tag: str, value: Any, round_number: int) -> None:
     if value is not None:
         events.add_scalar(tag, value, round_number)
+
+
+def _add_summary(events: Any, summary: Any) -> None:
+    """What SummaryWriter has no method for, in its own file: TensorBoard reads only the last file of a folder on."""
+    events.file_writer.add_summary(summary)
 
 
 def _settings(section: Mapping[str, Any]) -> str:

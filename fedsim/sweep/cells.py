@@ -14,8 +14,6 @@ from fedsim.sweep.plan import Cell
 
 STATES = ("done", "running", "stopped", "diverged", "failed", "pending")
 
-STATE_OF_STATUS = {"completed": "done", "diverged": "diverged", "failed": "failed"}
-
 
 @dataclass(frozen=True)
 class Progress:

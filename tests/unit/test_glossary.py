@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
 
+from conftest import ROOT
 from fedsim.aggregators import available_aggregators
 from fedsim.attacks import available_attacks
 from fedsim.main import main
