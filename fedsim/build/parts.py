@@ -175,7 +175,8 @@ def build_writer(
     config, resolved, class_names = components.config, components.resolved(), data.splits.class_names
     samples = samples_by_class(data.splits.train.labels, data.client_indices, data.num_classes)
     byzantine = components.attack_plan.ever
-    save_picture(directory / "partition.png", partition_picture(samples, class_names, byzantine))
+    partition = partition_picture(samples, class_names, byzantine)
+    save_picture(directory / "partition.png", partition)
     host = environment(comm.description, comm.size, str(comm.device))
     write_yaml(directory / "config.yaml", resolved)
     write_json(directory / "environment.json", host)
@@ -185,7 +186,7 @@ def build_writer(
         settings = TensorBoardSettings(
             byzantine=byzantine,
             num_clients=config.clients.count,
-            partition=samples,
+            partition=partition,
             class_names=class_names,
             curves=config.tracking.clients,
             images_every=config.tracking.images_every,

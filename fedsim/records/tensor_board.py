@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fedsim.records.pictures import confusion_picture, partition_picture, trust_picture
+from fedsim.records.pictures import Picture, confusion_picture, trust_picture
 from fedsim.records.round_record import AttackRecord, RoundRecord
 from fedsim.records.summary import summarise
 from fedsim.records.writers import RecordWriter, read_records
@@ -38,7 +38,7 @@ class TensorBoardSettings:
     Attributes:
         byzantine: ids of the Byzantine clients.
         num_clients: K.
-        partition: samples per client and class [K, C].
+        partition: the picture of samples per client and class.
         class_names: of the C classes.
         curves: how many clients get curves of their own.
         images_every: rounds between images (0: none).
@@ -49,7 +49,7 @@ class TensorBoardSettings:
 
     byzantine: Collection[int]
     num_clients: int
-    partition: Sequence[Sequence[int]]
+    partition: Picture
     class_names: Sequence[str]
     curves: int
     images_every: int
@@ -104,8 +104,7 @@ class TensorBoard(RecordWriter):
         for name, text in settings.texts.items():
             self._run.add_text(name, "\n".join(f"    {line}" for line in text.splitlines()))
         if settings.images_every:
-            partition = partition_picture(settings.partition, settings.class_names, settings.byzantine)
-            self._show("data/partition", partition, after_round)
+            self._show("data/partition", settings.partition, after_round)
         self._start_hparams()
 
     # One round -----------------------------------------------------------------------------------

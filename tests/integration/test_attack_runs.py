@@ -9,7 +9,7 @@ import torch
 
 from fedsim.attacks import available_attacks
 from fedsim.main import main
-from support.launch import torchrun
+from support.forked_ranks import forked_ranks
 from support.runs import final_state
 
 SMALL = [
@@ -47,7 +47,7 @@ def test_every_attack_runs_against_fedseca_and_the_trimmed_mean(attack: str, agg
 def test_a_mixture_with_a_schedule_gives_the_same_bits_on_three_ranks_and_resumed(tmp_path: Path) -> None:
     options = [*SMALL, *MIXTURE, f"output_dir={tmp_path}"]
     assert main([*options, "run_name=whole", "rounds=5"]) == 0
-    done = torchrun(3, *options, "run_name=parts", "rounds=2")
+    done = forked_ranks(3, *options, "run_name=parts", "rounds=2")
     assert done.status == 0, done.err
     assert main([*options, "run_name=parts", "rounds=5", "--resume"]) == 0
     assert torch.equal(final_state(tmp_path / "whole", 5), final_state(tmp_path / "parts", 5))

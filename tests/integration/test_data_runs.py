@@ -12,7 +12,7 @@ from PIL import Image
 
 from fedsim.main import main
 from support.data_sets import write_cifar10, write_flamby_isic
-from support.launch import torchrun
+from support.forked_ranks import forked_ranks
 from support.runs import final_state
 
 SMALL = ["model={name: small_cnn, width: 4, hidden: 8}", "clients.batch_size=4", "tracking.tensorboard=false"]
@@ -53,8 +53,8 @@ def test_centres_augmented_on_three_ranks_and_resumed_give_the_bits_of_one(
 ) -> None:
     common = [*ISIC, f"data.root={isic}", f"output_dir={tmp_path}"]
     assert main([*common, "rounds=3", "run_name=one"]) == 0
-    assert torchrun(3, *common, "rounds=2", "run_name=three").status == 0
-    resumed = torchrun(2, *common, "rounds=3", "run_name=three", "--resume")
+    assert forked_ranks(3, *common, "rounds=2", "run_name=three").status == 0
+    resumed = forked_ranks(2, *common, "rounds=3", "run_name=three", "--resume")
     assert resumed.status == 0, resumed.err
     one, three = tmp_path / "one", tmp_path / "three"
     assert torch.equal(final_state(one, 3), final_state(three, 3))
@@ -124,9 +124,9 @@ def test_cifar_through_torchrun_accepts_other_files_than_the_published_only_when
     options = [f"data.root={tmp_path / 'data'}", "data.name=cifar10", f"output_dir={tmp_path}", "rounds=1"]
     options += ["data.augment=[{name: padded_crop}, {name: flip}]", "clients.count=4"]
     options += [*SMALL, "attack={name: alie, num_byzantine: 1}"]
-    refused = torchrun(3, *options)
+    refused = forked_ranks(3, *options)
     assert refused.status != 0
     assert refused.err.count("data_batch_1 is not the published file") == 1
-    done = torchrun(3, *options, "data.verify=false")
+    done = forked_ranks(3, *options, "data.verify=false")
     assert done.status == 0, done.err
     assert not [name for name in os.listdir(tmp_path / "data") if name.startswith(".")]

@@ -11,7 +11,7 @@ from torch import nn
 
 import fedsim.main
 from fedsim.build.run import open_run
-from support.launch import torchrun
+from support.forked_ranks import forked_ranks
 from support.runs import final_state
 from support.small_cnn import CNN_HEAD, CNN_ROW
 from support.timm_weights import State, differing, of_timm, written
@@ -33,7 +33,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[nn.Module, State]]:
 
     def spy(*arguments: Any, **options: Any) -> object:
         run = open_run(*arguments, **options)
-        model = run.simulation._rows.model
+        model = run.simulation.model.rows.model
         seen.append((model, {name: tensor.clone() for name, tensor in model.state_dict().items()}))
         return run
 
@@ -54,7 +54,7 @@ def test_a_run_leaves_frozen_tensors_untouched_and_sends_only_the_others(
         arguments = [*SMALL, model_of.format(f"'{patterns}'" if patterns else ""), f"output_dir={tmp_path}"]
         assert fedsim.main.main([*arguments, f"run_name={name}"]) == 0
         said = (tmp_path / name / "logs" / "rank_0.log").read_text()
-        assert f"rows of {row} parameters and {buffers} buffer values" in said
+        assert f"update vector of {row:,} parameters and {buffers} buffer values".replace(",", " ") in said
         assert len(final_state(tmp_path / name, 2)) == row + buffers
         model, before = opened[-1]
         changed = differing(before, model.state_dict())
@@ -100,7 +100,7 @@ def test_every_rank_has_the_weights_of_the_file(
     ]
     assert fedsim.main.main([*arguments, "run_name=one"]) == 0
     assert not differing(opened[0][1], state)
-    two = torchrun(2, *arguments, "run_name=two")
+    two = forked_ranks(2, *arguments, "run_name=two")
     assert two.status == 0, two.err
     assert torch.equal(final_state(tmp_path / "one", 2), final_state(tmp_path / "two", 2))
     assert metrics(tmp_path / "one") == metrics(tmp_path / "two")

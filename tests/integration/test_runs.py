@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from fedsim.main import main
+from support.forked_ranks import forked_ranks
 from support.launch import ROOT, Finished, torchrun
 from support.runs import final_state
 
@@ -105,8 +106,8 @@ def test_eight_ranks_give_the_bits_of_one(eight: tuple[Finished, Path], one: Pat
 
 def test_four_ranks_stopped_and_resumed_on_two_give_the_bits_of_one(tmp_path: Path, one: Path) -> None:
     common = [f"output_dir={tmp_path}", "run_name=stopped", "checkpoint.keep=9"]
-    assert torchrun(4, *common, "rounds=3").status == 0
-    resumed = torchrun(2, *common, "rounds=5", "--resume")
+    assert forked_ranks(4, *common, "rounds=3").status == 0
+    resumed = forked_ranks(2, *common, "rounds=5", "--resume")
     assert resumed.status == 0, resumed.err
     assert "resumed after round 3" in resumed.err
     assert torch.equal(final_state(tmp_path / "stopped", 5), final_state(one, 5))
@@ -119,7 +120,7 @@ def test_dropout_and_batch_norm_give_the_same_bits_on_one_and_on_four_ranks(tmp_
     arguments = [f"output_dir={tmp_path}", f"server.buffers={buffers}", *BATCH_NORM]
     assert main([*arguments, "run_name=one"]) == 0
     assert main([*arguments, "run_name=again"]) == 0
-    four = torchrun(4, *arguments, "run_name=four")
+    four = forked_ranks(4, *arguments, "run_name=four")
     assert four.status == 0, four.err
     state = final_state(tmp_path / "one", 2)
     assert torch.equal(state, final_state(tmp_path / "again", 2))
@@ -151,7 +152,7 @@ def test_resume_refuses_another_configuration_and_knows_a_finished_run(
 def test_partial_participation_and_more_ranks_than_clients(tmp_path: Path) -> None:
     arguments = [f"output_dir={tmp_path}", *BATCH_NORM, "clients.fraction=0.6", "aggregator={name: cwmed}"]
     assert main([*arguments, "run_name=one", "rounds=3"]) == 0
-    spare = torchrun(6, *arguments, "run_name=six", "rounds=3")
+    spare = forked_ranks(6, *arguments, "run_name=six", "rounds=3")
     assert spare.status == 0, spare.err
     assert "1 spare rank" in spare.err
     assert torch.equal(final_state(tmp_path / "one", 3), final_state(tmp_path / "six", 3))
@@ -165,7 +166,7 @@ def test_partial_participation_and_more_ranks_than_clients(tmp_path: Path) -> No
 def test_a_mistake_is_one_message_under_torchrun(tmp_path: Path, arguments: list[str], says: str) -> None:
     bad = tmp_path / "bad.yaml"
     bad.write_text("seed: !!python/object/apply:os.system ['true']\n")
-    done = torchrun(3, *[str(bad) if argument == "bad.yaml" else argument for argument in arguments])
+    done = torchrun(2, *[str(bad) if argument == "bad.yaml" else argument for argument in arguments])
     assert done.status != 0
     assert len(re.findall("configuration error", done.err)) == 1
     assert says in done.err
@@ -202,7 +203,7 @@ def test_a_plugin_brings_an_attack_and_an_aggregator(tmp_path: Path) -> None:
         "        return updates.row(0)\n"
     )
     names = [f"output_dir={tmp_path}", "run_name=mine", "attack={name: opposite, num_byzantine: 2}"]
-    done = torchrun(1, "--plugin", str(plugin), *BATCH_NORM, *names, "aggregator={name: first}")
+    done = forked_ranks(1, "--plugin", str(plugin), *BATCH_NORM, *names, "aggregator={name: first}")
     assert done.status == 0, done.err
     broken = tmp_path / "broken.py"
     broken.write_text("x = 1\ny = 1 / 0\n")

@@ -265,12 +265,12 @@ def test_a_signal_while_the_run_starts_is_no_death(tmp_path: Path) -> None:
     plugin = tmp_path / "slow_start.py"
     plugin.write_text(
         "import os, time\n"
-        "import fedsim.build.run as launch_run\n"
-        "real = launch_run.ModelRows\n"
+        "import fedsim.build.parts as parts\n"
+        "real = parts.ModelRows\n"
         "def slow(model):\n"
         "    open(f'{os.environ[\"STARTED\"]}/{os.environ[\"RANK\"]}', 'w').close()\n"
         "    time.sleep(60)\n"
-        "launch_run.ModelRows = slow\n"
+        "parts.ModelRows = slow\n"
     )
     started = tmp_path / "started"
     started.mkdir()

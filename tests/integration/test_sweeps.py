@@ -87,13 +87,13 @@ def test_a_sweep_is_killed_stopped_edited_and_continued(tmp_path: Path, capfd: p
     assert {record["state"] for record in results(path).values()} == {"done"}
     assert "| aggregator | none | sign_flip | worst |" in out
 
-    before = {place: record["mark"] for place, record in results(path).items()}
+    before = {place: record["config_hash"] for place, record in results(path).items()}
     edited = sweep_file(
         tmp_path, overrides=[{"where": {"aggregator": "cwmed", "seed": 1}, "set": {"clients.optimizer.lr": 0.01}}]
     )
     assert main([str(edited)]) == 0
     assert "2 cells to run" in capfd.readouterr().out
-    changed = [place for place, record in results(edited).items() if record["mark"] != before[place]]
+    changed = [place for place, record in results(edited).items() if record["config_hash"] != before[place]]
     assert changed == [("none", "cwmed", "1"), ("sign_flip", "cwmed", "1")]
 
 

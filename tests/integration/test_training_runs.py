@@ -14,7 +14,7 @@ from fedsim.data.inputs import Inputs
 from fedsim.main import main
 from fedsim.seeds import derive_generator, derive_seed, seeded
 from fedsim.training.client import LocalWork, batches
-from support.launch import torchrun
+from support.forked_ranks import forked_ranks
 from support.runs import final_state
 
 DATA = "data={name: synthetic, num_train: 210, num_test: 50, num_classes: 4, shape: [1, 16, 16], spread: 2.0}"
@@ -60,7 +60,7 @@ def test_one_client_alone_is_a_plain_pytorch_loop_bit_for_bit(tmp_path: Path, op
     assert main([*alone, f"server.buffers={buffers}", f"output_dir={tmp_path}", "run_name=run"]) == 0
     state = final_state(tmp_path / "run", 6)
     assert torch.equal(state, plain_loop([*COMMON, optimizer], rounds=6))
-    two = torchrun(2, *alone, f"server.buffers={buffers}", f"output_dir={tmp_path}", "run_name=two")
+    two = forked_ranks(2, *alone, f"server.buffers={buffers}", f"output_dir={tmp_path}", "run_name=two")
     assert two.status == 0, two.err
     assert torch.equal(state, final_state(tmp_path / "two", 6))
 
@@ -127,8 +127,8 @@ def test_every_option_runs_and_does_something(tmp_path: Path, override: str) -> 
 def test_state_that_lasts_moves_with_its_client_to_other_ranks(tmp_path: Path, options: list[str]) -> None:
     common = [*COMMON, SGD, "clients.count=4", "aggregator={name: cwmed}", f"output_dir={tmp_path}", *options]
     assert main([*common, "rounds=4", "run_name=one"]) == 0
-    assert torchrun(3, *common, "rounds=2", "run_name=moved").status == 0
-    resumed = torchrun(2, *common, "rounds=4", "run_name=moved", "--resume")
+    assert forked_ranks(3, *common, "rounds=2", "run_name=moved").status == 0
+    resumed = forked_ranks(2, *common, "rounds=4", "run_name=moved", "--resume")
     assert resumed.status == 0, resumed.err
     assert torch.equal(final_state(tmp_path / "one", 4), final_state(tmp_path / "moved", 4))
     assert [r["clients"] for r in records(tmp_path / "one")] == [r["clients"] for r in records(tmp_path / "moved")]

@@ -30,7 +30,7 @@ def test_a_rank_that_drifts_is_named(tmp_path: Path) -> None:
         "evaluate = Simulation._evaluate\n"
         "def drifting(self, done):\n"
         "    if os.environ['RANK'] == '1' and done == 2:\n"
-        "        self.state[5] += 1e-6\n"
+        "        self.model.state[5] += 1e-6\n"
         "    return evaluate(self, done)\n"
         "Simulation._evaluate = drifting\n"
     )
@@ -38,7 +38,7 @@ def test_a_rank_that_drifts_is_named(tmp_path: Path) -> None:
     done = torchrun(3, "--plugin", str(plugin), *options, f"output_dir={tmp_path}", "run_name=drift")
     assert done.status != 0
     said = re.findall(
-        r"fedsim: rank 1 \(host .*, process \d+\), home of clients .* has drifted: after round 3", done.err
+        r"fedsim: rank 1 \(host .*, process \d+\), host of clients .* has drifted: after round 3", done.err
     )
     assert len(said) == 1, done.err
     assert done.err.count("drifted") == 1

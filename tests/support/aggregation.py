@@ -25,7 +25,7 @@ both_forms = pytest.mark.parametrize("form", FORMS, ids=["whole", "shards"])
 
 def context_of(
     client_ids: Sequence[int],
-    round: int = 0,
+    round_index: int = 0,
     last_step: Tensor | None = None,
     *,
     dropped: int = 0,
@@ -33,12 +33,12 @@ def context_of(
 ) -> RoundContext:
     """A round's context whose randomness depends on the number of the round alone."""
     return RoundContext(
-        round=round,
+        round=round_index,
         client_ids=tuple(client_ids),
         dropped=dropped,
         last_step=last_step,
         layout=layout,
-        generator=torch.Generator().manual_seed(round),
+        generator=torch.Generator().manual_seed(round_index),
     )
 
 

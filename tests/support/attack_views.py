@@ -28,7 +28,11 @@ TAILORED = {"agr_tailored": "min_max", "opt_alie": "alie", "opt_ipm": "ipm"}
 
 
 def full_view(
-    honest: Tensor | UpdateMatrix, own: Tensor | UpdateMatrix, *, round: int = 1, ids: Sequence[int] | None = None
+    honest: Tensor | UpdateMatrix,
+    own: Tensor | UpdateMatrix,
+    *,
+    round_index: int = 1,
+    ids: Sequence[int] | None = None,
 ) -> AttackView:
     """A view with everything that an attack may ask for; ``ids`` are those of the honest clients."""
     honest_ids = range(len(honest)) if ids is None else ids
@@ -37,10 +41,10 @@ def full_view(
         own=UpdateMatrix.of(own),
         aggregator=build_aggregator("cwmed"),
         context=RoundContext(
-            round=round,
+            round=round_index,
             client_ids=(*honest_ids, *range(FIRST_OWN_ID, FIRST_OWN_ID + len(own))),
-            last_step=random_rows(1, own.shape[1], seed=50 + round)[0].to(own.dtype),
-            generator=torch.Generator().manual_seed(5 + round),
+            last_step=random_rows(1, own.shape[1], seed=50 + round_index)[0].to(own.dtype),
+            generator=torch.Generator().manual_seed(5 + round_index),
         ),
     )
 
@@ -51,14 +55,14 @@ def round_view(
     *,
     ids: Sequence[int] | None = None,
     own_ids: Sequence[int] = (ATTACKER, ATTACKER + 1),
-    round: int = 0,
+    round_index: int = 0,
     last_step: Tensor | None = None,
     seed: int = 5,
 ) -> AttackView:
     """A view without an aggregator, for attacks that go by rounds and clients."""
     honest_ids = range(len(honest)) if ids is None else ids
     context = RoundContext(
-        round=round,
+        round=round_index,
         client_ids=(*honest_ids, *own_ids[: len(own)]),
         last_step=last_step,
         generator=torch.Generator().manual_seed(seed),
@@ -74,14 +78,16 @@ def view_against(
     return AttackView(honest=UpdateMatrix.of(honest), own=UpdateMatrix(own), aggregator=aggregator, **more)
 
 
-def full_context(count: int, columns: int = COLUMNS, round: int = 0, last_step: Tensor | None = None) -> RoundContext:
+def full_context(
+    count: int, columns: int = COLUMNS, round_index: int = 0, last_step: Tensor | None = None
+) -> RoundContext:
     """Everything that an aggregator may ask for; ids are not the rows' numbers."""
     return RoundContext(
-        round=round,
+        round=round_index,
         client_ids=tuple((5 * row + 3) % 101 for row in range(count)),
         layout=RowLayout({"weight": (columns // 10, 10), "bias": (columns % 10,)}),
         last_step=last_step,
-        generator=torch.Generator().manual_seed(round),
+        generator=torch.Generator().manual_seed(round_index),
         sample_counts=tuple(20 + row for row in range(count)),
     )
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from fedsim.data import TensorSamples
 from fedsim.data.inputs import Inputs
 from fedsim.seeds import derive_generator, derive_seed, seeded
-from fedsim.training.client import LocalWork, Trainer, batches
+from fedsim.training.client import ClientData, LocalWork, Trainer, batches
 from fedsim.training.local_steps import StepRules
 from fedsim.training.losses.cross_entropy import CrossEntropy
 from fedsim.training.optimizers import optimizer_maker
@@ -77,9 +77,12 @@ class Trained:
         self.state = at.get("state", torch.cat(self.rows.read()))
         self.out = torch.full_like(self.state, torch.nan)
         trainer = Trainer(
-            self.rows, Inputs(samples), SHARES, given, SEED, CPU, lambda client, round: samples.labels[SHARES[client]]
+            self.rows,
+            ClientData(Inputs(samples), SHARES, lambda client, round_index: samples.labels[SHARES[client]]),
+            given,
+            SEED,
         )
-        self.loss = trainer.update(CLIENT, at.get("round", ROUND), self.state, self.out)
+        self.loss = trainer.update(CLIENT, at.get("round_index", ROUND), self.state, self.out)
 
     @property
     def after(self) -> Tensor:
@@ -102,7 +105,7 @@ class Plain:
         lr: float = LR,
         optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.SGD,
         weights: Tensor | None = None,
-        round: int = ROUND,
+        round_index: int = ROUND,
         extra: Callable[[nn.Module, Sequence[Tensor]], Tensor] | None = None,
         before_step: Callable[[Sequence[nn.Parameter]], Any] | None = None,
         model: nn.Module | None = None,
@@ -112,8 +115,8 @@ class Plain:
         self.model.train()
         start = [parameter.detach().clone() for parameter in self.model.parameters()]
         stepper, self.losses = optimizer(self.model.parameters(), lr=lr), []
-        with seeded(derive_seed(SEED, "local work", round, CLIENT)):
-            for batch in batches(len(share), given, derive_generator(SEED, "batches", round, CLIENT)):
+        with seeded(derive_seed(SEED, "local work", round_index, CLIENT)):
+            for batch in batches(len(share), given, derive_generator(SEED, "batches", round_index, CLIENT)):
                 stepper.zero_grad()
                 inputs, labels = samples.inputs[share[batch]], samples.labels[share[batch]]
                 loss = F.cross_entropy(self.model(inputs), labels, weight=weights)

@@ -16,15 +16,17 @@ def check_rows(comm: Communicator, kind: str) -> None:
     """More clients than ranks, two rounds, changing owners: rank 0 sees exactly what was written."""
     transport = comm.open_rows(5, 70_000)
     assert type(transport).__name__ == kind, type(transport)
-    for round in range(2):
-        owners = [(client + round) % comm.size for client in range(5 - round)]
+    for round_index in range(2):
+        owners = [(client + round_index) % comm.size for client in range(5 - round_index)]
         for slot, owner in enumerate(owners):
             if owner == comm.rank:
-                transport.row(slot).copy_(torch.arange(70_000.0) + 1000 * round + slot)
+                transport.row(slot).copy_(torch.arange(70_000.0) + 1000 * round_index + slot)
         matrix = transport.gather(owners)
         assert (matrix is None) == (comm.rank != 0)
         if matrix is not None:
-            expected = torch.stack([torch.arange(70_000.0) + 1000 * round + slot for slot in range(len(owners))])
+            expected = torch.stack(
+                [torch.arange(70_000.0) + 1000 * round_index + slot for slot in range(len(owners))]
+            )
             assert torch.equal(matrix, expected)
         comm.barrier("next round")
 

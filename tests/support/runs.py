@@ -60,9 +60,9 @@ def wait_for_rounds(process: subprocess.Popen[str], folder: Path, rounds: int) -
         time.sleep(0.02)
 
 
-def final_state(run_directory: Path, round: int) -> torch.Tensor:
+def final_state(run_directory: Path, round_index: int) -> torch.Tensor:
     """Global parameters and buffers in the checkpoint after ``round`` rounds."""
-    return load_file(run_directory / "checkpoints" / f"round_{round:06d}.safetensors")["0"]
+    return load_file(run_directory / "checkpoints" / f"round_{round_index:06d}.safetensors")["0"]
 
 
 def records(folder: Path) -> list[dict[str, Any]]:

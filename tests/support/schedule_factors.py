@@ -6,4 +6,4 @@ from fedsim.training.schedules import schedules
 
 
 def factors(name: str, count: int, **settings: Any) -> list[float]:
-    return [schedules.build(name, **settings).factor(round) for round in range(count)]
+    return [schedules.build(name, **settings).factor(round_index) for round_index in range(count)]

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from conftest import ROOT
 from fedsim.aggregators import available_aggregators
 from fedsim.attacks import available_attacks
 from fedsim.main import main
+from support.launch import ROOT
 
 GLOSSARY = ROOT / "docs" / "glossary.md"
 TINY = [

@@ -1,5 +1,6 @@
 """Rules of the house that a linter or a type checker can see."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,26 +27,14 @@ def test_no_module_beside_main_shadows_another() -> None:
     assert not names & ({*SHADOWING.split()} | set(sys.stdlib_module_names))
 
 
-def test_nobody_imports_main_and_the_floors_are_kept() -> None:
-    mathematics = ["update_matrix", "column_order", "row_quantile", "round_context", "nonfinite"]
-    below = [ROOT / "fedsim" / f"{name}.py" for name in mathematics]
-    below += [
-        path
-        for folder in ("aggregators", "attacks", "data", "models")
-        for path in (ROOT / "fedsim" / folder).glob("*.py")
-    ]
-    for path in below:
-        text = path.read_text()
-        for upper in (
-            "fedsim.comm",
-            "fedsim.config.run",
-            "fedsim.records",
-            "fedsim.simulation",
-            "fedsim.server.server",
-        ):
-            assert upper not in text, f"{path} imports {upper}"
-    for path in (ROOT / "fedsim").rglob("*.py"):
-        assert "fedsim.main import" not in path.read_text(), path
+def test_imports_go_downwards_only() -> None:
+    """The contract is in pyproject.toml, the picture in ARCHITECTURE.md."""
+    lint_imports = Path(sys.executable).with_name("lint-imports")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [str(lint_imports), "--no-cache"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_only_comm_talks_to_torch_distributed() -> None:

@@ -293,10 +293,10 @@ def test_fldetector_of_few_rows_and_of_equal_ones_is_defined(kind: str, shape: t
 def test_fldetector_leaves_rows_and_its_history_alone(dtype: torch.dtype) -> None:
     """Also with a last step, from which it predicts."""
     detector, step, given = build_aggregator("fldetector", window=2), None, []
-    for round in range(4):
-        rows = random_rows(5, 40, seed=round).to(dtype)
+    for round_index in range(4):
+        rows = random_rows(5, 40, seed=round_index).to(dtype)
         given.append((rows, rows.clone()))
-        facts = RoundContext(round=round, client_ids=tuple(range(5)), last_step=step)
+        facts = RoundContext(round=round_index, client_ids=tuple(range(5)), last_step=step)
         before = copy.deepcopy(state := detector.state_dict())
         step = detector(rows, facts)
         assert all(torch.equal(state["rows"][client], row) for client, row in before["rows"].items())

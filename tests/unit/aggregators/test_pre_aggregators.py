@@ -89,7 +89,7 @@ def test_what_replaces_a_row_keeps_its_place_and_its_client(name: str) -> None:
     rows = random_rows(9, 20) * torch.linspace(0.5, 3, 9)[:, None]
     ids = [30, 2, 7, 15, 1, 9, 44, 3, 8]
     pre = pre_aggregators.build(name)
-    context = context_of(ids, round=4, dropped=2)
+    context = context_of(ids, round_index=4, dropped=2)
     mixed, after = pre(UpdateMatrix(rows), context)
     assert after == context
     order = torch.randperm(9, generator=torch.Generator().manual_seed(5)).tolist()

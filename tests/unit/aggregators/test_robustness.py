@@ -51,13 +51,13 @@ def honest_updates(seed: int, count: int = HONEST) -> Tensor:
     return (direction + 0.5 * noise) * (LENGTH / math.sqrt(1.25 * COLUMNS))
 
 
-def context(round: int, ids: range | list[int], last_step: Tensor | None) -> RoundContext:
+def context(round_index: int, ids: range | list[int], last_step: Tensor | None) -> RoundContext:
     return RoundContext(
-        round=round,
+        round=round_index,
         client_ids=tuple(ids),
         layout=LAYOUT,
         last_step=last_step,
-        generator=torch.Generator().manual_seed(round),
+        generator=torch.Generator().manual_seed(round_index),
     )
 
 
@@ -72,11 +72,11 @@ def run_rounds(name: str, byzantine: int, attack: float) -> tuple[Tensor, Tensor
     aggregator, step = build(name, byzantine), None
     generator = torch.Generator().manual_seed(7)
     aim = torch.randn(COLUMNS, generator=generator)
-    for round in range(1 + ROUNDS_BEFORE.get(name, 0)):
-        honest = honest_updates(seed=round)
+    for round_index in range(1 + ROUNDS_BEFORE.get(name, 0)):
+        honest = honest_updates(seed=round_index)
         hostile = attack * aim * torch.rand(byzantine, 1, generator=generator).add(0.5)
         rows = torch.cat([honest[:4], hostile, honest[4:]])
-        step = aggregator(rows, context(round, range(len(rows)), step))
+        step = aggregator(rows, context(round_index, range(len(rows)), step))
     assert step is not None
     return step, honest
 
@@ -160,14 +160,14 @@ def test_clients_that_come_and_go_are_not_mixed_up(name: str) -> None:
     one, other = build(name, 1), build(name, 1)
     present = [range(8), [1, 2, 3, 5, 6, 7], [0, 2, 3, 4, 6], range(8), [7, 6, 5, 4, 3, 2, 1, 0]]
     steps: list[Tensor | None] = [None, None]
-    for round, ids in enumerate(present):
+    for round_index, ids in enumerate(present):
         clients = list(ids)
-        rows = honest_updates(round, count=8)
-        order = torch.randperm(len(clients), generator=torch.Generator().manual_seed(round)).tolist()
+        rows = honest_updates(round_index, count=8)
+        order = torch.randperm(len(clients), generator=torch.Generator().manual_seed(round_index)).tolist()
         shuffled = [clients[position] for position in order]
         steps = [
-            one(rows[clients], context(round, clients, steps[0])),
-            other(rows[shuffled], context(round, shuffled, steps[1])),
+            one(rows[clients], context(round_index, clients, steps[0])),
+            other(rows[shuffled], context(round_index, shuffled, steps[1])),
         ]
         torch.testing.assert_close(steps[0], steps[1], rtol=1e-5, atol=1e-5)
 
@@ -180,13 +180,13 @@ def test_with_a_layout_whole_and_three_shards_agree(name: str) -> None:
     found = []
     for form in (UpdateMatrix(rows), ColumnShards.cut(rows, 3)):
         aggregator, step = build(name, 1), None
-        for round in range(2):
+        for round_index in range(2):
             facts = RoundContext(
-                round=round,
+                round=round_index,
                 client_ids=tuple(range(7)),
                 layout=layout,
                 last_step=step,
-                generator=torch.Generator().manual_seed(round),
+                generator=torch.Generator().manual_seed(round_index),
             )
             step = aggregator(form, facts)
         found.append(step)

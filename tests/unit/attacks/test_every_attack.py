@@ -132,9 +132,9 @@ def test_inputs_are_never_changed_and_the_rows_are_new_memory(
     name: str, settings: dict[str, Any], dtype: torch.dtype
 ) -> None:
     def views() -> Iterator[AttackView]:
-        for round in range(1, 4):
-            honest, own = (random_rows(count, 77, seed=round).to(dtype) for count in (5, 1))
-            yield full_view(honest, own, round=round)
+        for round_index in range(1, 4):
+            honest, own = (random_rows(count, 77, seed=round_index).to(dtype) for count in (5, 1))
+            yield full_view(honest, own, round_index=round_index)
 
     attack, left_alone = build_attack(name, **settings), build_attack(name, **settings)
     seen = list(views())
@@ -160,10 +160,10 @@ def test_without_honest_rows_the_own_rows_are_sent(name: str, settings: dict[str
 def test_rows_of_an_attack_that_sees_no_honest_row_do_not_depend_on_them(name: str, settings: dict[str, Any]) -> None:
     own = random_rows(2, 77, seed=1)
     attack, other, alone = (build_attack(name, **settings) for _ in range(3))
-    for round in (1, 2, 3):
-        rows = act(attack, full_view(random_rows(5, 77), own, round=round))
-        assert_same_bits(act(other, full_view(random_rows(3, 77, seed=9), own, round=round)), rows)
-        assert_same_bits(act(alone, full_view(torch.empty(0, 77), own, round=round)), rows)
+    for round_index in (1, 2, 3):
+        rows = act(attack, full_view(random_rows(5, 77), own, round_index=round_index))
+        assert_same_bits(act(other, full_view(random_rows(3, 77, seed=9), own, round_index=round_index)), rows)
+        assert_same_bits(act(alone, full_view(torch.empty(0, 77), own, round_index=round_index)), rows)
 
 
 @every_attack
@@ -179,18 +179,20 @@ def test_the_order_of_the_honest_rows_does_not_matter(name: str, settings: dict[
 def test_a_state_that_went_through_a_file_continues_with_the_same_bits(
     name: str, settings: dict[str, Any], played: int
 ) -> None:
-    def view(round: int) -> AttackView:
-        return full_view(random_rows(5, 77, seed=round), random_rows(2, 77, seed=10 + round), round=round)
+    def view(round_index: int) -> AttackView:
+        return full_view(
+            random_rows(5, 77, seed=round_index), random_rows(2, 77, seed=10 + round_index), round_index=round_index
+        )
 
     attack, resumed = build_attack(name, **settings), build_attack(name, **settings)
-    for round in range(played):
-        act(attack, view(round))
+    for round_index in range(played):
+        act(attack, view(round_index))
     file = io.BytesIO()
     torch.save(attack.state_dict(), file)
     file.seek(0)
     resumed.load_state_dict(torch.load(file, weights_only=True))
-    for round in range(played, played + 3):
-        assert_same_bits(act(resumed, view(round)), act(attack, view(round)))
+    for round_index in range(played, played + 3):
+        assert_same_bits(act(resumed, view(round_index)), act(attack, view(round_index)))
         assert resumed.diagnostics == attack.diagnostics
 
 

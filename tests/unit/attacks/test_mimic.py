@@ -49,9 +49,9 @@ def start_from(monkeypatch: pytest.MonkeyPatch, start: Tensor) -> None:
     monkeypatch.setattr("fedsim.attacks.mimic.draw_rows", lambda *_: start[None].clone())
 
 
-def drifting_rows(ids: Sequence[int], round: int, columns: int = 300) -> Tensor:
+def drifting_rows(ids: Sequence[int], round_index: int, columns: int = 300) -> Tensor:
     """Each client's own direction, with some noise of the round."""
-    base, noise = random_rows(12, columns), random_rows(12, columns, seed=100 + round)
+    base, noise = random_rows(12, columns), random_rows(12, columns, seed=100 + round_index)
     return (base + 0.6 * noise)[list(ids)]
 
 
@@ -64,11 +64,11 @@ def test_mimic_is_the_power_iteration(monkeypatch: pytest.MonkeyPatch, seed: int
     attack, direct = build_attack("mimic", warmup_rounds=warmup), DirectMimic(start.double().numpy(), warmup)
     generator = torch.Generator().manual_seed(seed)
     targets = []
-    for round in range(9):
+    for round_index in range(9):
         ids = torch.randperm(12, generator=generator)[:present].tolist()
-        rows = drifting_rows(ids, round)
+        rows = drifting_rows(ids, round_index)
         target = direct.choose(dict(zip(ids, rows.double().numpy(), strict=True)))
-        sent = attack(round_view(rows, torch.zeros(2, 300), ids=ids, round=round))
+        sent = attack(round_view(rows, torch.zeros(2, 300), ids=ids, round_index=round_index))
         assert attack.diagnostics == {"target": float(target)}
         assert torch.equal(sent, rows[ids.index(target)].expand(2, -1))
         targets.append(target)
@@ -81,10 +81,10 @@ def test_mimic_is_the_power_iteration(monkeypatch: pytest.MonkeyPatch, seed: int
 
 def test_mimic_finds_the_direction_of_most_variance() -> None:
     attack = build_attack("mimic")
-    for round in range(5):
-        rows = random_rows(8, 50, seed=round)
+    for round_index in range(5):
+        rows = random_rows(8, 50, seed=round_index)
         rows[:, 7] += torch.tensor([-30.0, -20, -10, 0, 10, 20, 30, 40])
-        attack(round_view(rows, torch.zeros(1, 50), round=round))
+        attack(round_view(rows, torch.zeros(1, 50), round_index=round_index))
     assert abs(float(attack.state_dict()["direction"][7])) > 0.98
     assert attack.diagnostics["target"] in (0.0, 7.0)
 
@@ -122,13 +122,13 @@ def test_mimic_stays_with_its_target_and_chooses_another_for_good_when_it_is_awa
 
 def test_mimic_counts_the_rounds_in_which_it_acts() -> None:
     attack = build_attack("mimic", warmup_rounds=2)
-    for round in (3, 7):
+    for round_index in (3, 7):
         attack.observe(round_view(random_rows(4, 9), torch.zeros(1, 9)).facts)
         attack(round_view(torch.empty(0, 9), torch.zeros(1, 9)))  # nobody to learn from
-        attack(round_view(random_rows(4, 9, seed=round), torch.zeros(1, 9), round=round))
+        attack(round_view(random_rows(4, 9, seed=round_index), torch.zeros(1, 9), round_index=round_index))
     learnt = attack.state_dict()
     assert learnt["rounds"] == 2
-    attack(round_view(random_rows(4, 9, seed=8), torch.zeros(1, 9), round=8))
+    attack(round_view(random_rows(4, 9, seed=8), torch.zeros(1, 9), round_index=8))
     assert attack.state_dict()["direction"] is learnt["direction"]
 
 
@@ -137,10 +137,10 @@ def test_mimic_counts_the_rounds_in_which_it_acts() -> None:
 def test_mimic_takes_the_lowest_id_of_equal_rows(ids: tuple[int, ...], rounds: int) -> None:
     columns = 2 * BLOCK + 11
     attack = build_attack("mimic")
-    for round in range(rounds):
-        row = random_rows(1, columns, seed=round)
-        far = ColumnShards.cut(torch.cat([row, row, row]), 3) if round % 2 else torch.cat([row, row, row])
-        attack(round_view(far, torch.zeros(1, columns), ids=ids, round=round))
+    for round_index in range(rounds):
+        row = random_rows(1, columns, seed=round_index)
+        far = ColumnShards.cut(torch.cat([row, row, row]), 3) if round_index % 2 else torch.cat([row, row, row])
+        attack(round_view(far, torch.zeros(1, columns), ids=ids, round_index=round_index))
         assert attack.diagnostics == {"target": 4.0}
 
 
@@ -187,8 +187,8 @@ def test_the_random_direction_depends_on_the_generator_alone() -> None:
 @pytest.mark.parametrize("scale", [1e-25, 1e25])
 def test_mimic_does_not_depend_on_the_scale_of_the_rows(scale: float) -> None:
     one, other = build_attack("mimic"), build_attack("mimic")
-    for round in range(3):
-        rows = drifting_rows(range(6), round)
+    for round_index in range(3):
+        rows = drifting_rows(range(6), round_index)
         one(round_view(rows, torch.zeros(1, 300)))
         other(round_view(rows * scale, torch.zeros(1, 300)))
         assert other.diagnostics == one.diagnostics
@@ -205,11 +205,11 @@ def test_mimic_sends_what_byzfl_sends_for_the_same_client() -> None:
 # Its buffers ---------------------------------------------------------------------------------------
 
 
-def play(adversary: Adversary, round: int, absent: int | None = None) -> tuple[Tensor, Tensor, list[int]]:
+def play(adversary: Adversary, round_index: int, absent: int | None = None) -> tuple[Tensor, Tensor, list[int]]:
     """A round of clients 0 to 6, the last two Byzantine: the rows and the buffers that come out."""
     ids = [client for client in range(7) if client != absent]
-    rows, buffers = random_rows(7, 40, seed=round)[ids], random_rows(7, 4, seed=50 + round)[ids]
-    context = RoundContext(round=round, client_ids=tuple(ids))
+    rows, buffers = random_rows(7, 40, seed=round_index)[ids], random_rows(7, 4, seed=50 + round_index)[ids]
+    context = RoundContext(round=round_index, client_ids=tuple(ids))
     adversary.replace_rows(Target(rows, None, context), Target(buffers, None, context))
     return rows, buffers, ids
 
@@ -222,14 +222,14 @@ def adversary_of(attack: Attack) -> Adversary:
 def test_buffers_are_those_of_the_client_that_is_copied_also_after_a_resumption() -> None:
     attack = build_attack("mimic", warmup_rounds=3)
     adversary, targets = adversary_of(attack), list[int]()
-    for round in range(12):
-        if round in (2, 5):
+    for round_index in range(12):
+        if round_index in (2, 5):
             state = through_a_file(adversary.state_dict())
             assert state["buffer_attacks"] == [{}]
             attack = build_attack("mimic", warmup_rounds=3)
             adversary = adversary_of(attack)
             adversary.load_state_dict(state)
-        rows, buffers, ids = play(adversary, round, absent=targets[-1] if round in (7, 9) else None)
+        rows, buffers, ids = play(adversary, round_index, absent=targets[-1] if round_index in (7, 9) else None)
         target = int(attack.diagnostics["target"])
         for client in (5, 6):
             assert torch.equal(rows[ids.index(client)], rows[ids.index(target)])

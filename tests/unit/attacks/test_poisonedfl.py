@@ -40,7 +40,7 @@ class Run:
         view = round_view(
             random_rows(3, self.columns, seed=self.round),
             own,
-            round=self.round,
+            round_index=self.round,
             last_step=step,
             seed=self.round + self.seed,
         )
@@ -62,8 +62,8 @@ def literal_row(c: float, a: Array, m: Array | None, s: Array) -> Array:
 def test_poisonedfl_is_the_formula() -> None:
     run, m, s = Run(400, scale=3.0), None, None
     assert not run.go(None).any()
-    for round in range(1, 8):
-        a = random_rows(1, 400, seed=round)[0]
+    for round_index in range(1, 8):
+        a = random_rows(1, 400, seed=round_index)[0]
         sent = run.go(a)
         assert torch.equal(sent[0], sent[1])
         if s is None:
@@ -84,12 +84,12 @@ def test_poisonedfl_keeps_its_signs_for_the_whole_run() -> None:
     first = run.go(torch.ones(columns))[0].sign()
     assert set(first.tolist()) == {-1.0, 1.0}
     assert abs(float(first.sum())) < 5 * math.sqrt(columns)
-    for round in range(2, 6):
-        if round == 4:
+    for round_index in range(2, 6):
+        if round_index == 4:
             resumed = Run(columns, seed=77)
             resumed.attack.load_state_dict(through_a_file(run.attack.state_dict()))
             resumed.round, run = run.round, resumed
-        row = run.go(random_rows(1, columns, seed=round)[0])[0]
+        row = run.go(random_rows(1, columns, seed=round_index)[0])[0]
         assert torch.equal(row.sign(), torch.where(row == 0, 0.0, first))
         assert row.ne(0).sum() > 0.8 * columns
     other = Run(columns, seed=6)

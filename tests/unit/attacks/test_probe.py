@@ -41,9 +41,9 @@ def same(one: Any, other: Any) -> bool:
 
 def after_two_rounds(name: str, count: int, columns: int) -> tuple[Aggregator, Tensor]:
     aggregator, step = build_aggregator(name), None
-    for round in range(2):
-        rows = random_rows(count, columns, seed=70 + round, shift=1.0)
-        step = aggregator(rows, full_context(count, columns, round, step))
+    for round_index in range(2):
+        rows = random_rows(count, columns, seed=70 + round_index, shift=1.0)
+        step = aggregator(rows, full_context(count, columns, round_index, step))
     assert step is not None
     return aggregator, step
 
@@ -111,10 +111,12 @@ ROTATING = [name for name in available_aggregators() if aggregators.get(name).co
 @pytest.mark.parametrize("name", ROTATING)
 def test_what_declares_to_commute_with_rotations_does(name: str) -> None:
     turn, plain, turned = rotation(30), build_aggregator(name), build_aggregator(name)
-    for round in range(3):
-        rows = random_rows(9, 30, seed=round, shift=1.0).double()
-        step = plain(rows, full_context(9, 30, round))
-        torch.testing.assert_close(turned(rows @ turn, full_context(9, 30, round)), step @ turn, rtol=1e-8, atol=1e-8)
+    for round_index in range(3):
+        rows = random_rows(9, 30, seed=round_index, shift=1.0).double()
+        step = plain(rows, full_context(9, 30, round_index))
+        torch.testing.assert_close(
+            turned(rows @ turn, full_context(9, 30, round_index)), step @ turn, rtol=1e-8, atol=1e-8
+        )
 
 
 ROTATING_PRE = [name for name in pre_aggregators.describe() if pre_aggregators.get(name).commutes_with_rotations]

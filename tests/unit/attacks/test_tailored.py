@@ -23,10 +23,10 @@ from support.references import random_rows
 def test_tailoring_does_at_least_what_the_parent_does(name: str, defence: str) -> None:
     for seed in (0, 1):
         subject = copy.deepcopy(defences()[defence])
-        for round in range(2):
-            subject(random_rows(11, COLUMNS, seed=90 + round), full_context(11, round=round))
+        for round_index in range(2):
+            subject(random_rows(11, COLUMNS, seed=90 + round_index), full_context(11, round_index=round_index))
         honest = random_rows(8, COLUMNS, seed=seed, shift=1.0)
-        attack, context = build_attack(name), full_context(11, round=2)
+        attack, context = build_attack(name), full_context(11, round_index=2)
         tailored = attack(view_against(honest, 3, subject, context=context))
         untailored = build_attack(TAILORED[name])(view_against(honest, 3))
         reached = real_deviation(subject, honest, tailored, context)

@@ -150,8 +150,8 @@ def test_worst_of_keeps_the_states_of_its_members_and_passes_on_what_it_observes
     buffers = attack.for_buffers()
     buffers.load_state_dict({"members": [{}, {"count": 9}]})
     assert attack.state_dict() == {"members": [{}, {"count": 1}]}
-    attack.observe(full_context(8, round=3))
-    assert [round for round, _ in observed] == [3]
+    attack.observe(full_context(8, round_index=3))
+    assert [round_index for round_index, _ in observed] == [3]
     with pytest.raises(ConfigError) as caught:
         attack.check(8, 2)
     assert (caught.value.key, caught.value.problem) == ("members.1.depth", "8 2")

@@ -36,7 +36,7 @@ def message(*overrides: str) -> str:
         ("attack.z=1", ["attack.z", "strength"]),
         ("attack.num_byzantine=4", ["attack.num_byzantine", "4", "8", "allow_byzantine_majority"]),
         ("attack.num_byzantine=9", ["attack.num_byzantine", "9"]),
-        ("attack.own={strength: 3}", ["attack.own"]),
+        ("attack.component_settings={strength: 3}", ["attack.component_settings"]),
         ("seed=010", ["seed", "'010'"]),
         ("seed=1:30", ["seed", "'1:30'"]),
         ("clients.optimizer.lr=.nan", ["clients.optimizer.lr", "nan"]),

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from fedsim.build.attack_plan import plan_attacks
 from fedsim.cli import QUICKSTART
 from fedsim.config.source import apply_overrides, read_yaml
 from fedsim.errors import ConfigError
@@ -12,21 +13,21 @@ from support.configuration import configured
 
 def test_naming_another_component_drops_the_settings_of_the_one_before() -> None:
     config = configured("aggregator.name=fedavg", "attack.name=alie", "attack.z=2.0", "clients.optimizer.name=adamw")
-    assert config.aggregator.own == {}
-    assert config.attack[0].own == {"z": 2.0}
+    assert config.aggregator.component_settings == {}
+    assert config.attack[0].component_settings == {"z": 2.0}
     assert config.attack[0].num_byzantine == 3
-    assert config.clients.optimizer.own == {}
+    assert config.clients.optimizer.component_settings == {}
 
 
 def test_the_last_override_wins() -> None:
     assert configured("model={name: mlp}", "model.name=small_cnn").model.name == "small_cnn"
     config = configured("attack={name: none}", "attack.name=alie", "attack.num_byzantine=2")
     assert (config.attack[0].name, config.attack[0].num_byzantine) == ("alie", 2)
-    assert configured("attack.z=2.0", "attack.name=alie").attack[0].own == {"z": 2.0}
+    assert configured("attack.z=2.0", "attack.name=alie").attack[0].component_settings == {"z": 2.0}
 
 
 def test_naming_the_byzantine_clients_replaces_their_number_in_the_file() -> None:
-    assert configured("attack.clients=[0]").attack_plan().ever == (0,)
+    assert plan_attacks(configured("attack.clients=[0]")).ever == (0,)
 
 
 def test_overrides_leave_the_given_values_alone() -> None:
@@ -36,7 +37,7 @@ def test_overrides_leave_the_given_values_alone() -> None:
 
 
 def test_numbers_in_scientific_notation_are_numbers() -> None:
-    assert configured("clients.optimizer.lr=1e-3").clients.optimizer.own["lr"] == 1e-3
+    assert configured("clients.optimizer.lr=1e-3").clients.optimizer.component_settings["lr"] == 1e-3
 
 
 @pytest.mark.parametrize(

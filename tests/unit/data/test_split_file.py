@@ -5,22 +5,22 @@ from pathlib import Path
 import pytest
 import torch
 
-from fedsim.data.split_file import keep_split, read_split, samples_by_class
+from fedsim.data.split_file import read_split, samples_by_class, save_or_check_split
 from fedsim.errors import ConfigError
 from support.partitions import LABELS, as_lists, split, table
 
 
 def test_a_resumed_run_must_have_its_split(tmp_path: Path) -> None:
     shares = split("iid", LABELS, 7, tmp_path)
-    keep_split(tmp_path, shares, LABELS)
+    save_or_check_split(tmp_path, shares, LABELS)
     before = (tmp_path / "partition.json").read_bytes()
-    keep_split(tmp_path, shares, LABELS)
+    save_or_check_split(tmp_path, shares, LABELS)
     moved = [shares[0][1:], torch.cat([shares[0][:1], shares[1]]).sort().values, *shares[2:]]
     changed = LABELS.clone()
     changed[0] += 1
     for other, labels in ((moved, LABELS), (shares, changed), (shares[:-1], LABELS), (shares[::-1], LABELS)):
         with pytest.raises(ConfigError, match="not those that") as caught:
-            keep_split(tmp_path, other, labels)
+            save_or_check_split(tmp_path, other, labels)
         assert caught.value.key == "--resume"
     assert (tmp_path / "partition.json").read_bytes() == before
     assert read_split(tmp_path / "partition.json")["clients"] == as_lists(shares)
@@ -29,7 +29,7 @@ def test_a_resumed_run_must_have_its_split(tmp_path: Path) -> None:
 def test_a_resumed_run_with_a_damaged_split_is_refused(tmp_path: Path) -> None:
     (tmp_path / "partition.json").write_text('{"clients": [[0, 1')
     with pytest.raises(ConfigError, match=r"partition\.json"):
-        keep_split(tmp_path, [torch.arange(997)], LABELS)
+        save_or_check_split(tmp_path, [torch.arange(997)], LABELS)
 
 
 def test_samples_by_class_add_up(tmp_path: Path) -> None:

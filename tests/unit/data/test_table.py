@@ -39,7 +39,7 @@ def test_a_damaged_table_of_an_image_folder_is_named(content: bytes, said: str, 
     error = loading_error("image_folder", images)
     assert str(images / "metadata.csv") in error.problem
     assert said in error.problem
-    assert error.remedy == "mend or remove it"
+    assert error.remedy == "fix or remove it"
 
 
 # Folders of images -----------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from fedsim.comm.place import RankPlace
 from fedsim.data import TensorSamples
 from fedsim.data.augmentations import augmentations
 from fedsim.data.inputs import Inputs, View
-from fedsim.evaluation.evaluator import NOT_EVALUATED, RECORDED_CLASSES, Evaluation, Evaluator
+from fedsim.evaluation.evaluator import RECORDED_CLASSES, Evaluation, Evaluator
+from fedsim.records.round_record import Quality
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -156,7 +158,7 @@ def test_clients_are_measured_on_their_own_samples(seed: int, ranks: int) -> Non
     for evaluation in asked(logits, labels, owners=owners, ranks=ranks):
         assert set(evaluation.client_accuracy) == {0, 1, 3, 4, 5}
         assert dict(evaluation.client_accuracy) == pytest.approx(expected)
-        record = evaluation.record()
+        record = asdict(evaluation.quality())
         assert record["worst_client_accuracy"] == min(expected.values())
         assert record["mean_client_accuracy"] == pytest.approx(sum(expected.values()) / 5)
         assert record["mean_client_accuracy"] != pytest.approx(record["accuracy"], abs=1e-6)
@@ -167,7 +169,7 @@ def test_where_nobody_owns_samples_no_client_is_measured(owners: Tensor | None) 
     logits, labels = random_answers(0)
     (evaluation,) = asked(logits, labels, owners=owners)
     assert evaluation.client_accuracy == {}
-    record = evaluation.record()
+    record = asdict(evaluation.quality())
     assert record["worst_client_accuracy"] is None
     assert record["mean_client_accuracy"] is None
     assert evaluation.accuracy > 0.2
@@ -178,7 +180,7 @@ def test_samples_of_nobody_count_in_the_whole_and_a_client_may_be_all_wrong() ->
     logits = nn.functional.one_hot(torch.tensor([0, 1, 1, 0]), 2).float()
     (evaluation,) = asked(logits, labels, owners=torch.tensor([-1, 7, 2, 2]))
     assert evaluation.client_accuracy == {2: 0.0, 7: 1.0}
-    assert evaluation.record()["worst_client_accuracy"] == 0.0
+    assert evaluation.quality().worst_client_accuracy == 0.0
     assert evaluation.accuracy == 0.5
 
 
@@ -202,7 +204,7 @@ def test_the_result_is_the_same_bit_for_bit_on_any_number_of_ranks(batch_size: i
         assert other.loss == results[0].loss
         assert torch.equal(other.confusion, results[0].confusion)
         assert other.client_accuracy == results[0].client_accuracy
-        assert other.record() == results[0].record()
+        assert other.quality() == results[0].quality()
     assert int(results[0].confusion.sum()) == 131
 
 
@@ -263,9 +265,9 @@ def test_test_images_are_shown_without_augmentation() -> None:
 def test_a_record_holds_every_measure_by_name() -> None:
     logits, labels = random_answers(1)
     (evaluation,) = asked(logits, labels, owners=torch.arange(150) % 3)
-    record = evaluation.record()
-    assert list(record) == list(NOT_EVALUATED)
-    assert set(NOT_EVALUATED.values()) == {None}
+    record = asdict(evaluation.quality())
+    assert set(asdict(Quality()).values()) == {None}  # a round without evaluation
+    assert None not in record.values()
     for name in ("accuracy", "balanced_accuracy", "macro_f1", "loss"):
         assert record[name] == getattr(evaluation, name)
         assert type(record[name]) is float
@@ -279,7 +281,7 @@ def test_the_confusion_of_many_classes_is_not_recorded(classes: int) -> None:
     assert RECORDED_CLASSES == 100
     labels = torch.arange(300) % classes
     (evaluation,) = asked(torch.randn(300, classes, generator=seeded(0)), labels, batch_size=50)
-    record = evaluation.record()
+    record = asdict(evaluation.quality())
     assert (record["confusion"] is None) == (classes > 100)
     assert evaluation.confusion.shape == (classes, classes)
     assert len(record["per_class_recall"]) == classes

@@ -4,14 +4,16 @@ from typing import Any
 
 import pytest
 
-from fedsim.build.components import warn_of_settings_without_effect
+from fedsim.build.attack_plan import plan_attacks
+from fedsim.build.components import build_components, warn_of_settings_without_effect
 from fedsim.config.run import parse_config
 from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.participation.attack_plan import AttackPlan
 
 
 def plan(attack: Any, count: int = 8, rounds: int = 12, seed: int = 0) -> AttackPlan:
-    return parse_config({"attack": attack, "clients": {"count": count}, "rounds": rounds, "seed": seed}).attack_plan()
+    values = {"attack": attack, "clients": {"count": count}, "rounds": rounds, "seed": seed}
+    return plan_attacks(parse_config(values))
 
 
 def test_one_attack_is_a_list_of_one() -> None:
@@ -41,7 +43,15 @@ def test_counted_clients_are_the_last_that_no_other_attack_of_the_same_rounds_ha
 
 def test_rounds_are_counted_from_one_and_both_ends_are_in() -> None:
     scheduled = plan({"name": "ipm", "num_byzantine": 2, "first_round": 3, "last_round": 5})
-    assert [bool(scheduled.attackers(round)) for round in range(7)] == [False, False, True, True, True, False, False]
+    assert [bool(scheduled.attackers(round_index)) for round_index in range(7)] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
     assert scheduled.ever == (6, 7)
     assert scheduled.always_idle == frozenset()  # before and after they train
 
@@ -55,20 +65,20 @@ def test_a_share_of_the_clients_is_rounded_down() -> None:
 def test_a_changing_set_is_redrawn_every_so_many_rounds_by_the_seed() -> None:
     settings = {"name": "ipm", "num_byzantine": 3, "redraw_every": 2, "first_round": 2}
     changing = plan(settings, rounds=60)
-    sets = [frozenset(changing.attackers(round)) for round in range(60)]
+    sets = [frozenset(changing.attackers(round_index)) for round_index in range(60)]
     assert sets[0] == frozenset()
     assert all(len(members) == 3 for members in sets[1:])
     assert all(sets[start] == sets[start + 1] for start in range(1, 59, 2))
     assert len(set(sets)) > 10
     assert changing.ever == tuple(range(8))
-    assert sets == [frozenset(plan(settings, rounds=60).attackers(round)) for round in range(60)]
-    assert sets != [frozenset(plan(settings, rounds=60, seed=1).attackers(round)) for round in range(60)]
+    assert sets == [frozenset(plan(settings, rounds=60).attackers(round_index)) for round_index in range(60)]
+    assert sets != [frozenset(plan(settings, rounds=60, seed=1).attackers(round_index)) for round_index in range(60)]
 
 
 def test_drawn_clients_leave_those_of_other_attacks_alone() -> None:
     mixed = plan([{"name": "alie", "clients": [0]}, {"name": "ipm", "num_byzantine": 2, "redraw_every": 1}])
-    for round in range(12):
-        under = mixed.attackers(round)
+    for round_index in range(12):
+        under = mixed.attackers(round_index)
         assert under[0] == 0
         assert sorted(under.values()) == [0, 1, 1]
 
@@ -113,4 +123,4 @@ def test_a_majority_may_be_allowed() -> None:
 def test_an_attack_that_comes_after_the_last_round_is_warned_of() -> None:
     values = {"attack": {"name": "ipm", "num_byzantine": 2, "first_round": 6}, "rounds": 5}
     with pytest.warns(FedsimWarning, match=r"attack\.first_round: 6 is after the last round, 5"):
-        warn_of_settings_without_effect(parse_config(values), values)
+        warn_of_settings_without_effect(build_components(parse_config(values)), values)

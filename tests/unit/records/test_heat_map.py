@@ -107,7 +107,7 @@ def test_names_of_any_letters_are_drawn_as_they_are(name: str) -> None:
 def test_the_pictures_of_a_run(tmp_path: Path) -> None:
     partition = partition_picture([[1, 2], [30, 4], [5, 6]], ["cat", "dog"], byzantine={2})
     confusion = confusion_picture([[3, 1], [0, 0]], ["cat", "dog"])
-    trust = trust_picture({1: {"0": 1.0, "1": None}, 2: None, 5: {"1": 0.5}}, [1, 2, 5], 2, byzantine=[1])
+    trust = trust_picture({1: {0: 1.0, 1: float("nan")}, 2: None, 5: {1: 0.5}}, [1, 2, 5], 2, byzantine=[1])
     assert count(partition, RED) > 0 == count(confusion, RED)
     assert 4 <= count(trust, GREY) / (72 * 40) < 4.1  # two clients, three rounds, two values; and edges of letters
     save_picture(tmp_path / "picture.png", partition)

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,32 +11,36 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from fedsim.records.tensor_board import SINGLE, Story, TensorBoard, followed_clients
+from fedsim.records.pictures import partition_picture
+from fedsim.records.round_record import AttackRecord, Quality, RoundRecord
+from fedsim.records.tensor_board import SINGLE, TensorBoard, TensorBoardSettings, followed_clients
 from fedsim.records.writers import JsonLines
 
 
-def a_record(round: int, clients: int = 4) -> dict[str, Any]:
+def a_record(round_number: int, clients: int = 4, byzantine: Iterable[int] = (2, 3)) -> RoundRecord:
     trust = {client: client / clients for client in range(clients)}
-    return {
-        "round": round,
-        "accuracy": round / 10,
-        "balanced_accuracy": round / 10,
-        "loss": 2.0,
-        "train_loss": float("nan"),
-        "per_class_recall": [0.75, 1.0],
-        "confusion": [[3, 1], [0, 4]],
-        "server": {"detection_auc": 1.0, "aggregation_error": None},
-        "attack": {"parameters": {"alie": {"z": 0.5}}},
-        "times": {"gather": 0.1},
-        "clients": {"trust": trust, "update_norm": {client: float("inf") for client in range(clients)}},
-    }
+    return RoundRecord(
+        round=round_number,
+        quality=Quality(
+            accuracy=round_number / 10,
+            balanced_accuracy=round_number / 10,
+            loss=2.0,
+            per_class_recall=[0.75, 1.0],
+            confusion=[[3, 1], [0, 4]],
+        ),
+        train_loss=float("nan"),
+        server={"detection_auc": 1.0, "aggregation_error": None},
+        clients={"trust": trust, "update_norm": {client: float("inf") for client in range(clients)}},
+        attack=AttackRecord(attackers=dict.fromkeys(byzantine, "alie"), parameters={"alie": {"z": 0.5}}),
+        times={"gather": 0.1},
+    )
 
 
-def a_story(**changes: Any) -> Story:
+def settings_of_run(**changes: Any) -> TensorBoardSettings:
     facts: dict[str, Any] = {
         "byzantine": [2, 3],
         "num_clients": 4,
-        "partition": [[1, 2]] * 4,
+        "partition": partition_picture([[1, 2]] * 4, ["cat", "dog"]),
         "class_names": ["cat", "dog"],
         "curves": 16,
         "images_every": 2,
@@ -43,7 +48,7 @@ def a_story(**changes: Any) -> Story:
         "texts": {"config": "seed: 0"},
         "hparams": {"attack": "alie", "seed": 0},
     }
-    return Story(**{**facts, **changes})
+    return TensorBoardSettings(**{**facts, **changes})
 
 
 def write_run(folder: Path, rounds: range, status: str = "completed", **changes: Any) -> None:
@@ -51,11 +56,12 @@ def write_run(folder: Path, rounds: range, status: str = "completed", **changes:
     folder.mkdir(exist_ok=True)
     metrics, done = folder / "metrics.jsonl", rounds.start - 1
     lines = JsonLines(metrics, done)
-    board = TensorBoard(folder, metrics, done, a_story(**changes))
+    board = TensorBoard(folder, metrics, done, settings_of_run(**changes))
     clients = changes.get("num_clients", 4)
-    for round in rounds:
-        lines.write(a_record(round, clients))
-        board.write(a_record(round, clients))
+    byzantine = changes.get("byzantine", (2, 3))
+    for round_number in rounds:
+        lines.write(a_record(round_number, clients, byzantine))
+        board.write(a_record(round_number, clients, byzantine))
     lines.close(status)
     board.close(status)
 
@@ -76,7 +82,9 @@ def test_each_side_is_a_run_of_its_own(tmp_path: Path) -> None:
     assert [event.value for event in honest.Scalars("clients/trust")] == pytest.approx([0.125] * 5)
     assert [event.value for event in byzantine.Scalars("clients/trust")] == pytest.approx([0.625] * 5)
     singles = [tag for tag in honest.Tags()["scalars"] if tag.startswith(SINGLE)]
-    assert set(singles) == {f"{SINGLE}/{name}/client_{id}" for name in ("trust", "update_norm") for id in (0, 1)}
+    assert set(singles) == {
+        f"{SINGLE}/{name}/client_{client}" for name in ("trust", "update_norm") for client in (0, 1)
+    }
     assert "clients/update_norm" not in honest.Tags()["scalars"]  # nothing finite to average
 
 
@@ -139,7 +147,7 @@ def test_hparams_hold_the_settings_and_whether_the_run_completed(tmp_path: Path,
 
 
 def test_hundreds_of_clients_are_thinned_in_curves_not_in_the_means(tmp_path: Path) -> None:
-    write_run(tmp_path, range(1, 3), num_clients=300, byzantine=range(240, 300), curves=10, partition=[[1, 2]] * 300)
+    write_run(tmp_path, range(1, 3), num_clients=300, byzantine=range(240, 300), curves=10)
     curves = [
         tag
         for side in ("honest", "byzantine")

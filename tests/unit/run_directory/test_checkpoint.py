@@ -31,14 +31,14 @@ def test_a_state_survives_the_round_trip() -> None:
 def test_the_newest_checkpoints_stay_and_a_damaged_one_is_named(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "checkpoints", keep=2)
     assert checkpoints.load_newest() is None
-    for round in (1, 2, 10):
-        checkpoints.save(round, {"w": torch.full((2,), float(round))})
+    for round_index in (1, 2, 10):
+        checkpoints.save(round_index, {"w": torch.full((2,), float(round_index))})
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
         "round_000002.safetensors",
         "round_000010.safetensors",
     ]
-    round, state = checkpoints.load_newest()
-    assert round == 10
+    round_index, state = checkpoints.load_newest()
+    assert round_index == 10
     assert state["w"].tolist() == [10.0, 10.0]
 
 
@@ -47,8 +47,10 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_taken(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     checkpoints = Checkpoints(tmp_path, keep=3)
-    for round in (4, 5):
-        checkpoints.save(round, {"w": torch.full((2,), float(round)), "half": torch.ones(3).bfloat16(), "x": "text"})
+    for round_index in (4, 5):
+        checkpoints.save(
+            round_index, {"w": torch.full((2,), float(round_index)), "half": torch.ones(3).bfloat16(), "x": "text"}
+        )
     path = tmp_path / "round_000005.safetensors"
     whole = path.read_bytes()
     damaged = {
@@ -58,8 +60,8 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_taken(
         "empty": b"",
     }
     path.write_bytes(damaged[damage])
-    round, state = checkpoints.load_newest()
-    assert round == 4
+    round_index, state = checkpoints.load_newest()
+    assert round_index == 4
     assert state["w"].tolist() == [4.0, 4.0]
     assert "round_000005.safetensors is damaged" in caplog.text
     checkpoints.save(5, {"w": torch.full((2,), 5.0)})

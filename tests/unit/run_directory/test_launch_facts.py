@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fedsim.run_directory.launch_facts import is_started_again
+from fedsim.run_directory.launch_facts import is_relaunch
 
 
 @pytest.mark.parametrize(
@@ -27,5 +27,5 @@ def test_a_launch_that_starts_again_knows_its_run(
 ) -> None:
     launch = {"torchrun": None, "slurm_job": None, **before}
     (tmp_path / "environment.json").write_text(json.dumps({"launch": launch}))
-    assert is_started_again(tmp_path, now) is again
-    assert not is_started_again(tmp_path / "nothing", now)
+    assert is_relaunch(tmp_path, now) is again
+    assert not is_relaunch(tmp_path / "nothing", now)

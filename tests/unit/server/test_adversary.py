@@ -12,8 +12,9 @@ from fedsim.aggregators.defence import Defence
 from fedsim.attacks import Attack, AttackView, attacks, build_attack
 from fedsim.participation.attack_plan import AttackPlan, Campaign
 from fedsim.records.phases import Phases
+from fedsim.records.round_record import AttackRecord
 from fedsim.server.adversary import Adversary, Target
-from fedsim.server.round import ServerHead
+from fedsim.server.round import RankZeroRound
 from fedsim.server.server import Server
 from fedsim.training.optimizers import optimizer_maker
 from fedsim.updates.context import RoundContext
@@ -68,9 +69,9 @@ def adversary(campaigns: list[Campaign], attacks: list[Attack], seed: int = 0) -
     return Adversary(AttackPlan(campaigns, num_clients=5, rounds=9, seed=0), attacks, seed=seed)
 
 
-def a_target(round: int = 0, ids: tuple[int, ...] = (0, 1, 2, 3, 4)) -> Target:
+def a_target(round_index: int = 0, ids: tuple[int, ...] = (0, 1, 2, 3, 4)) -> Target:
     rows = torch.arange(float(len(ids)))[:, None].repeat(1, 2)
-    context = RoundContext(round=round, client_ids=ids, generator=torch.Generator().manual_seed(3))
+    context = RoundContext(round=round_index, client_ids=ids, generator=torch.Generator().manual_seed(3))
     return Target(rows, build_aggregator("cwmed"), context)
 
 
@@ -100,8 +101,8 @@ def test_a_probe_in_a_mixture_sees_the_whole_matrix() -> None:
 def test_before_its_first_round_and_when_absent_nothing_is_replaced_but_the_round_is_observed() -> None:
     attack = Recorder(-1.0)
     subject = adversary([Campaign(name="a", clients=(4,), first_round=1)], [attack])
-    for round, ids, expected in ((0, (0, 4), [0.0, 1.0]), (1, (0, 2), [0.0, 1.0]), (2, (0, 4), [0.0, -1.0])):
-        target = a_target(round, ids)
+    for round_index, ids, expected in ((0, (0, 4), [0.0, 1.0]), (1, (0, 2), [0.0, 1.0]), (2, (0, 4), [0.0, -1.0])):
+        target = a_target(round_index, ids)
         subject.replace_rows(target)
         assert target.rows[:, 0].tolist() == expected
     assert attack.observed == [0, 1, 2]
@@ -112,11 +113,11 @@ def test_the_records_name_the_attackers_and_their_attacks() -> None:
     subject = adversary([Campaign(name="alie", clients=(1,)), Campaign(name="alie_2", clients=(4,))], [alie, again])
     target = a_target(ids=(0, 1, 3, 4))
     subject.replace_rows(target)
-    assert subject.report(target.context) == {
-        "share": 0.5,
-        "attackers": {1: "alie", 4: "alie_2"},
-        "parameters": {"alie": {"z": 0.5}, "alie_2": {"z": 2.0}},
-    }
+    assert subject.record(target.context) == AttackRecord(
+        share=0.5,
+        attackers={1: "alie", 4: "alie_2"},
+        parameters={"alie": {"z": 0.5}, "alie_2": {"z": 2.0}},
+    )
 
 
 def test_the_attackers_randomness_is_its_own_and_follows_the_seed() -> None:
@@ -124,8 +125,8 @@ def test_the_attackers_randomness_is_its_own_and_follows_the_seed() -> None:
         def craft(self, view: AttackView) -> Tensor:
             return torch.randn(view.own.num_columns, generator=view.facts.randomness())
 
-    def sent(seed: int, round: int) -> list[float]:
-        target = a_target(round)
+    def sent(seed: int, round_index: int) -> list[float]:
+        target = a_target(round_index)
         before = target.context.generator.get_state()
         adversary([Campaign(name="a", clients=(4,))], [Noise(0.0)], seed).replace_rows(target)
         assert torch.equal(target.context.generator.get_state(), before)
@@ -177,10 +178,10 @@ def test_buffers_are_attacked_by_themselves_or_in_the_row(buffers: str) -> None:
         torch.tensor([False]),
     )
     subject = adversary([Campaign(name="ipm", clients=(2,))], [attack])
-    head = ServerHead(subject, server, RowLayout({"weight": (2,)}), seed=0, phases=Phases())
+    server_round = RankZeroRound(subject, server, RowLayout({"weight": (2,)}), seed=0, phases=Phases())
     rows = torch.tensor([[1.0, 2.0, 10.0], [3.0, 2.0, 30.0], [0.0, 0.0, 0.0]])
-    for round in range(2):
-        outcome = head.decide(rows.clone(), torch.zeros(3), round, (0, 1, 2))
+    for round_index in range(2):
+        outcome = server_round.aggregate(rows.clone(), torch.zeros(3), round_index, (0, 1, 2))
         assert outcome.step.tolist() == pytest.approx([2 / 3, 2 / 3, 20 / 3])
     assert steps == ([None, None, (2,), (1,)] if apart else [None, (3,)])
 
@@ -195,9 +196,9 @@ def test_a_round_with_a_byzantine_majority_is_logged_once(caplog: pytest.LogCapt
         torch.zeros(0, dtype=torch.bool),
     )
     subject = adversary([Campaign(name="ipm", clients=(3, 4))], [build_attack("ipm")])
-    head = ServerHead(subject, server, RowLayout({"weight": (2,)}), seed=0, phases=Phases())
-    for round, ids in enumerate([(0, 1, 2, 3, 4), (0, 3, 4), (1, 3, 4)]):
-        head.decide(torch.ones(len(ids), 2), torch.zeros(2), round, ids)
+    server_round = RankZeroRound(subject, server, RowLayout({"weight": (2,)}), seed=0, phases=Phases())
+    for round_index, ids in enumerate([(0, 1, 2, 3, 4), (0, 3, 4), (1, 3, 4)]):
+        server_round.aggregate(torch.ones(len(ids), 2), torch.zeros(2), round_index, ids)
     assert [record.getMessage().split(";")[0] for record in caplog.records] == [
         "round 2: 2 of the 3 participants are Byzantine"
     ]

@@ -19,9 +19,9 @@ ROUNDS = [(0, 1, 2), (1, 3), (0, 3, 2), (2,), (3, 0, 1), (0, 1, 2, 3)]
 def sent(momentum: ClientMomentum, start: int = 0, stop: int = len(ROUNDS)) -> list[Tensor]:
     """The rows that leave in these rounds."""
     out = []
-    for round in range(start, stop):
-        rows = draws(100 + round, len(ROUNDS[round]), 6)
-        momentum.apply(list(rows), ROUNDS[round])
+    for round_index in range(start, stop):
+        rows = draws(100 + round_index, len(ROUNDS[round_index]), 6)
+        momentum.apply(list(rows), ROUNDS[round_index])
         out.append(rows)
     return out
 
@@ -29,9 +29,9 @@ def sent(momentum: ClientMomentum, start: int = 0, stop: int = len(ROUNDS)) -> l
 @pytest.mark.parametrize("beta", [0.1, 0.5, 0.9])
 def test_momentum_of_each_client_goes_on_when_it_takes_part_again(beta: float) -> None:
     memory = {client: np.zeros(6) for client in range(4)}
-    for round, rows in enumerate(sent(ClientMomentum(beta))):
-        given = draws(100 + round, len(ROUNDS[round]), 6).double().numpy()
-        for row, gradient, client in zip(rows, given, ROUNDS[round], strict=True):
+    for round_index, rows in enumerate(sent(ClientMomentum(beta))):
+        given = draws(100 + round_index, len(ROUNDS[round_index]), 6).double().numpy()
+        for row, gradient, client in zip(rows, given, ROUNDS[round_index], strict=True):
             memory[client] = (1 - beta) * gradient + beta * memory[client]
             assert np.allclose(row.double().numpy(), memory[client], atol=1e-6)
 

@@ -8,7 +8,7 @@ from fedsim.aggregators.defence import Defence
 from fedsim.aggregators.pre import pre_aggregators
 from fedsim.attacks import build_attack
 from fedsim.records.phases import Phases
-from fedsim.server.round import ServerHead
+from fedsim.server.round import RankZeroRound
 from fedsim.server.server import Server
 from fedsim.training.optimizers import optimizer_maker
 from fedsim.updates.layout import RowLayout
@@ -29,8 +29,8 @@ def test_trust_is_recorded_by_client_unless_a_pre_aggregator_mixes_the_clients(p
     )
     rows = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
     layout = RowLayout({"weight": (3,)})
-    head = ServerHead(lone_adversary([5], build_attack("ipm")), server, layout, seed=0, phases=Phases())
-    record = head.decide(rows, torch.zeros(3), 0, range(6)).record
-    assert ("trust" in record["clients"]) == recorded
-    assert (record["server"]["detection_auc"] is not None) == recorded
-    assert set(record["clients"]["cosine_to_honest"]) == set(range(6))
+    server_round = RankZeroRound(lone_adversary([5], build_attack("ipm")), server, layout, seed=0, phases=Phases())
+    outcome = server_round.aggregate(rows, torch.zeros(3), 0, range(6))
+    assert ("trust" in outcome.clients) == recorded
+    assert (outcome.server["detection_auc"] is not None) == recorded
+    assert set(outcome.clients["cosine_to_honest"]) == set(range(6))

@@ -72,7 +72,9 @@ def test_the_schedule_scales_the_rate_of_the_server_but_never_the_buffers(
 def test_the_schedule_of_the_server_goes_with_the_round_and_not_with_the_number_of_calls() -> None:
     deltas = torch.ones(1, 4)
     subject = server("sgd", {"lr": 1.0}, schedules.build("steps", after=[10], by=0.25))
-    steps = [-rounds_of(subject, torch.zeros(4), deltas, start=round)[0, 0].item() for round in (0, 20, 9, 10)]
+    steps = [
+        -rounds_of(subject, torch.zeros(4), deltas, start=round_index)[0, 0].item() for round_index in (0, 20, 9, 10)
+    ]
     assert steps == [1.0, 0.25, 1.0, 0.25]
 
 

@@ -32,7 +32,7 @@ def test_cells_are_the_product_of_the_axes_in_their_order(tmp_path: Path) -> Non
 
 def test_a_cell_is_known_by_what_decides_about_its_results(tmp_path: Path) -> None:
     def marks(*overrides: str, **content: object) -> list[str]:
-        return [cell.mark for cell in read_sweep(sweep_file(tmp_path, axes=AXES, **content), overrides).cells]
+        return [cell.config_hash for cell in read_sweep(sweep_file(tmp_path, axes=AXES, **content), overrides).cells]
 
     plain = marks()
     assert len(set(plain)) == 8
@@ -65,7 +65,7 @@ def test_an_axis_of_any_name_sets_dotted_keys(tmp_path: Path) -> None:
     assert (one.config["clients"]["count"], one.config["attack"]["num_byzantine"]) == (5, 1)
     assert (other.config["clients"]["count"], other.config["attack"]["num_byzantine"]) == (9, 3)
     assert one.config["rounds"] == 2
-    assert one.directory.name == f"sizefew-rounds2-{one.mark}"
+    assert one.directory.name == f"sizefew-rounds2-{one.config_hash}"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fedsim.sweep.runner import room_for
+from fedsim.sweep.runner import slots_for
 
 
 @pytest.mark.parametrize(
@@ -18,11 +18,11 @@ from fedsim.sweep.runner import room_for
     ],
 )
 def test_a_cell_has_as_few_ranks_as_fill_the_machine(given: dict[str, int], jobs: int, ranks: int) -> None:
-    room = room_for(**{"clients": 8, "jobs": None, "ranks": None, **given})
+    room = slots_for(**{"clients": 8, "jobs": None, "ranks": None, **given})
     assert (room.jobs, room.ranks) == (jobs, ranks)
 
 
 def test_jobs_at_the_same_time_have_gpus_of_their_own() -> None:
-    room = room_for(cells=4, clients=2, jobs=None, ranks=None, gpus=8, cores=8)
+    room = slots_for(cells=4, clients=2, jobs=None, ranks=None, gpus=8, cores=8)
     assert [room.devices(job) for job in range(room.jobs)] == ["0,1", "2,3", "4,5", "6,7"]
-    assert room_for(cells=4, clients=2, jobs=None, ranks=None, gpus=0, cores=8).devices(0) is None
+    assert slots_for(cells=4, clients=2, jobs=None, ranks=None, gpus=0, cores=8).devices(0) is None

@@ -9,7 +9,7 @@ from torch import nn
 from fedsim.data import TensorSamples
 from fedsim.data.inputs import Inputs
 from fedsim.seeds import derive_generator, derive_seed, seeded
-from fedsim.training.client import LocalWork, Trainer, batches
+from fedsim.training.client import ClientData, LocalWork, Trainer, batches
 from fedsim.training.optimizers import optimizer_maker
 from fedsim.updates.model_rows import ModelRows
 
@@ -27,7 +27,7 @@ def digits(count: int = 10) -> TensorSamples:
     return TensorSamples(torch.randn(count, 3, generator=generator), torch.arange(count) % 2)
 
 
-def own_labels(client: int, round: int) -> torch.Tensor:
+def own_labels(client: int, round_index: int) -> torch.Tensor:
     """What the clients here, who hold the first samples, train on."""
     return digits().labels
 
@@ -51,7 +51,7 @@ def test_the_row_of_one_step_is_the_gradient_by_hand(send: str) -> None:
     rows, samples = ModelRows(model), digits(4)
     state = torch.cat(rows.read())
     out = torch.full_like(state, torch.nan)
-    trainer = Trainer(rows, Inputs(samples), [torch.arange(4)], work(send=send, steps=1), 0, CPU, own_labels)
+    trainer = Trainer(rows, ClientData(Inputs(samples), [torch.arange(4)], own_labels), work(send=send, steps=1), 0)
     trainer.update(0, 0, state, out)
     rows.load(state, state[:0])
     model.zero_grad()
@@ -66,7 +66,9 @@ def test_local_training_equals_a_plain_loop_and_leaves_global_randomness_alone()
     state = torch.cat(rows.read())
     out = torch.empty_like(state)
     before = torch.get_rng_state()
-    Trainer(rows, Inputs(samples), [torch.arange(10)], work(epochs=2), 5, CPU, own_labels).update(0, 3, state, out)
+    Trainer(rows, ClientData(Inputs(samples), [torch.arange(10)], own_labels), work(epochs=2), 5).update(
+        0, 3, state, out
+    )
     assert torch.equal(torch.get_rng_state(), before)
 
     rows.load(state, state[:0])
@@ -84,7 +86,7 @@ def test_a_client_without_a_batch_sends_zero() -> None:
     rows = ModelRows(nn.Linear(3, 2))
     state = torch.cat(rows.read())
     out = torch.full_like(state, 7.0)
-    Trainer(rows, Inputs(digits()), [torch.arange(1)], work(), 0, CPU, own_labels).update(0, 0, state, out)
+    Trainer(rows, ClientData(Inputs(digits()), [torch.arange(1)], own_labels), work(), 0).update(0, 0, state, out)
     assert not out.any()
 
 
@@ -93,7 +95,7 @@ def test_a_wire_dtype_rounds_the_row() -> None:
     state = torch.cat(rows.read())
     out = torch.empty_like(state)
     half = work(wire_dtype=torch.bfloat16)
-    Trainer(rows, Inputs(digits()), [torch.arange(10)], half, 0, CPU, own_labels).update(0, 0, state, out)
+    Trainer(rows, ClientData(Inputs(digits()), [torch.arange(10)], own_labels), half, 0).update(0, 0, state, out)
     assert torch.equal(out, out.bfloat16().float())
     assert out.any()
 
@@ -110,8 +112,8 @@ def test_poisoned_labels_leave_the_batches_as_they_were() -> None:
     state = torch.cat(rows.read())
     outs = []
     for labels in (digits().labels, 1 - digits().labels):
-        out, given = torch.empty_like(state), lambda client, round, labels=labels: labels
-        Trainer(rows, Inputs(digits()), [torch.arange(10)], work(), 0, CPU, given).update(0, 0, state, out)
+        out, given = torch.empty_like(state), lambda client, round_index, labels=labels: labels
+        Trainer(rows, ClientData(Inputs(digits()), [torch.arange(10)], given), work(), 0).update(0, 0, state, out)
         outs.append(out)
     assert all(torch.equal(a, b) for a, b in zip(seen[: len(seen) // 2], seen[len(seen) // 2 :], strict=True))
     assert not torch.equal(*outs)

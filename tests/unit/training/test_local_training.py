@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fedsim.data import TensorSamples
 from fedsim.data.inputs import Inputs
 from fedsim.seeds import seeded
-from fedsim.training.client import Trainer
+from fedsim.training.client import ClientData, Trainer
 from fedsim.training.local_steps import StepRules
 from fedsim.training.losses import ClassCounts
 from fedsim.training.losses.cross_entropy import CrossEntropy
@@ -22,7 +22,6 @@ from fedsim.updates.model_rows import ModelRows
 from support.local_work import (
     CLASSES,
     CLIENT,
-    CPU,
     LR,
     ROUND,
     SEED,
@@ -54,11 +53,11 @@ def test_plain_training_equals_a_plain_loop_bit_for_bit(make: MakeModel, setting
 @pytest.mark.parametrize("make", [mlp, conv])
 def test_a_single_client_over_several_rounds_equals_one_plain_loop_bit_for_bit(make: MakeModel) -> None:
     model, state = make(), None
-    for round in range(4):
-        at = {"round": round} if state is None else {"round": round, "state": state}
+    for round_index in range(4):
+        at = {"round": round_index} if state is None else {"round": round_index, "state": state}
         trained = Trained(make, work(), None, **at)
         state = trained.after  # what Simulation hands out where one client's update is the step
-        assert torch.equal(state, Plain(make, work(), round=round, model=model).after)
+        assert torch.equal(state, Plain(make, work(), round_index=round_index, model=model).after)
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
@@ -118,14 +117,16 @@ def test_the_schedule_scales_the_rate_of_the_clients(
 ) -> None:
     kind = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[name]
     given = work(schedule=schedule, make_optimizer=optimizer_maker(name, {"lr": LR}, "x"))
-    for round, factor in expected.items():
-        plain = Plain(mlp, work(), lr=LR * factor, optimizer=kind, round=round)
-        assert torch.allclose(Trained(mlp, given, round=round).after, plain.after, rtol=0, atol=1e-7), round
+    for round_index, factor in expected.items():
+        plain = Plain(mlp, work(), lr=LR * factor, optimizer=kind, round_index=round_index)
+        assert torch.allclose(Trained(mlp, given, round_index=round_index).after, plain.after, rtol=0, atol=1e-7), (
+            round_index
+        )
 
 
 def test_a_schedule_of_one_leaves_every_bit() -> None:
     given = work(schedule=schedules.build("steps", after=[10], by=0.5))
-    assert torch.equal(Trained(mlp, given, round=9).after, Plain(mlp, work(), round=9).after)
+    assert torch.equal(Trained(mlp, given, round_index=9).after, Plain(mlp, work(), round_index=9).after)
 
 
 @pytest.mark.parametrize("wanted", ["client", "global", [0.0, 2.0, 1.0, 0.5]], ids=str)
@@ -154,7 +155,7 @@ def test_the_weights_of_a_client_count_the_labels_that_it_trains_on_and_absent_c
     state, share = torch.cat(rows.read()), SHARES[CLIENT]
     given = work(rules=rules(loss=Spy(class_weights="client")))
     Trainer(
-        rows, Inputs(samples), SHARES, given, SEED, CPU, lambda *_: torch.full((len(share),), 2), num_classes=5
+        rows, ClientData(Inputs(samples), SHARES, lambda *_: torch.full((len(share),), 2), 5), given, SEED
     ).update(CLIENT, 0, state, torch.empty_like(state))
     assert seen[0].client.tolist() == [0, 0, 13, 0, 0]
     assert seen[0].everyone.tolist() == [6, 6, 6, 5, 0]
@@ -191,7 +192,7 @@ def test_local_work_repeats_bit_for_bit(make: MakeModel, given: StepRules, send:
         assert torch.equal(first.after, other.after)
         assert first.loss == other.loss
     assert first.out.any()
-    assert not torch.equal(Trained(make, work(rules=given, **changes), round=ROUND + 1).out, first.out)
+    assert not torch.equal(Trained(make, work(rules=given, **changes), round_index=ROUND + 1).out, first.out)
 
 
 @pytest.mark.parametrize("given", RULES, ids=range(len(RULES)))
@@ -220,7 +221,10 @@ def test_the_model_of_the_client_before_does_not_matter() -> None:
     state = torch.cat(rows.read())
     given = work(rules=rules(proximal=1.0, amp=torch.float16))
     trainer = Trainer(
-        rows, Inputs(samples), SHARES, given, SEED, CPU, lambda client, round: samples.labels[SHARES[client]]
+        rows,
+        ClientData(Inputs(samples), SHARES, lambda client, round_index: samples.labels[SHARES[client]]),
+        given,
+        SEED,
     )
     first, second = torch.empty_like(state), torch.empty_like(state)
     trainer.update(0, ROUND, state, first)

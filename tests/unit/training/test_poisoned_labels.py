@@ -6,18 +6,20 @@ import torch
 from torch import Tensor, nn
 
 from fedsim.attacks import build_attack
+from fedsim.build.attack_plan import plan_attacks
 from fedsim.config.run import parse_config
 from fedsim.data import TensorSamples
 from fedsim.data.inputs import Inputs
 from fedsim.participation.attack_plan import AttackPlan, Campaign
-from fedsim.training.client import LocalWork, Trainer
+from fedsim.training.client import ClientData, LocalWork, Trainer
 from fedsim.training.optimizers import optimizer_maker
 from fedsim.training.poisoned_labels import PoisonedLabels
 from fedsim.updates.model_rows import ModelRows
 
 
 def plan(attack: Any, count: int = 8, rounds: int = 12, seed: int = 0) -> AttackPlan:
-    return parse_config({"attack": attack, "clients": {"count": count}, "rounds": rounds, "seed": seed}).attack_plan()
+    values = {"attack": attack, "clients": {"count": count}, "rounds": rounds, "seed": seed}
+    return plan_attacks(parse_config(values))
 
 
 def test_honest_clients_train_as_they_would_without_an_attack_beside_them() -> None:
@@ -32,19 +34,19 @@ def test_honest_clients_train_as_they_would_without_an_attack_beside_them() -> N
     rows = ModelRows(nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.Linear(8, 4)))
     state = torch.cat(rows.read())
 
-    def updates(round: int, *campaigns: Campaign) -> list[Tensor]:
+    def updates(round_index: int, *campaigns: Campaign) -> list[Tensor]:
         plan = AttackPlan(campaigns, num_clients=4, rounds=9, seed=0)
         attacks = [build_attack("label_flip", mode="random") for _ in campaigns]
         labels_of = PoisonedLabels(plan, attacks, samples.labels, shares, 4, seed=0)
-        trainer = Trainer(rows, Inputs(samples), shares, work, 0, torch.device("cpu"), labels_of)
+        trainer = Trainer(rows, ClientData(Inputs(samples), shares, labels_of), work, 0)
         outs = [torch.empty_like(state) for _ in shares]
         for client, out in enumerate(outs):
-            trainer.update(client, round, state, out)
+            trainer.update(client, round_index, state, out)
         return outs
 
     flip = Campaign(name="label_flip", clients=(1, 3), first_round=2, trains=True)
-    for round, changed in ((1, set()), (2, {1, 3})):
-        clean, poisoned = updates(round), updates(round, flip)
+    for round_index, changed in ((1, set()), (2, {1, 3})):
+        clean, poisoned = updates(round_index), updates(round_index, flip)
         assert {client for client in range(4) if not torch.equal(clean[client], poisoned[client])} == changed
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fedsim.updates.order_statistics import NETWORK_ROWS, column_ranks, lower_median, sum_rows
+from fedsim.updates.order_statistics import NETWORK_ROWS, lower_median, order_statistics, sum_rows
 from support.references import random_rows
 
 
@@ -14,7 +14,7 @@ def test_every_order_statistic_is_right_for_every_input_of_zeros_and_ones(rows: 
     ordered = block.sort(dim=0).values
     for first in range(rows):
         for last in range(first + 1, rows + 1):
-            assert torch.equal(torch.stack(column_ranks(block, range(first, last))), ordered[first:last])
+            assert torch.equal(torch.stack(order_statistics(block, range(first, last))), ordered[first:last])
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 8, 16, 17, 31, NETWORK_ROWS, NETWORK_ROWS + 1, 40, 50, 101])
@@ -22,7 +22,7 @@ def test_order_statistics_and_median_on_both_sides_of_the_network_limit(rows: in
     ties = torch.randint(-4, 5, (rows, 300), generator=torch.Generator().manual_seed(rows)).float()
     for block in (ties, random_rows(rows, 300, seed=rows), -random_rows(rows, 300, seed=rows).abs()):
         before = block.clone()
-        assert torch.equal(torch.stack(column_ranks(block, range(rows))), block.sort(dim=0).values)
+        assert torch.equal(torch.stack(order_statistics(block, range(rows))), block.sort(dim=0).values)
         assert torch.equal(lower_median(block), block.median(dim=0).values)
         assert torch.equal(block, before)
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from fedsim.comm.health.connections import connect_lines
+from fedsim.comm.health.connections import connect_ranks
 
 
 def test_only_who_knows_the_secret_gets_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,12 +29,12 @@ def test_only_who_knows_the_secret_gets_a_connection(monkeypatch: pytest.MonkeyP
         strangers: list[socket.socket] = []
 
         def dial(rank: int) -> None:
-            lines[rank] = connect_lines(rank, 3, lambda _: secrets.get())
+            lines[rank] = connect_ranks(rank, 3, lambda _: secrets.get())
 
         others = [threading.Thread(target=dial, args=(rank,)) for rank in (1, 2)]
         for other in others:
             other.start()
-        lines[0] = connect_lines(0, 3, share_of_zero)
+        lines[0] = connect_ranks(0, 3, share_of_zero)
         for other in others:
             other.join()
     assert sorted(lines[0]) == [1, 2]
@@ -54,6 +54,6 @@ def test_without_a_way_to_rank_0_there_are_no_connections(monkeypatch: pytest.Mo
         shared.append(text)
         return text
 
-    assert connect_lines(0, 2, share) == {}
+    assert connect_ranks(0, 2, share) == {}
     assert shared == [""]
-    assert connect_lines(1, 2, lambda text: "") == {}
+    assert connect_ranks(1, 2, lambda text: "") == {}

@@ -1,4 +1,4 @@
-"""Ranks that watch each other: over real sockets, in threads of one process."""
+"""Ranks that monitor each other: over real sockets, in threads of one process."""
 
 import queue
 import socket
@@ -8,24 +8,24 @@ from typing import Any
 
 import pytest
 
-from fedsim.comm.health.monitor import Watch
-from fedsim.comm.health.rank_status import Standing
+from fedsim.comm.health.monitor import Monitor
+from fedsim.comm.health.rank_status import RankStatus
 from support.waiting import wait_until
 
 
 class Heard:
-    """An alarm that keeps what it hears."""
+    """A handler that keeps what it is called with."""
 
     def __init__(self) -> None:
         self.calls: queue.Queue[tuple[str, Any]] = queue.Queue()
 
-    def gone(self, rank: Standing, why: str) -> None:
+    def on_death(self, rank: RankStatus, why: str) -> None:
         self.calls.put(("gone", (rank.rank, rank.activity, why)))
 
-    def leaving(self, rank: Standing, reason: str) -> None:
+    def on_leaving(self, rank: RankStatus, reason: str) -> None:
         self.calls.put(("leaving", (rank.rank, reason)))
 
-    def late(self, me: Standing, ranks: Sequence[Standing], seconds: float) -> None:
+    def on_late(self, me: RankStatus, ranks: Sequence[RankStatus], seconds: float) -> None:
         self.calls.put(("late", (me.rank, [rank.rank for rank in ranks], seconds)))
 
     def next(self) -> tuple[str, Any]:
@@ -37,14 +37,14 @@ class Heard:
 
 
 class Pair:
-    """Rank 0 and rank 1, with a line between them."""
+    """Rank 0 and rank 1, with a connection between them."""
 
     def __init__(self, patience: float = 1e9) -> None:
         here, there = socket.socketpair()
-        everyone = {rank: Standing(rank=rank) for rank in range(2)}
+        everyone = {rank: RankStatus(rank=rank) for rank in range(2)}
         self.heard = Heard(), Heard()
-        self.zero = Watch(0, everyone, {1: here}, self.heard[0], patience)
-        self.one = Watch(1, everyone, {0: there}, self.heard[1], patience)
+        self.zero = Monitor(0, everyone, {1: here}, self.heard[0], patience)
+        self.one = Monitor(1, everyone, {0: there}, self.heard[1], patience)
         self.line_of_one = there
 
 
@@ -57,17 +57,17 @@ def pair() -> Iterator[Pair]:
 
 
 def test_what_a_rank_does_is_known_at_the_other_end(pair: Pair) -> None:
-    pair.one.tell("phase 'local_work', client 5")
-    with pair.one.meeting():
+    pair.one.report("phase 'local_work', client 5")
+    with pair.one.collective():
         pass
-    wait_until(lambda: pair.zero.standing(1).meetings == 1)
-    assert pair.zero.standing(1).activity == "phase 'local_work', client 5"
-    assert pair.zero.me.meetings == 0
+    wait_until(lambda: pair.zero.status(1).collectives == 1)
+    assert pair.zero.status(1).activity == "phase 'local_work', client 5"
+    assert pair.zero.me.collectives == 0
 
 
 def test_a_connection_that_breaks_counts_as_the_death_of_its_rank(pair: Pair) -> None:
-    pair.one.tell("phase 'evaluate'")
-    wait_until(lambda: pair.zero.standing(1).activity == "phase 'evaluate'")
+    pair.one.report("phase 'evaluate'")
+    wait_until(lambda: pair.zero.status(1).activity == "phase 'evaluate'")
     pair.line_of_one.shutdown(socket.SHUT_RDWR)
     what, (rank, activity, why) = pair.heard[0].next()
     assert (what, rank, activity) == ("gone", 1, "phase 'evaluate'")
@@ -84,14 +84,14 @@ def test_who_leaves_with_a_reason_did_not_die(pair: Pair) -> None:
 def test_who_has_finished_did_not_die(pair: Pair) -> None:
     pair.one.close()
     assert pair.heard[0].nothing()
-    pair.zero.tell("goes on")  # and nobody minds
+    pair.zero.report("goes on")  # and nobody minds
     pair.one.close()
     assert pair.heard[1].nothing()
 
 
 def test_who_does_not_come_is_late_and_who_waits_is_not() -> None:
     pair = Pair(patience=0.8)
-    with pair.zero.meeting():
+    with pair.zero.collective():
         what, (me, ranks, seconds) = pair.heard[0].next()
     assert (what, me, ranks) == ("late", 0, [1])
     assert 0.8 <= seconds < 3
@@ -101,7 +101,7 @@ def test_who_does_not_come_is_late_and_who_waits_is_not() -> None:
 
 def test_two_who_wait_for_a_third_do_not_blame_each_other() -> None:
     pair = Pair(patience=0.2)
-    with pair.zero.meeting(), pair.one.meeting():
+    with pair.zero.collective(), pair.one.collective():
         time.sleep(1.5)
     assert pair.heard[0].nothing()
     assert pair.heard[1].nothing()
@@ -111,9 +111,9 @@ def test_two_who_wait_for_a_third_do_not_blame_each_other() -> None:
 
 def test_who_waits_elsewhere_for_a_third_is_blamed_only_after_twice_the_time() -> None:
     pair = Pair(patience=1.0)
-    with pair.zero.meeting(), pair.one.meeting():  # the broadcast, where rank 0 waits for a third
-        wait_until(lambda: pair.one.standing(0).waits)
-        with pair.one.meeting():  # rank 1 is ahead
+    with pair.zero.collective(), pair.one.collective():  # the broadcast, where rank 0 waits for a third
+        wait_until(lambda: pair.one.status(0).in_collective)
+        with pair.one.collective():  # rank 1 is ahead
             time.sleep(1.8)
             assert pair.heard[1].calls.empty()
             what, (me, ranks, seconds) = pair.heard[1].next()
@@ -125,7 +125,7 @@ def test_who_waits_elsewhere_for_a_third_is_blamed_only_after_twice_the_time() -
 
 def test_no_time_runs_between_meetings() -> None:
     pair = Pair(patience=0.2)
-    with pair.zero.meeting(), pair.one.meeting():
+    with pair.zero.collective(), pair.one.collective():
         pass
     time.sleep(1.2)  # local work
     assert pair.heard[0].nothing()

@@ -67,12 +67,12 @@ def test_an_image_of_two_classes_or_none_is_named(raw: Path) -> None:
 def test_unknown_centres_are_named(raw: Path) -> None:
     change_cell(raw / METADATA, 3, lesion_id="XYZ_0000003")
     error = drawn(raw)
-    assert "does not tell the centre of ISIC_0000003 ('XYZ_0000003')" in error.problem
+    assert "does not name the centre of ISIC_0000003 ('XYZ_0000003')" in error.problem
     change_cell(raw / METADATA, 3, lesion_id="HAM_0000003")
     draw_split(raw)
     path = raw / HAM
     path.write_text("".join(line for line in path.read_text().splitlines(True) if "ISIC_0000003" not in line))
-    assert "does not tell the centre of ISIC_0000003 ('HAM_0000003')" in drawn(raw).problem
+    assert "does not name the centre of ISIC_0000003 ('HAM_0000003')" in drawn(raw).problem
     assert str(raw / HAM) in drawn(raw).problem
 
 

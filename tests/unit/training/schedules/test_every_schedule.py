@@ -12,10 +12,10 @@ from fedsim.training.schedules import schedules
 @pytest.mark.parametrize("name", schedules.describe())
 def test_no_schedule_knows_how_long_the_run_is_or_remembers_what_it_was_asked(name: str) -> None:
     schedule = schedules.build(name)
-    assert list(inspect.signature(schedule.factor).parameters) == ["round"]
+    assert list(inspect.signature(schedule.factor).parameters) == ["round_index"]
     assert not {"rounds", "total", "total_rounds"} & set(schedules.describe()[name].settings)
-    forwards = [schedule.factor(round) for round in range(200)]
-    assert [schedule.factor(round) for round in reversed(range(200))] == forwards[::-1]
+    forwards = [schedule.factor(round_index) for round_index in range(200)]
+    assert [schedule.factor(round_index) for round_index in reversed(range(200))] == forwards[::-1]
     assert forwards[0] == 1.0 or name == "cosine"
     assert all(0 <= factor <= 1 for factor in forwards)
 
