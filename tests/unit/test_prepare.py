@@ -26,9 +26,6 @@ from support.data_sets import (
 pytestmark = pytest.mark.usefixtures("cache")
 
 
-# Fetching and preparing ------------------------------------------------------------------------------------------
-
-
 def no_network(place: str) -> None:
     (Path(place) / "set").mkdir()
     (Path(place) / "set" / "half").write_bytes(b"half")

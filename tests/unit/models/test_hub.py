@@ -31,9 +31,6 @@ def nothing_cached(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-# Weights from the hub
-
-
 def no_connection(*_: object, **__: object) -> None:
     pytest.fail("tried to connect")
 

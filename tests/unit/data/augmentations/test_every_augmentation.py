@@ -16,9 +16,6 @@ ALL = list(augmentations.describe())
 SHAPES = [(3, 32, 32), (1, 28, 28), (3, 20, 31), (1, 31, 20), (3, 1, 1)]
 
 
-# What holds for every augmentation
-
-
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name", ALL)
 def test_an_image_keeps_its_shape_and_type_and_is_not_written_to(name: str, shape: tuple[int, ...]) -> None:

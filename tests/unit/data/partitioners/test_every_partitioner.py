@@ -15,9 +15,6 @@ NOT_RANDOM = ("file", "natural")
 """They share samples out as somebody else did."""
 
 
-# What holds for every partitioner
-
-
 @pytest.mark.parametrize("clients", [1, 2, 7, 300, 997])
 @pytest.mark.parametrize("name", PARTITIONERS)
 def test_every_sample_goes_to_one_client_and_nobody_is_empty(name: str, clients: int, tmp_path: Path) -> None:
@@ -84,9 +81,6 @@ def test_clients_may_be_empty_where_that_is_allowed(name: str, tmp_path: Path) -
 def test_the_least_number_of_samples_is_not_negative(name: str) -> None:
     with pytest.raises(ConfigError, match="min_samples"):
         partitioners.build(name, min_samples=-1)
-
-
-# natural
 
 
 @pytest.mark.parametrize("name", [name for name in PARTITIONERS if name != "natural"])
