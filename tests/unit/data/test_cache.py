@@ -69,7 +69,7 @@ def test_a_damaged_cache_is_rebuilt_with_a_warning(harm: str, tmp_path: Path, ca
         np.save(path, np.array([{}], dtype=object), allow_pickle=True)
     else:
         path.write_bytes({"cut": content[:-1], "emptied": b"", "no array": b"x" * len(content)}[harm])
-    with pytest.warns(FedsimWarning, match=r"image_folder-\w+ is damaged \(.*\) and made again"):
+    with pytest.warns(FedsimWarning, match=r"image_folder-\w+ is damaged \(.*\) and is made again"):
         assert pairs(source.load(tmp_path).train) == before
     assert path.read_bytes() == content
     assert pairs(source.load(tmp_path).train) == before  # without a warning, which would be an error

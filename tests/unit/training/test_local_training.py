@@ -54,7 +54,7 @@ def test_plain_training_equals_a_plain_loop_bit_for_bit(make: MakeModel, setting
 def test_a_single_client_over_several_rounds_equals_one_plain_loop_bit_for_bit(make: MakeModel) -> None:
     model, state = make(), None
     for round_index in range(4):
-        at = {"round": round_index} if state is None else {"round": round_index, "state": state}
+        at = {"round_index": round_index} if state is None else {"round_index": round_index, "state": state}
         trained = Trained(make, work(), None, **at)
         state = trained.after  # what Simulation hands out where one client's update is the step
         assert torch.equal(state, Plain(make, work(), round_index=round_index, model=model).after)
