@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from fedsim.main import main
+from support.forked_ranks import forked_ranks
 from support.launch import TESTS
 from support.runs import RUN, assert_same, command, final_state, nothing_is_left, start, status
 
@@ -108,10 +109,9 @@ def test_ranks_that_load_other_data_than_rank_0_are_named(tmp_path: Path) -> Non
         "    return splits\n"
         "Synthetic.load = other\n"
     )
-    process = start(2, tmp_path, "--plugin", str(plugin))
-    _, err = process.communicate(timeout=60)
-    said = about_the_failure(err)
-    assert len(said) == 1, err
+    done = forked_ranks(2, *command(2, tmp_path, "--plugin", str(plugin))[6:])
+    said = about_the_failure(done.err)
+    assert len(said) == 1, done.err
     (sentence,) = said
     assert sentence.startswith("fedsim: configuration error: data: rank 1 (host ")
     assert "loaded other data than rank 0" in sentence

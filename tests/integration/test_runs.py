@@ -29,14 +29,14 @@ BATCH_NORM = [
 def eight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Finished, Path]:
     """The README's first line: eight ranks, everything default (but its own folder for results)."""
     folder = tmp_path_factory.mktemp("eight")
-    return torchrun(8, f"output_dir={folder}"), folder / "mnist5k-fang-fedseca-seed0"
+    return torchrun(8, f"output_dir={folder}", "checkpoint.keep=9"), folder / "mnist5k-fang-fedseca-seed0"
 
 
 @pytest.fixture(scope="session")
 def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same on one rank, with more checkpoints kept."""
+    """The same on one rank, as far as its first checkpoint."""
     folder = tmp_path_factory.mktemp("one")
-    assert main([f"output_dir={folder}", "run_name=one", "checkpoint.keep=9"]) == 0
+    assert main([f"output_dir={folder}", "run_name=one", "rounds=5"]) == 0
     return folder / "one"
 
 
@@ -72,7 +72,7 @@ def test_the_screen_shows_one_progress_and_nothing_of_other_ranks(eight: tuple[F
 
 
 def test_without_a_defence_the_default_collapses(tmp_path: Path, one: Path) -> None:
-    assert main([f"output_dir={tmp_path}", "run_name=fedavg", "aggregator.name=fedavg"]) == 0
+    assert main([f"output_dir={tmp_path}", "run_name=fedavg", "aggregator.name=fedavg", "rounds=5"]) == 0
     undefended = json.loads((tmp_path / "fedavg" / "summary.json").read_text())["final_accuracy"]
     defended = json.loads((one / "summary.json").read_text())["final_accuracy"]
     assert undefended < defended - 0.3
@@ -90,7 +90,7 @@ def test_the_run_directory_holds_what_it_should(eight: tuple[Finished, Path]) ->
     resolved = yaml.safe_load((run / "config.yaml").read_text())
     assert resolved["aggregator"]["sparsity"] == 0.9
     assert json.loads((run / "environment.json").read_text())["versions"]["torch"] == torch.__version__.split("+")[0]
-    assert len(list((run / "checkpoints").glob("*.safetensors"))) == 2
+    assert len(list((run / "checkpoints").glob("*.safetensors"))) == 4
     assert list(run.glob("events*"))
 
 
@@ -100,8 +100,8 @@ def test_nothing_is_left_in_shared_memory(eight: tuple[Finished, Path]) -> None:
 
 def test_eight_ranks_give_the_bits_of_one(eight: tuple[Finished, Path], one: Path) -> None:
     _, run = eight
-    assert torch.equal(final_state(run, 20), final_state(one, 20))
-    assert without_times(records_of(run)) == without_times(records_of(one))
+    assert torch.equal(final_state(run, 5), final_state(one, 5))
+    assert without_times(records_of(run))[:5] == without_times(records_of(one))
 
 
 def test_four_ranks_stopped_and_resumed_on_two_give_the_bits_of_one(tmp_path: Path, one: Path) -> None:
@@ -112,7 +112,7 @@ def test_four_ranks_stopped_and_resumed_on_two_give_the_bits_of_one(tmp_path: Pa
     assert "resumed after round 3" in resumed.err
     assert torch.equal(final_state(tmp_path / "stopped", 5), final_state(one, 5))
     records = records_of(tmp_path / "stopped")
-    assert without_times(records) == without_times(records_of(one)[:5])
+    assert without_times(records) == without_times(records_of(one))
 
 
 @pytest.mark.parametrize("buffers", ["cwmed", "in_row"])
@@ -159,18 +159,21 @@ def test_partial_participation_and_more_ranks_than_clients(tmp_path: Path) -> No
     assert all(len(record["clients"]["update_norm"]) == 3 for record in records_of(tmp_path / "one"))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [(["attak.name=alie"], "attak: unknown key"), (["--config", "bad.yaml"], "python/object")],
-)
-def test_a_mistake_is_one_message_under_torchrun(tmp_path: Path, arguments: list[str], says: str) -> None:
-    bad = tmp_path / "bad.yaml"
-    bad.write_text("seed: !!python/object/apply:os.system ['true']\n")
-    done = torchrun(2, *[str(bad) if argument == "bad.yaml" else argument for argument in arguments])
+def test_a_mistake_is_one_message_under_torchrun() -> None:
+    done = torchrun(2, "attak.name=alie")
     assert done.status != 0
     assert len(re.findall("configuration error", done.err)) == 1
-    assert says in done.err
+    assert "attak: unknown key" in done.err
     assert 'fedsim/main.py", line' not in done.err
+
+
+def test_a_config_that_would_run_code_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("seed: !!python/object/apply:os.system ['true']\n")
+    assert main(["--config", str(bad)]) == 2
+    err = capfd.readouterr().err
+    assert err.count("configuration error") == 1
+    assert "python/object" in err
 
 
 def test_a_mistake_exits_with_2(capfd: pytest.CaptureFixture[str]) -> None:

@@ -16,15 +16,15 @@ from fedsim.sweep.__main__ import main
 from support.launch import ROOT, clean_environment
 from support.runs import RUN, processes_with
 
-CELLS = 8
+CELLS = 6
 
 
 def sweep_file(folder: Path, **content: object) -> Path:
-    """2 x 2 x 2 small cells."""
+    """3 x 2 small cells."""
     base, _ = apply_overrides({}, [*(word for word in RUN if not word.startswith("run_name")), "rounds=3"])
     (folder / "base.yaml").write_text(yaml.safe_dump({**base, "output_dir": str(folder / "runs")}))
     path = folder / "grid.yaml"
-    axes = {"attack": ["none", "sign_flip"], "aggregator": ["fedavg", "cwmed"], "seed": [0, 1]}
+    axes = {"attack": ["none", "sign_flip", "zero"], "aggregator": ["fedavg", "cwmed"], "seed": [0]}
     path.write_text(yaml.safe_dump({"base": "base.yaml", "axes": axes, **content}, sort_keys=False))
     return path
 
@@ -63,7 +63,7 @@ def cells_running(path: Path) -> list[int]:
 def test_a_sweep_is_killed_stopped_edited_and_continued(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = sweep_file(tmp_path)
     killed = start(path)
-    wait_for_cells(killed, 2)
+    wait_for_cells(killed, 1)
     killed.kill()
     killed.communicate()
     until = time.monotonic() + 20
@@ -79,22 +79,25 @@ def test_a_sweep_is_killed_stopped_edited_and_continued(tmp_path: Path, capfd: p
     assert "nothing is lost: the same command goes on" in out
     assert not cells_running(path)
     done = {place for place, record in results(path).items() if record["state"] == "done"}
-    assert 3 <= len(done) < CELLS
+    assert 2 <= len(done) < CELLS
 
     assert main([str(path)]) == 0
     out = capfd.readouterr().out
     assert f"{CELLS - len(done)} cells to run" in out
     assert {record["state"] for record in results(path).values()} == {"done"}
-    assert "| aggregator | none | sign_flip | worst |" in out
+    assert "| aggregator | none | sign_flip | zero | worst |" in out
 
     before = {place: record["config_hash"] for place, record in results(path).items()}
     edited = sweep_file(
-        tmp_path, overrides=[{"where": {"aggregator": "cwmed", "seed": 1}, "set": {"clients.optimizer.lr": 0.01}}]
+        tmp_path,
+        overrides=[
+            {"where": {"aggregator": "cwmed", "attack": ["none", "zero"]}, "set": {"clients.optimizer.lr": 0.01}}
+        ],
     )
     assert main([str(edited)]) == 0
     assert "2 cells to run" in capfd.readouterr().out
     changed = [place for place, record in results(edited).items() if record["config_hash"] != before[place]]
-    assert changed == [("none", "cwmed", "1"), ("sign_flip", "cwmed", "1")]
+    assert changed == [("none", "cwmed", "0"), ("zero", "cwmed", "0")]
 
 
 def test_cells_that_fail_or_diverge_stop_no_other(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -110,7 +113,7 @@ def test_cells_that_fail_or_diverge_stop_no_other(tmp_path: Path, capfd: pytest.
             "aggregator": ["fedavg"],
         },
     )
-    assert main([str(path), "--jobs", "1"]) == 1
+    assert main([str(path), "--jobs", "2", "--ranks", "1"]) == 1
     capfd.readouterr()
     assert main([str(path), "--status"]) == 0
     out = capfd.readouterr().out
@@ -122,7 +125,7 @@ def test_cells_that_fail_or_diverge_stop_no_other(tmp_path: Path, capfd: pytest.
     assert "  diverged " in said["case=diverges"]
     assert "4 cells: 2 done, 1 diverged, 1 failed" in out
 
-    assert main([str(path), "--retry", "failed"]) == 1
+    assert main([str(path), "--retry", "failed", "--ranks", "1"]) == 1
     assert "1 cells to run" in capfd.readouterr().out
     assert main([str(path)]) == 1
     assert "0 cells to run" in capfd.readouterr().out

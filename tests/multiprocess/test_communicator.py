@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from support.forked_ranks import forked_ranks
 from support.launch import TESTS, torchrun
 
 RANKS = TESTS / "support" / "ranks.py"
@@ -35,7 +36,7 @@ def test_a_rank_that_drifts_is_named(tmp_path: Path) -> None:
         "Simulation._evaluate = drifting\n"
     )
     options = ["data={name: synthetic}", "model={name: mlp}", "rounds=9", "runtime.check_every=3"]
-    done = torchrun(3, "--plugin", str(plugin), *options, f"output_dir={tmp_path}", "run_name=drift")
+    done = forked_ranks(3, "--plugin", str(plugin), *options, f"output_dir={tmp_path}", "run_name=drift")
     assert done.status != 0
     said = re.findall(
         r"fedsim: rank 1 \(host .*, process \d+\), host of clients .* has drifted: after round 3", done.err
