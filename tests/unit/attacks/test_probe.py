@@ -48,16 +48,17 @@ def after_two_rounds(name: str, count: int, columns: int) -> tuple[Aggregator, T
     return aggregator, step
 
 
+@pytest.mark.parametrize("probes", [50, pytest.param(1000, marks=pytest.mark.slow)])
 @every_aggregator
-def test_a_thousand_probes_leave_no_trace(name: str) -> None:
-    columns, slow = 20, name in {"robust_tailor", "caf", "mda", "signguard"}
+def test_many_probes_leave_no_trace(name: str, probes: int) -> None:
+    columns = 20
     aggregator, last = after_two_rounds(name, 9, columns)
     twin = copy.deepcopy(aggregator)
     honest, own = random_rows(7, columns, shift=1.0), random_rows(2, columns, seed=5)
     view = view_against(honest, 2, aggregator, context=full_context(9, columns, 2, last))
     deviation = view.probe().deviation_along(Line(honest.mean(0), own[0]))
     global_state = torch.get_rng_state()
-    for count in range(100 if slow else 1000):
+    for count in range(probes):
         deviation(0.5 * count)
     assert torch.equal(torch.get_rng_state(), global_state)
     assert same(aggregator.state_dict(), twin.state_dict())

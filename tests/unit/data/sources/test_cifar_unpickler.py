@@ -241,16 +241,13 @@ def resident(name: str) -> int:
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     folder = write_cifar10(tmp_path, per_batch=1)
+    published = Published(folder)
     with (folder / "test_batch").open("ab") as file:
         file.truncate(2**30 + 1)  # without content on disk
-    for verify in (True, False):
-        assert f"{folder / 'test_batch'} is not usable: it is larger" in refused_at_test_batch(tmp_path, verify)
-
-
-def refused_at_test_batch(root: Path, verify: bool) -> str:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torchvision.datasets, "CIFAR10", Published(root / "cifar-10-batches-py"))
-        return refused(root, verify=verify).problem
+        patch.setattr(torchvision.datasets, "CIFAR10", published)
+        for verify in (True, False):
+            assert f"{folder / 'test_batch'} is not usable: it is larger" in refused(tmp_path, verify=verify).problem
 
 
 # Contents --------------------------------------------------------------------------------------------------------
