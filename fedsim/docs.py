@@ -97,14 +97,14 @@ def _components(kinds: tuple[str, ...], stored: Mapping[str, Any]) -> Iterator[s
 def _overview(described: Mapping[str, Description], report: Mapping[str, Any] | None) -> Iterator[str]:
     """A line for each method, which links to its section."""
     costs = {reading["name"]: reading["ratio"] for reading in report["readings"]} if report else {}
-    yield f"| name | what it does |{' cost |' if report else ''}"
+    yield f"| name | what it does |{' relative cost |' if report else ''}"
     yield f"|---|---|{'---:|' if report else ''}"
     for name, description in described.items():
         cost = f" {_cost(costs.get(name))} |" if report else ""
         yield f"| [`{name}`](#{name}) | {_cell(_markdown(description.summary))} |{cost}"
     yield ""
     if report:
-        yield f"Cost: time in {report['unit']} of the matrix it reads, from [benchmarks](benchmarks.md)."
+        yield f"Relative cost: time in {report['unit']} of the matrix it reads, from [benchmarks](benchmarks.md)."
         yield ""
 
 

@@ -10,6 +10,8 @@ from fedsim.config.section import Section
 
 
 class AttackSection(Section):
+    """One attack: its clients and its rounds."""
+
     alternatives: ClassVar[tuple[str, ...]] = ("num_byzantine", "clients", "byzantine_fraction")
 
     name: str = Field("none", description="attack; several attacks are given as a list of such sections")

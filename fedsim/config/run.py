@@ -18,19 +18,25 @@ from fedsim.settings import Schema, parse_settings
 
 
 class PartitionSection(Section):
+    """How training samples are distributed over the clients."""
+
     name: str = Field("dirichlet", description="how training samples are distributed over the clients")
 
 
 class AugmentSection(Section):
-    pass
+    """One augmentation of training images."""
 
 
 class NormalizeSection(Schema):
+    """Statistics that images are normalised by."""
+
     mean: list[float] = Field(min_length=1, description="of each channel, of values from 0 to 1")
     std: list[PositiveFloat] = Field(min_length=1, description="of each channel")
 
 
 class DataSection(Section):
+    """The data set, its split, and how images are shown to the model."""
+
     name: str = Field("mnist5k", description="data set")
     root: str | None = Field(None, min_length=1, description="folder of the data, where the data set needs one")
     augment: list[AugmentSection] = Field(
@@ -47,6 +53,8 @@ class DataSection(Section):
 
 
 class ModelSection(Section):
+    """The model, and which part of it is trained."""
+
     name: str = Field("small_cnn", description="model")
     freeze: list[str] = Field(
         default_factory=list, description="patterns of parameters that are neither trained nor sent, as in layer1.*"
@@ -54,24 +62,34 @@ class ModelSection(Section):
 
 
 class OptimizerSection(Section):
+    """An optimiser by name, with its keyword arguments."""
+
     name: str = Field("sgd", description="any optimiser of torch.optim, by its class name in any case")
 
 
 class ClientOptimizerSection(OptimizerSection):
+    """The clients' optimiser, new in every round."""
+
     defaults_for: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "sgd": {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.0}
     }
 
 
 class LossSection(Section):
+    """What clients minimise."""
+
     name: str = Field("cross_entropy", description="what clients minimise")
 
 
 class ScheduleSection(Section):
+    """How a learning rate changes over rounds."""
+
     name: str = Field("constant", description="factor of the learning rate over rounds")
 
 
 class ClientsSection(Schema):
+    """The clients and their local work."""
+
     count: int = Field(8, ge=1, description="K, number of clients")
     fraction: float = Field(
         1.0, gt=0, le=1, description="share of the clients that take part in a round, drawn in each"
@@ -98,19 +116,25 @@ class ClientsSection(Schema):
 
 
 class PreSection(Section):
-    pass
+    """One pre-aggregator."""
 
 
 class AggregatorSection(Section):
+    """The robust aggregator, and what stands in front of it."""
+
     name: str = Field("fedseca", description="aggregator")
     pre: list[PreSection] = Field(default_factory=list, description="pre-aggregators in front of it, in order")
 
 
 class ServerOptimizerSection(OptimizerSection):
+    """The server's optimiser, which takes the aggregate as gradient."""
+
     defaults_for: ClassVar[Mapping[str, Mapping[str, Any]]] = {"sgd": {"lr": 1.0}}
 
 
 class ServerSection(Schema):
+    """What the server does with the aggregate."""
+
     optimizer: ServerOptimizerSection = Field(
         default_factory=lambda: ServerOptimizerSection(), description="takes the aggregate as gradient"
     )
@@ -121,16 +145,22 @@ class ServerSection(Schema):
 
 
 class EvaluationSection(Schema):
+    """When and how the global model is evaluated."""
+
     every: int = Field(1, ge=1, description="rounds between evaluations; the last round is always evaluated")
     batch_size: int = Field(250, ge=1, le=2**31, description="samples in an evaluation batch")
 
 
 class CheckpointSection(Schema):
+    """When checkpoints are written, and how many stay."""
+
     every: int = Field(5, ge=1, description="rounds between checkpoints; the last round always gets one")
     keep: int = Field(2, ge=1, description="how many checkpoints stay on disk")
 
 
 class TrackingSection(Schema):
+    """What TensorBoard shows."""
+
     tensorboard: bool = Field(True, description="write TensorBoard events")
     clients: int = Field(
         16, ge=0, description="how many clients get TensorBoard curves of their own; metrics.jsonl has all of them"
@@ -141,6 +171,8 @@ class TrackingSection(Schema):
 
 
 class RuntimeSection(Schema):
+    """Where and how the ranks compute, and what they do when something goes wrong."""
+
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where clients compute")
     threads: int = Field(1, ge=1, le=1024, description="CPU threads of each rank; results depend on it")
     deterministic: bool = Field(True, description="deterministic algorithms only")

@@ -41,10 +41,12 @@ def run_directories(output_dir: Path, name: str) -> list[Path]:
 
 
 def write_yaml(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a mapping as YAML, whole or not at all."""
     write_text(path, yaml.safe_dump(dict(values), sort_keys=False, default_flow_style=None))
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a mapping as JSON, whole or not at all."""
     write_text(path, json.dumps(values, indent=2) + "\n")
 
 

@@ -99,7 +99,8 @@ def status_lines(cells: Sequence[Progress], seconds_left: float | None) -> Itera
 
 
 def in_words(seconds: float) -> str:
-    """
+    """A time as a clock shows it.
+
     >>> in_words(75), in_words(7300)
     ('1:15', '2:01:40')
     """
