@@ -179,7 +179,7 @@ def _log_start(components: Components, comm: Communicator, model: GlobalModel, d
         return
     config = components.config
     log.info(
-        "%d client%s (%d Byzantine) on %d rank%s; update vector of %s parameters and %s buffer values; rows by %s",
+        "%d client%s (%d Byzantine) on %d rank%s; update vector of %s parameters and %s buffer values; transport: %s",
         config.clients.count,
         "s" * (config.clients.count > 1),
         components.attack_plan.most[0],

@@ -15,7 +15,7 @@ from support.launch import TESTS
 from support.runs import RUN, assert_same, command, final_state, nothing_is_left, start, status
 
 FAULTS = TESTS / "support" / "faults.py"
-PATIENCE = 4
+PATIENCE = 12
 OPTIONS = ["--plugin", str(FAULTS), f"runtime.timeout={PATIENCE}", "runtime.check_every=2"]
 
 SAYS = {

@@ -71,10 +71,10 @@ def test_the_screen_shows_one_progress_and_nothing_of_other_ranks(eight: tuple[F
     assert len(list((run / "logs").glob("rank_*.log"))) == 8
 
 
-def test_without_a_defence_the_default_collapses(tmp_path: Path, one: Path) -> None:
+def test_without_a_defence_the_default_collapses(tmp_path: Path, eight: tuple[Finished, Path]) -> None:
     assert main([f"output_dir={tmp_path}", "run_name=fedavg", "aggregator.name=fedavg", "rounds=5"]) == 0
     undefended = json.loads((tmp_path / "fedavg" / "summary.json").read_text())["final_accuracy"]
-    defended = json.loads((one / "summary.json").read_text())["final_accuracy"]
+    defended = json.loads((eight[1] / "summary.json").read_text())["final_accuracy"]
     assert undefended < defended - 0.3
 
 
