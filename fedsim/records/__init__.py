@@ -1,1 +1,1 @@
-"""What a run leaves behind: run directory, metrics, TensorBoard events, console, logs."""
+"""What is written while a run goes on: metrics, TensorBoard events, pictures, console, logs, summary."""

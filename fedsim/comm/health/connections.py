@@ -88,7 +88,7 @@ def _first_line(connection: socket.socket) -> str:
 
 
 def _kept_alive(connection: socket.socket) -> socket.socket:
-    """Sends without delay, and notices after half a minute that a host is gone which closed nothing."""
+    """Send without delay, and notice within half a minute that a host is gone that closed nothing."""
     connection.settimeout(None)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
