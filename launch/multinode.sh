@@ -8,8 +8,8 @@ launch/multinode.sh --nodes N --at HOST[:PORT] [--ranks N] [--id NAME] [--restar
 
 Type the same line on each of N hosts, in any order:
 
-  node1$ launch/multinode.sh --nodes 2 --at node1 --ranks 4 --config configs/eurosat.yaml
-  node2$ launch/multinode.sh --nodes 2 --at node1 --ranks 4 --config configs/eurosat.yaml
+  node1$ launch/multinode.sh --nodes 2 --at node1 --ranks 4 --config configs/eurosat_deit_small.yaml
+  node2$ launch/multinode.sh --nodes 2 --at node1 --ranks 4 --config configs/eurosat_deit_small.yaml
 
 How they find each other (the rendezvous): torchrun on the host named by --at listens at PORT; the others connect to it
 and wait until N hosts have come with the same --id. They agree on who has which ranks; rank 0 need not be on that

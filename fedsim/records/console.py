@@ -56,7 +56,8 @@ class ProgressLines(RecordWriter):
     def write(self, record: RoundRecord) -> None:
         round_number = record.round
         left = (perf_counter() - self._started) / (round_number - self._done) * (self._rounds - round_number)
-        log.info("round %d/%d %s, %s left", round_number, self._rounds, quality(record), tqdm.format_interval(left))
+        reached = " ".join(filter(None, [f"round {round_number}/{self._rounds}", quality(record)]))
+        log.info("%s, %s left", reached, tqdm.format_interval(left))
 
     def close(self, status: str) -> None:
         pass
