@@ -7,11 +7,12 @@ can say what the program does not do.
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import re
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,7 +22,7 @@ from fedsim.cli import config_keys
 from fedsim.config.run import RunConfig
 from fedsim.files import write_text
 from fedsim.records.console import print_text
-from fedsim.registry import Description, Reference, Setting
+from fedsim.registry import Component, Description, Reference, Setting
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 NOTE = "<!-- Written by `python -m fedsim.docs`; edits are lost. -->"
@@ -89,7 +90,7 @@ def _components(kinds: tuple[str, ...], stored: Mapping[str, Any]) -> Iterator[s
             yield from _overview(described, stored.get(kind))
             level = "###" if len(kinds) > 1 else "##"
             for name, description in described.items():
-                yield from _section(f"{level} `{name}`", description)
+                yield from _section(f"{level} `{name}`", description, _imports(REGISTRIES[kind].get(name)))
         else:
             yield from _table(described)
 
@@ -108,11 +109,22 @@ def _overview(described: Mapping[str, Description], report: Mapping[str, Any] | 
         yield ""
 
 
-def _section(heading: str, description: Description) -> Iterator[str]:
+def _imports(component: type[Component]) -> list[str]:
+    """What the example of a docstring takes from its module, as lines in front of it, so that it can be pasted."""
+    documentation, module = component.__doc__ or "", vars(sys.modules[component.__module__])
+    example = " ".join(line for line in map(str.strip, documentation.splitlines()) if line.startswith((">>>", "...")))
+    names = dict.fromkeys(re.findall(r"\w+", example))
+    taken = {name: module[name] for name in names if name in module and f"import {name}" not in example}
+    torch_first = [">>> import torch"] if "torch" in taken else []
+    made = {name: value for name, value in taken.items() if inspect.isclass(value) or inspect.isfunction(value)}
+    return torch_first + [f">>> from {value.__module__} import {name}" for name, value in made.items()]
+
+
+def _section(heading: str, description: Description, imports: list[str]) -> Iterator[str]:
     """One method: its docstring, its settings, its sources."""
     yield heading
     yield ""
-    yield from _blocks(description.documentation)
+    yield from _blocks(description.documentation, imports)
     if description.settings:
         yield "| setting | default | meaning |"
         yield "|---|---|---|"
@@ -137,8 +149,11 @@ def _table(described: Mapping[str, Description]) -> Iterator[str]:
     yield ""
 
 
-def _blocks(docstring: str) -> Iterator[str]:
+def _blocks(docstring: str, imports: Sequence[str] = ()) -> Iterator[str]:
     """The lines of a docstring as Markdown: indented formulas and examples become code blocks.
+
+    Args:
+        imports: lines in front of its example.
 
     >>> print("\\n".join(_blocks("A mean of ``K`` rows:\\n\\n    x = sum_k g_k / K")))
     A mean of `K` rows:
@@ -153,6 +168,7 @@ def _blocks(docstring: str) -> Iterator[str]:
             yield from map(_markdown, lines)
         else:
             yield f"```{language}"
+            yield from imports if language == "pycon" else ()
             yield from lines
             yield "```"
         yield ""

@@ -24,7 +24,7 @@ from fedsim.failures.handler import EXIT_STATUS, FailureHandler, warnings_as_lin
 from fedsim.failures.messages import early_end
 from fedsim.records.console import print_text
 from fedsim.records.logs import keep_terminal, write_line
-from fedsim.records.summary import closing_words, read_summary
+from fedsim.records.summary import closing_message, read_summary
 
 VALID = "the configuration is valid"
 
@@ -70,7 +70,7 @@ def execute(arguments: list[str], terminal: int) -> int:
     except BaseException as error:
         return failures.handle(error)
     if speaks and status == "completed":
-        print_text(closing_words(read_summary(run.directory), run.facts, run.directory))
+        print_text(closing_message(read_summary(run.directory), run.facts, run.directory))
     elif speaks:
         write_line(terminal, early_end(status, run.simulation.done))
     return EXIT_STATUS[status]

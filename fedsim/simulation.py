@@ -126,10 +126,9 @@ class Simulation:
     def _train(self, round_index: int, clients: Sequence[int]) -> Tensor:
         """The local work of the clients that this rank hosts; training losses [K], NaN for the others."""
         losses = torch.full((self._participation.num_clients,), torch.nan, dtype=torch.float64)
-        hosted = set(self._participation.clients_on(self.comm.rank))
+        placement, training = self._participation.placement, set(self._participation.training(round_index))
         for slot, client in enumerate(clients):
-            works = client in hosted and self._participation.trains(client, round_index)
-            if works and not self._stop.received:
+            if placement[client] == self.comm.rank and client in training and not self._stop.received:
                 self._phases.at(f"client {client}")
                 row = self._transport.row(slot)
                 losses[client] = self._trainer.update(client, round_index, self.model.state, row)
@@ -167,10 +166,7 @@ class Simulation:
     def _record(
         self, round_index: int, losses: Tensor, outcome: ServerOutcome, evaluation: Evaluation | None
     ) -> RoundRecord:
-        clients = self._participation.clients(round_index)
-        trained = {
-            client: float(losses[client]) for client in clients if self._participation.trains(client, round_index)
-        }
+        trained = {client: float(losses[client]) for client in self._participation.training(round_index)}
         of_clients: dict[str, ByClient] = {**outcome.clients, "train_loss": trained}
         if evaluation is not None and evaluation.client_accuracy:
             of_clients["test_accuracy"] = evaluation.client_accuracy

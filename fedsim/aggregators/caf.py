@@ -1,4 +1,4 @@
-"""CAF: a filter that lowers the weight of whoever spreads most along the direction of largest variance."""
+"""CAF: a filter that lowers the weight of the updates furthest out along the direction of largest variance."""
 
 import numpy as np
 import torch

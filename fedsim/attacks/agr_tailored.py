@@ -15,7 +15,7 @@ from fedsim.settings import Schema
     SHEJWALKAR_2021,
 )
 class AgrTailored(TailoredAttack):
-    """The honest mean pushed as far as moves the server's real aggregate furthest from it.
+    """The honest mean, shifted by the amount that moves the server's real aggregate furthest from it.
 
     All B Byzantine clients send x = mu + gamma p with the gamma, among 20 tries in every round, of the largest
 
@@ -24,7 +24,7 @@ class AgrTailored(TailoredAttack):
     g_i being the H honest rows, mu [D] their mean, p [D] the ``direction`` of ``min_max`` and A a copy of the
     server's defence with its state, pre-aggregators and momentum. The first try is gamma = 0; the step starts at 10,
     doubles while J grows, and shrinks to 0.8 of itself after that, on alternating sides of the best gamma so far. One
-    try is the gamma of Min-Max, so that this attack is never outdone by it [ours].
+    try is the gamma of Min-Max, so that this attack is at least as strong, by J [ours].
 
     It needs to know the rule. It gains little where no gamma carries A away from mu, and a rule that draws at random
     is tried with the attacker's own draws, which are not the server's.

@@ -30,7 +30,7 @@ SMALLEST_LAMBDA = 1e-5
     ),
 )
 class Fang(Attack):
-    """The honest mean pushed against its own signs; or the rows that Krum or the trimmed mean fares worst with.
+    """The honest mean pushed against its own signs; or the rows that Krum or the trimmed mean handles worst.
 
     With mu [D] the mean of the H honest rows, sgn taken coordinate by coordinate and lambda = ``strength``:
 

@@ -27,7 +27,7 @@ def min_sum_gamma(found: Perturbation) -> float:
     SHEJWALKAR_2021,
 )
 class MinSum(Attack):
-    """The honest mean, pushed until its squared distances to the honest rows add up to the most of an honest row.
+    """The honest mean, shifted until its squared distances to the honest rows sum to the largest such sum of a row.
 
     All B Byzantine clients send x = mu + gamma p with the largest gamma for which
 

@@ -15,7 +15,7 @@ BAD = torch.tensor([torch.nan, torch.inf, -torch.inf])
 class NonFinite(Attack):
     """Own update with NaN, +Inf and -Inf in a share of the coordinates, drawn independently for each client.
 
-    Every coordinate of the update of Byzantine client b is spoilt with probability ``share``, by one of the three
+    Every coordinate of the update of Byzantine client b is corrupted with probability ``share``, by one of the three
     with equal probability; in a row where none was, the first one becomes NaN [ours]. One such value makes a
     plain mean NaN or infinite in that coordinate, and with it the model.
 
@@ -27,7 +27,7 @@ class NonFinite(Attack):
     """
 
     class Settings(Schema):
-        share: float = Field(0.01, gt=0, le=1, description="share of the coordinates that are spoilt")
+        share: float = Field(0.01, gt=0, le=1, description="share of the coordinates that are corrupted")
 
     settings: Settings
     sees_honest = False

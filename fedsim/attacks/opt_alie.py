@@ -29,7 +29,7 @@ class OptimisedALIE(TailoredAttack):
     g_i being the H honest rows, mu and sigma [D] their mean and unbiased standard deviation in every coordinate and A
     a copy of the server's defence with its state, pre-aggregators and momentum. The first try is z = 0, the first
     step 1; it doubles while J grows and shrinks to 0.8 of itself after that. One try is z = 1, the default of
-    ``alie``, so that this attack is never outdone by it [ours].
+    ``alie``, so that this attack is at least as strong, by J [ours].
 
     Where sigma is zero, so is the attack: see ``alie``. J measures one round; a z that hurts most now need not hurt
     most over the whole training.

@@ -64,7 +64,7 @@ class PoisonedFL(Attack):
     """
 
     class Settings(Schema):
-        scale: float = Field(8.0, gt=0, description="c, length of the row in lengths of the last step")
+        scale: float = Field(8.0, gt=0, description="c, norm of the row as a multiple of the last step's")
         period: int = Field(50, ge=1, description="rounds between checks of whether the model follows")
 
     settings: Settings

@@ -29,7 +29,7 @@ class TailoredAttack(Attack):
         J(gamma) = ||mu - A(g_1, ..., g_H, x(gamma), ..., x(gamma))||
 
     among 20 tries, A being a copy of the server's defence, g_i the H honest rows and mu their mean. One try is the
-    parameter of the attack's untailored parent, so that it is never outdone by it [ours]; the others search from
+    parameter of the attack's untailored parent, so that it is at least as strong [ours]; the others search from
     gamma = 0 with a first step of :attr:`first_step`: see :func:`~fedsim.attacks.probe.search_largest`.
     """
 

@@ -90,7 +90,7 @@ class ScheduleSection(Section):
 class ClientsSection(Schema):
     """The clients and their local work."""
 
-    count: int = Field(8, ge=1, description="K, number of clients")
+    count: int = Field(8, ge=1, description="number of clients")
     fraction: float = Field(
         1.0, gt=0, le=1, description="share of the clients that take part in a round, drawn in each"
     )

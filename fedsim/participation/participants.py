@@ -44,9 +44,10 @@ class Participation:
         """Ids of the clients of this round, sorted."""
         return draw_participants(self.seed, round_index, self.num_clients, self.per_round)
 
-    def trains(self, client: int, round_index: int) -> bool:
-        """Whether a participant does local work in this round."""
-        return client not in self.attack_plan.idle(round_index)
+    def training(self, round_index: int) -> list[int]:
+        """Ids of the participants that do local work in this round, sorted."""
+        idle = self.attack_plan.idle(round_index)
+        return [client for client in self.clients(round_index) if client not in idle]
 
     def ranks_of(self, clients: tuple[int, ...]) -> list[int]:
         """The ranks that host these clients."""

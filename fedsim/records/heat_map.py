@@ -1,34 +1,25 @@
-"""A matrix as a picture: rows and columns with names, cells from white (least) to dark blue (most)."""
+"""A matrix as a picture: rows and columns with names, cells from white (least) to dark blue (most).
 
-from __future__ import annotations
+Drawn with Pillow, at every start and while a run goes on: matplotlib needs a second for the first picture and a
+quarter of a second for each further one, where this takes 15 ms.
+"""
 
-import math
-import warnings
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.backends.backend_agg import RendererAgg
-
-DPI = 100
-
-WIDTH, HEIGHT, MARGIN = 720, 440, 12
-"""Pixels: about the size of all cells together, and the space around the picture."""
-
-WIDEST, HIGHEST = 72, 40
-"""Pixels of a cell at most."""
-
-LETTER, SMALL = 10.0, 9.0
-"""Points of names, and of what is written into cells."""
+WIDTH, HEIGHT, MARGIN, LETTER = 640, 400, 12, 16
+"""Pixels: about the size of the cells together, the space around them, and the height of a letter."""
 
 LONGEST = 40
 """Letters of a name; longer ones are cut."""
 
-INK, PALE, WARNING, MISSING = "#282828", "#fafafa", "#c81e1e", "#e1e1e1"
+INK, PALE, WARNING, MISSING = (40, 40, 40), (250, 250, 250), (200, 30, 30), (225, 225, 225)
+
+LEAST, MOST = np.array([247, 251, 255]), np.array([8, 48, 107])
 
 
 def heat_map(
@@ -46,114 +37,79 @@ def heat_map(
     Args:
         rows, columns: their names; where there is no room for all, every n-th is written. Columns that are narrower
             than their names have them turned.
-        marked: rows with a red bar, whose name is red and bold.
+        marked: rows whose name is red, with a red bar before their cells.
         highest: the value of the darkest cell (default: the largest).
-        text: what is written into a cell, where cells are large enough; elsewhere a scale tells the values.
+        text: what is written into a cell, where cells are large enough.
 
     >>> heat_map(np.eye(2), title="one", rows=["a", "b"], columns=["c", "d"]).shape[2]
     3
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import, and only a rank that draws needs it
-    from matplotlib.figure import Figure
-
-    cell_width, cell_height = _cell(len(columns), WIDTH, WIDEST), _cell(len(rows), HEIGHT, HIGHEST)
-    width, height = cell_width * len(columns), cell_height * len(rows)
-    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
-    canvas = FigureCanvasAgg(figure)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # letters that the font lacks are drawn as boxes
-        renderer = canvas.get_renderer()
-        axes = figure.add_axes((0, 0, 1, 1))
-        image = _paint(axes, values, highest)
-        axes.set_title(title, loc="left", fontsize=LETTER, color=INK, parse_math=False)
-        _name_rows(axes, [_readable(name) for name in rows], marked, cell_height)
-        _name_columns(axes, [_readable(name) for name in columns], cell_width, renderer)
-        if text is None or not _write(axes, values, image, text, cell_width, cell_height):
-            scale = figure.colorbar(image, cax=axes.inset_axes((1 + 10 / width, 0, 12 / width, 1)))
-            scale.outline.set_visible(False)
-            scale.ax.tick_params(labelsize=SMALL, labelcolor=INK, color=INK)
-        # The figure so far is as large as the cells; now it grows by what stands around them.
-        around = axes.get_tightbbox(renderer)
-        assert around is not None
-        left, below = math.ceil(MARGIN - around.x0), math.ceil(MARGIN - around.y0)
-        right, top = left + math.ceil(around.x1) + MARGIN, below + math.ceil(around.y1) + MARGIN
-        figure.set_size_inches(right / DPI, top / DPI)
-        axes.set_position((left / right, below / top, width / right, height / top))
-        canvas.draw()
-    return np.array(canvas.buffer_rgba())[..., :3].copy()
-
-
-def _cell(count: int, room: int, most: int) -> int:
-    """Pixels of one of ``count`` cells in a row or column."""
-    return max(1, min(most, room // count))
+    font = ImageFont.load_default(LETTER)
+    rows, columns = list(map(_readable, rows)), list(map(_readable, columns))
+    height, width = (max(1, min(40, HEIGHT // len(rows))), max(1, min(72, WIDTH // len(columns))))
+    left = 2 * MARGIN + int(max(font.getlength(name) for name in rows))
+    top = 3 * MARGIN + LETTER
+    shades = _shades(values, highest)
+    cells = _colours(shades).repeat(height, axis=0).repeat(width, axis=1)
+    needed = left + max(cells.shape[1], int(font.getlength(title))) + MARGIN
+    widest = int(max(font.getlength(name) for name in columns))
+    turned = width < widest + MARGIN // 2 and width >= LETTER
+    bottom = top + cells.shape[0] + MARGIN // 2
+    picture = Image.new("RGB", (needed, bottom + (widest if turned else LETTER) + MARGIN + MARGIN // 2), "white")
+    picture.paste(Image.fromarray(cells), (left, top))
+    draw = ImageDraw.Draw(picture)
+    draw.text((left, MARGIN), title, INK, font)
+    for row in marked:
+        draw.rectangle((left - 3, top + row * height, left - 1, top + (row + 1) * height - 1), WARNING)
+    for row in range(0, len(rows), -(-LETTER // height)):
+        draw.text(
+            (left - MARGIN // 2 - 2, top + (row + 0.5) * height),
+            rows[row],
+            WARNING if row in marked else INK,
+            font,
+            anchor="rm",
+        )
+    if turned:
+        for column, name in enumerate(columns):
+            label = _turned(name, font)
+            picture.paste(label, (left + int((column + 0.5) * width) - label.width // 2, bottom))
+    else:
+        for column in range(0, len(columns), -(-(widest + MARGIN // 2) // width)):
+            draw.text((left + (column + 0.5) * width, bottom), columns[column], INK, font, anchor="ma")
+    if text is not None and height >= LETTER:
+        for (row, column), value in np.ndenumerate(values):
+            words = "" if np.isnan(value) else text(float(value))
+            if font.getlength(words) <= width - MARGIN // 2:
+                where = (left + (column + 0.5) * width, top + (row + 0.5) * height)
+                draw.text(where, words, PALE if shades[row, column] > 0.5 else INK, font, anchor="mm")
+    return np.asarray(picture)
 
 
 def _readable(name: str) -> str:
-    """The name with what cannot be printed replaced, and cut if it is very long."""
+    """The name with what cannot be printed replaced, and cut if it is very long.
+
+    >>> _readable("a\\nb"), len(_readable("x" * 500))
+    ('a�b', 40)
+    """
     letters = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
     return letters if len(letters) <= LONGEST else letters[: LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
-def _paint(axes: Axes, values: NDArray[np.floating], highest: float | None) -> Any:
-    from matplotlib import colormaps
+def _turned(name: str, font: Any) -> Image.Image:
+    """The name written from top to bottom."""
+    label = Image.new("RGB", (int(font.getlength(name)) + 1, LETTER + 4), "white")
+    ImageDraw.Draw(label).text((0, label.height // 2), name, INK, font, anchor="lm")
+    return label.transpose(Image.Transpose.ROTATE_270)
 
+
+def _shades(values: NDArray[np.floating], highest: float | None) -> NDArray[np.floating]:
+    """Values as shares of the highest."""
     if highest is None:
         highest = float(np.max(values, initial=0.0, where=~np.isnan(values)))
-    colours = colormaps["Blues"].with_extremes(bad=MISSING)
-    image = axes.imshow(
-        values, cmap=colours, vmin=0, vmax=highest if highest > 0 else 1, aspect="auto", interpolation="nearest"
-    )
-    axes.tick_params(length=0, labelsize=LETTER, labelcolor=INK)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    return image
+    return np.clip(values / highest, 0, 1) if highest > 0 else 0 * values
 
 
-def _name_rows(axes: Axes, names: Sequence[str], marked: Collection[int], height: int) -> None:
-    shown = range(0, len(names), math.ceil(_line() / height))
-    axes.set_yticks(shown, [names[row] for row in shown], parse_math=False)
-    axes.tick_params(axis="y", pad=8)
-    for row, label in zip(shown, axes.get_yticklabels(), strict=True):
-        if row in marked:
-            label.set(color=WARNING, weight="bold")
-    bars = np.array(sorted(marked), dtype=float)
-    beside = np.full(len(bars), -4 / axes.bbox.width)
-    drawn = axes.vlines(beside, bars - 0.5, bars + 0.5, colors=WARNING, linewidth=3, clip_on=False)
-    drawn.set_transform(axes.get_yaxis_transform())
-
-
-def _name_columns(axes: Axes, names: Sequence[str], width: int, renderer: RendererAgg) -> None:
-    from matplotlib.font_manager import FontProperties
-
-    font = FontProperties(size=LETTER)
-    widest = max(renderer.get_text_width_height_descent(name, font, ismath=False)[0] for name in names)
-    flat, turned = math.ceil((widest + MARGIN) / width), math.ceil(_line() / width)
-    turn = flat > 1 == turned or flat > 2 * turned
-    shown = range(0, len(names), turned if turn else flat)
-    axes.set_xticks(shown, [names[column] for column in shown], rotation=90 if turn else 0, parse_math=False)
-
-
-def _write(
-    axes: Axes,
-    values: NDArray[np.floating],
-    image: Any,
-    text: Callable[[float], str],
-    width: int,
-    height: int,
-) -> bool:
-    """Write values into their cells, if there is room for all of them."""
-    words = {place: text(float(value)) for place, value in np.ndenumerate(values) if not np.isnan(value)}
-    longest = max(map(len, words.values()), default=0)
-    if height < _line() or width < 0.65 * longest * SMALL * DPI / 72:  # a digit is 0.64 of its height wide
-        return False
-    shades = image.norm(values)
-    for (row, column), word in words.items():
-        if word:
-            label = axes.text(column, row, word, ha="center", va="center", fontsize=SMALL, parse_math=False)
-            label.set(color=PALE if shades[row, column] > 0.55 else INK, in_layout=False, clip_on=False)
-    return True
-
-
-def _line() -> float:
-    """Pixels that a line of names needs."""
-    return 1.2 * LETTER * DPI / 72
+def _colours(shades: NDArray[np.floating]) -> NDArray[np.uint8]:
+    known = ~np.isnan(shades)[..., None]
+    mixed = np.where(known, LEAST + np.nan_to_num(shades)[..., None] * (MOST - LEAST), MISSING)
+    return mixed.astype(np.uint8)

@@ -25,7 +25,7 @@ def partition_picture(
     """Training samples per client and class [K, C]."""
     return heat_map(
         np.array(counts, dtype=float),
-        title="training samples of each client (Byzantine: bold red) by class",
+        title="training samples of each client (Byzantine: red) by class",
         rows=_client_names(len(counts)),
         columns=class_names,
         marked=byzantine,
@@ -59,7 +59,7 @@ def trust_picture(
             values[client, column] = np.nan if value is None else value  # NaN is stored as null
     return heat_map(
         values,
-        title="trust in each client (Byzantine: bold red) over rounds",
+        title="trust in each client (Byzantine: red) over rounds",
         rows=_client_names(num_clients),
         columns=[str(round_number) for round_number in rounds],
         marked=byzantine,

@@ -64,19 +64,19 @@ def summarise(metrics: Path, status: str) -> dict[str, Any]:
     }
 
 
-def closing_words(summary: Mapping[str, Any], facts: RunFacts, directory: Path) -> str:
+def closing_message(summary: Mapping[str, Any], facts: RunFacts, directory: Path) -> str:
     """The end of a run, in words and numbers, and where to look.
 
     >>> facts = RunFacts("mnist5k", "fang", "fedavg", 3, 8, 10)
     >>> summary = dict(rounds=2, seconds=3, final_accuracy=0.1, best_accuracy=0.2, best_round=1, final_loss=None)
-    >>> closing_words(summary, facts, Path("runs/x")).splitlines()[1].strip()
+    >>> closing_message(summary, facts, Path("runs/x")).splitlines()[1].strip()
     'final test accuracy 0.100, best 0.200 in round 1: accuracy collapsed to chance'
     """
     final, best = summary["final_accuracy"], summary["best_accuracy"]
     against = f"'{facts.attack}' by {facts.num_byzantine} of {facts.num_clients} clients"
     lines = [
         f"{facts.aggregator} on {facts.data} against {against}: "
-        f"{summary['rounds']} rounds in {summary['seconds']:.0f} s",
+        f"{summary['rounds']} round{'s' * (summary['rounds'] != 1)} in {summary['seconds']:.0f} s",
         f"final test accuracy {final:.3f}, best {best:.3f} in round {summary['best_round']}: "
         f"{_verdict(final, best, 1 / facts.num_classes)}",
         f"run directory: {directory}",
@@ -91,5 +91,5 @@ def _verdict(final: float, best: float, chance: float) -> str:
     if final < 1.5 * chance:
         return "accuracy collapsed to chance"
     if final < best - 0.1:
-        return "training fell back from its best"
-    return "training held"
+        return "accuracy fell from its best"
+    return "accuracy stayed near its best"

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from fedsim.updates.gram import block_gram, block_sign_agreement, squared_distances
+from fedsim.updates.growing import GrowingTensor
 from fedsim.updates.order_statistics import order_statistics, sum_rows
 from fedsim.updates.quantiles import absolute_quantiles
 
@@ -160,10 +161,10 @@ class UpdateMatrix:
 
     def collect_over_blocks(self, pick: Callable[[Tensor], Sequence[Tensor]]) -> list[Tensor]:
         """The tensors that ``pick(block)`` gives, always equally many: each one concatenated over the blocks."""
-        collected: list[_Growing] = []
+        collected: list[GrowingTensor] = []
         for block in self.blocks():
             pieces = pick(block)
-            collected = collected or [_Growing() for _ in pieces]
+            collected = collected or [GrowingTensor() for _ in pieces]
             for growing, piece in zip(collected, pieces, strict=True):
                 growing.add(piece)
         return [growing.values() for growing in collected]
@@ -286,25 +287,3 @@ class UpdateMatrix:
         scale = weights[used].double()[:, None].to(self.device)
         rows = self if len(used) == self.num_rows else self.select(used)
         return rows.map_columns(lambda block: sum_rows(block * scale))
-
-
-class _Growing:
-    """Values [n, ...] that come in pieces. Copied at once: pieces kept one by one would scatter the heap."""
-
-    def __init__(self) -> None:
-        self._held: Tensor | None = None
-        self._size = 0
-
-    def add(self, piece: Tensor) -> None:
-        size = self._size + len(piece)
-        if self._held is None or size > len(self._held):
-            held = piece.new_empty(max(size, 2 * self._size), *piece.shape[1:])
-            if self._held is not None:
-                held[: self._size] = self._held[: self._size]
-            self._held = held
-        self._held[self._size : size] = piece
-        self._size = size
-
-    def values(self) -> Tensor:
-        assert self._held is not None
-        return self._held[: self._size]

@@ -55,7 +55,7 @@ def test_the_default_survives_the_attack_and_says_so(eight: tuple[Finished, Path
     assert summary["status"] == "completed"
     assert summary["rounds"] == 20
     assert summary["final_accuracy"] > 0.85
-    assert "training held" in done.out
+    assert "accuracy stayed near its best" in done.out
     assert str(run) in done.out
     assert f"final test accuracy {summary['final_accuracy']:.3f}" in done.out
 
@@ -73,9 +73,8 @@ def test_the_screen_shows_one_progress_and_nothing_of_other_ranks(eight: tuple[F
 
 def test_without_a_defence_the_default_collapses(tmp_path: Path, eight: tuple[Finished, Path]) -> None:
     assert main([f"output_dir={tmp_path}", "run_name=fedavg", "aggregator.name=fedavg", "rounds=5"]) == 0
-    undefended = json.loads((tmp_path / "fedavg" / "summary.json").read_text())["final_accuracy"]
-    defended = json.loads((eight[1] / "summary.json").read_text())["final_accuracy"]
-    assert undefended < defended - 0.3
+    undefended, defended = records_of(tmp_path / "fedavg")[4]["accuracy"], records_of(eight[1])[4]["accuracy"]
+    assert undefended < 0.15 < defended - 0.1  # ten classes: chance is 0.1
 
 
 def test_the_run_directory_holds_what_it_should(eight: tuple[Finished, Path]) -> None:

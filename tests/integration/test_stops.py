@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,7 @@ from support.runs import (
     status,
     wait_for_rounds,
 )
+from support.users import another_user
 
 
 @pytest.fixture(scope="module")
@@ -246,19 +247,6 @@ def test_a_directory_that_cannot_be_written_is_one_sentence(capfd: pytest.Captur
         assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     finally:
         shutil.rmtree(folder)
-
-
-@contextmanager
-def another_user() -> Iterator[None]:
-    """Root may write everything, so be somebody else for a while."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 def test_a_signal_while_the_run_starts_is_no_death(tmp_path: Path) -> None:

@@ -37,6 +37,21 @@ def test_imports_go_downwards_only() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("file", ["fedsim/aggregators/krum.py", "fedsim/attacks/ipm.py"])
+def test_the_examples_of_one_file_run_alone(file: str) -> None:
+    """As CONTRIBUTING.md says: nothing is registered twice."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", file],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
 def test_only_comm_talks_to_torch_distributed() -> None:
     for path in (ROOT / "fedsim").rglob("*.py"):
         yardstick = path.match("benchmark/gather.py")  # it times torch's own gather beside ours

@@ -109,7 +109,7 @@ class Monitor:
         text = f"{json.dumps(facts)}\n".encode()
         with self._sending:
             for connection in self._connections.values():
-                with suppress(OSError):  # whoever is gone is noticed by the thread
+                with suppress(OSError):  # the thread notices a connection that is broken
                     connection.sendall(text)
 
     def _receive(self) -> None:

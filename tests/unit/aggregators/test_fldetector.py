@@ -1,8 +1,6 @@
 """FLDetector against a slow form of its definition."""
 
 import copy
-import itertools
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,18 +14,9 @@ from fedsim.aggregators.fldetector import hessian_times, suspicious
 from fedsim.errors import FedsimWarning
 from support.aggregation import context_of
 from support.references import random_rows, random_vectors
+from support.slow_fldetector import SlowFLDetector, bfgs_matrix, slow_suspects
 
 # FLDetector ----------------------------------------------------------------------------------------
-
-
-def bfgs_matrix(moves: Sequence[Tensor], bends: Sequence[Tensor]) -> Tensor:
-    """B from B_0 = sigma I by the BFGS update, pair after pair."""
-    scale = (moves[-1] @ bends[-1]) / (moves[-1] @ moves[-1])
-    matrix = scale * torch.eye(len(moves[0]), dtype=torch.float64)
-    for move, bend in zip(moves, bends, strict=True):
-        image = matrix @ move
-        matrix = matrix - torch.outer(image, image) / (move @ image) + torch.outer(bend, bend) / (bend @ move)
-    return matrix
 
 
 def curved_pairs(pairs: int, columns: int, seed: int) -> tuple[list[Tensor], list[Tensor]]:
@@ -76,40 +65,6 @@ def test_l_bfgs_of_a_singular_system_uses_the_pseudo_inverse() -> None:
     torch.testing.assert_close(hessian_times(vector, moves, bends), torch.from_numpy(expected))
 
 
-def cheapest_cut(values: Sequence[float], clusters: int) -> tuple[float, list[list[float]]]:
-    """Exact k-means on a line: the best of all ways to cut the sorted values into k runs."""
-    ordered, best = sorted(values), (math.inf, [[0.0]])
-    for cuts in itertools.combinations(range(1, len(ordered)), clusters - 1):
-        runs = [ordered[a:b] for a, b in itertools.pairwise([0, *cuts, len(ordered)])]
-        cost = sum(sum((x - sum(run) / len(run)) ** 2 for x in run) for run in runs)
-        if cost <= best[0]:
-            best = (cost, runs)
-    return best
-
-
-def slow_suspects(scores: Sequence[float], references: Tensor) -> list[bool]:
-    """The gap statistic with every k, then 2-means."""
-    low, high = min(scores), max(scores)
-    if len(scores) < 2 or high == low:
-        return [False] * len(scores)
-    scaled = [(score - low) / (high - low) for score in scores]
-    gaps, errors = [], []
-    for clusters in range(1, min(7, len(scores) - 1) + 1):
-        logs = [math.log(cheapest_cut(sample, clusters)[0]) for sample in references.tolist()]
-        cost = cheapest_cut(scaled, clusters)[0]
-        gaps.append(sum(logs) / len(logs) - (math.log(cost) if cost > 0 else -math.inf))
-        errors.append(math.sqrt(1 + 1 / len(logs)) * float(np.std(logs)))
-    chosen = len(gaps)
-    for k in range(len(gaps) - 1):
-        if gaps[k] >= gaps[k + 1] - errors[k + 1]:
-            chosen = k + 1
-            break
-    if chosen == 1:
-        return [False] * len(scores)
-    upper = cheapest_cut(scaled, 2)[1][1]
-    return [value >= upper[0] for value in scaled]
-
-
 @pytest.mark.parametrize("count", [2, 3, 4, 6, 9])
 def test_the_gap_statistic_decides_as_with_every_number_of_clusters(count: int) -> None:
     found_some = found_none = False
@@ -140,36 +95,6 @@ def test_two_groups_of_scores_and_a_tie_of_cuts() -> None:
         True,
         False,
     ]
-
-
-class SlowFLDetector:
-    """FLDetector with every client in every round, as its definition reads; D is small."""
-
-    def __init__(self, window: int) -> None:
-        self.window = window
-        self.moves: list[Tensor] = []
-        self.bends: list[Tensor] = []
-        self.shares: list[Tensor] = []
-        self.rows: Tensor | None = None
-        self.mean: Tensor | None = None
-
-    def __call__(self, rows: Tensor, last_step: Tensor | None, references: Tensor) -> tuple[Tensor, list[bool]]:
-        wide = rows.double()
-        if self.rows is not None:
-            move = -last_step.double()
-            change = bfgs_matrix(self.moves, self.bends) @ move if self.moves else torch.zeros_like(move)
-            errors = (self.rows + change - wide).norm(dim=1)
-            self.shares = [*self.shares, errors / errors.sum()][-self.window :]
-        out = [False] * len(rows)
-        if len(self.shares) == self.window:
-            total: Any = sum(self.shares)
-            out = slow_suspects((total / self.window).tolist(), references)
-        mean = wide[~torch.tensor(out)].mean(0)
-        if self.mean is not None:
-            self.moves = [*self.moves, move][-self.window :]
-            self.bends = [*self.bends, mean - self.mean][-self.window :]
-        self.rows, self.mean = wide, mean
-        return mean, out
 
 
 def quadratic_rounds(rounds: int, clients: int, columns: int, hostile: Sequence[int], size: float) -> Any:
@@ -225,7 +150,7 @@ def test_fldetector_leaves_a_huge_update_out_and_the_rest_is_exact() -> None:
 
 
 def test_fldetector_keeps_clients_apart_when_some_are_absent() -> None:
-    """With a constant update of each client only the one that changes can have an error, whoever is there."""
+    """With constant updates only the client that changes can have an error, whichever clients take part."""
     own = {client: random_rows(1, 30, seed=client)[0] for client in range(9)}
     detector = build_aggregator("fldetector", window=2)
     order = [[0, 1, 2, 3, 8], [8, 2, 5, 1], [5, 3, 0, 8], [3, 8, 0, 5, 2, 1], [1, 0, 8, 3], [8, 5, 3, 2, 1, 0]]

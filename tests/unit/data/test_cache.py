@@ -21,6 +21,7 @@ from support.data_sets import (
     write_cifar10,
     write_class_folders,
 )
+from support.users import another_user
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -172,14 +173,17 @@ def test_an_impossible_cache_folder_still_works(where: str, tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("mode", [0o500, 0o000], ids=["read-only", "closed"])
-def test_a_cache_folder_of_someone_else_still_works(mode: int, cache: Path) -> None:
-    cache.chmod(mode)
-    try:
-        if os.access(cache, os.W_OK):
-            pytest.skip("this user may write everywhere")
-        assert cached_arrays("a", ["ten"], write_ten)["ten"].tolist() == list(range(10))
-    finally:
-        cache.chmod(0o700)
+def test_a_cache_folder_of_someone_else_still_works(mode: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # not pytest's, which only its own user may enter
+        cache = Path(folder) / "cache"
+        cache.mkdir()
+        cache.chmod(mode)
+        Path(folder).chmod(0o755)
+        monkeypatch.setenv("FEDSIM_CACHE", str(cache))
+        with another_user():
+            assert not os.access(cache, os.W_OK, effective_ids=True)
+            assert cached_arrays("a", ["ten"], write_ten)["ten"].tolist() == list(range(10))
+        assert list(cache.iterdir()) == []
 
 
 def test_a_read_only_file_system_still_works(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,7 @@
 """Measures of quality against scikit-learn, and evaluation by several ranks against one."""
 
 import math
-import threading
 import warnings
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 import numpy as np
@@ -14,48 +11,16 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score,
 from torch import Tensor, nn
 
 from fedsim.comm import SingleProcess
-from fedsim.comm.place import RankPlace
 from fedsim.data import TensorSamples
 from fedsim.data.augmentations import augmentations
 from fedsim.data.inputs import Inputs, View
 from fedsim.evaluation.evaluator import RECORDED_CLASSES, Evaluation, Evaluator
 from fedsim.records.round_record import Quality
+from support.thread_ranks import on_ranks
 
 
 def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-class Ring:
-    """What ranks that are threads of this process gather into."""
-
-    def __init__(self, size: int) -> None:
-        self.parts: list[Tensor | None] = [None] * size
-        self.barrier = threading.Barrier(size)
-
-
-class ThreadRank(SingleProcess):
-    """One of several ranks that are threads."""
-
-    def __init__(self, rank: int, ring: Ring) -> None:
-        super().__init__()
-        self.place = RankPlace(rank, len(ring.parts), rank, len(ring.parts))
-        self.ring = ring
-
-    def all_gather(self, tensor: Tensor) -> Tensor:
-        self.ring.parts[self.rank] = tensor.clone()
-        self.ring.barrier.wait(timeout=60)
-        gathered = torch.stack(self.ring.parts)
-        self.ring.barrier.wait(timeout=60)
-        return gathered
-
-
-def on_ranks(size: int, work: Callable[[SingleProcess], Evaluation]) -> list[Evaluation]:
-    """The evaluation of every rank."""
-    ring = Ring(size)
-    with ThreadPoolExecutor(size) as pool:
-        futures = [pool.submit(work, ThreadRank(rank, ring)) for rank in range(size)]
-        return [future.result(timeout=120) for future in futures]
 
 
 class Answers(nn.Module):
