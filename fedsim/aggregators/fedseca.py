@@ -1,5 +1,6 @@
 """FedSECA: sign election by concordance ratio (CRISE), then robust coordinate-wise aggregation (RoCA)."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -8,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
+from fedsim.errors import FedsimWarning
 from fedsim.registry import Reference
 from fedsim.settings import Schema
 from fedsim.updates.context import RoundContext
@@ -63,7 +65,14 @@ class FedSECA(Aggregator):
 
     Medians are the lower middle value; K rho_k is voted with as an integer, so a tie elects 0 exactly. The variant
     ``released_code`` reproduces the authors' program where it departs from their paper: it clamps the unclipped
-    rows, elects with the signs that remain after sparsification and keeps |g| >= the quantile.
+    rows, v_k^j = sgn(g_k^j) min(mu^j, |g_k^j|) with the same mu^j, elects with the signs that remain after
+    sparsification and keeps |g| >= the quantile.
+
+    The other settings switch parts off, to see what each contributes: ``election`` puts rho_k = 1 (``uniform``), or
+    the values themselves (``magnitude``: s^j = sgn(sum_k g_k^j), which one client can win alone) in the place of the
+    concordance ratio; ``clip: false`` is tau = infinity, ``clamp: false`` mu = infinity, ``sparsity: 0`` drops the
+    smallest magnitude of a row at most, and with ``agree: false`` r^j is the mean of v_1^j, ..., v_K^j, whatever was
+    elected.
 
     >>> rows = torch.tensor([[3.0, -1.0, 0.1], [2.0, -2.0, 0.1], [-3.0, 1.0, 0.1]])
     >>> FedSECA(sparsity=0.4)(rows)    # clients 0 and 1 agree and outvote client 2
@@ -74,6 +83,13 @@ class FedSECA(Aggregator):
         sparsity: float = Field(0.9, ge=0, lt=1, description="gamma, share of each row that is set to zero")
         momentum: float = Field(0.0, ge=0, lt=1, description="beta of the server momentum (0: none)")
         variant: Literal["paper", "released_code"] = Field("paper", description="as published, or as released")
+        election: Literal["concordance", "uniform", "magnitude"] = Field(
+            "concordance",
+            description="what a sign is elected by: concordance ratios; one vote a client; the values themselves",
+        )
+        clip: bool = Field(True, description="clip each row to the median norm (Eq. 8)")
+        clamp: bool = Field(True, description="clamp each coordinate to its median magnitude (Eq. 9)")
+        agree: bool = Field(True, description="average the values of the elected sign only (Eq. 7), not all of them")
 
     settings: Settings
 
@@ -82,31 +98,53 @@ class FedSECA(Aggregator):
         self._smoothed: Tensor | None = None
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
-        as_released = self.settings.variant == "released_code"
-        votes = concordance_votes(updates.sign_agreement())
-        quantiles = updates.absolute_quantiles(self.settings.sparsity)
-        factors = torch.ones_like(quantiles) if as_released else clip_factors(updates.row_norms())
+        settings, as_released = self.settings, self.settings.variant == "released_code"
+        votes = self._votes(updates)
+        factors = clip_factors(updates.row_norms()) if settings.clip else torch.ones(updates.num_rows)
+        quantiles = updates.absolute_quantiles(settings.sparsity)
 
-        votes_in_a_row = votes.to(updates.dtype)[None]
-        column_factors = factors.to(updates.dtype)[:, None]
+        votes_in_a_row = None if votes is None else votes.to(updates.dtype)[None]
+        column_factors = factors.to(updates.device, updates.dtype)[:, None]
         threshold = as_threshold(quantiles, updates.dtype, inclusive=as_released)[:, None]
+
+        def elect(block: Tensor, signs: Tensor) -> Tensor:
+            """The elected signs [b], exact for votes: sums of small integers (Eq. 6)."""
+            if votes_in_a_row is None:
+                return sum_rows(block).sign_().to(block.dtype)
+            return (votes_in_a_row @ signs)[0].sign_()
 
         def vote_and_average(block: Tensor) -> tuple[Tensor, Tensor]:
             signs, raw = block.sign(), block.abs()
             clipped = raw * column_factors  # Eq. 8
-            clamped = torch.minimum(clipped, lower_median(clipped), out=clipped)  # Eq. 9
+            bound = lower_median(clipped) if settings.clamp else torch.full_like(clipped[0], torch.inf)
+            clamped = torch.minimum(raw if as_released else clipped, bound, out=clipped)  # Eq. 9
             survives = raw.ge_(threshold) if as_released else raw.gt_(threshold)  # as numbers 1 and 0
-            ballots = signs * survives if as_released else signs
-            elected = (votes_in_a_row @ ballots)[0].sign_()  # Eq. 6, exact: sums of small integers
+            elected = elect(block * survives, signs * survives) if as_released else elect(block, signs)
             survives *= clamped.sign()  # Eq. 10
-            agrees = signs.mul_(elected).clamp_(min=0).mul_(survives)
-            mean = sum_rows(clamped.mul_(agrees)) / count(agrees, dim=0).clamp(min=1)  # Eq. 7
+            agrees = (signs * elected).clamp_(min=0).mul_(survives)
+            if settings.agree:
+                mean = elected * (sum_rows(clamped.mul_(agrees)) / count(agrees, dim=0).clamp(min=1))  # Eq. 7
+            else:
+                mean = sum_rows(clamped.mul_(signs).mul_(survives)) / len(block)
             tally = torch.cat([(elected == 0).sum()[None], count(survives, dim=1), count(agrees, dim=1)])
-            return elected * mean, tally
+            return mean, tally
 
         step, tally = updates.map_columns_with_tally(vote_and_average)
         self._report(votes, factors, tally, updates)
         return self._smooth(step)
+
+    def check(self, num_rows: int) -> None:
+        if not self.settings.agree and self.settings.election != "concordance":
+            text = "aggregator.election has no effect with agree: false, which averages whatever was elected"
+            warnings.warn(text, FedsimWarning, stacklevel=2)
+
+    def _votes(self, updates: UpdateMatrix) -> Tensor | None:
+        """Each client's votes [K], integers; None if values are summed instead."""
+        if self.settings.election == "concordance":
+            return concordance_votes(updates.sign_agreement())
+        if self.settings.election == "uniform":
+            return torch.ones(updates.num_rows, dtype=torch.int64, device=updates.device)
+        return None
 
     def _smooth(self, step: Tensor) -> Tensor:
         """Server momentum without bias correction (Eq. 11)."""
@@ -117,15 +155,15 @@ class FedSECA(Aggregator):
         self._smoothed = beta * before + (1 - beta) * step
         return self._smoothed.clone()
 
-    def _report(self, votes: Tensor, factors: Tensor, tally: Tensor, updates: UpdateMatrix) -> None:
+    def _report(self, votes: Tensor | None, factors: Tensor, tally: Tensor, updates: UpdateMatrix) -> None:
         undecided, survived, agreed = tally.split([1, updates.num_rows, updates.num_rows])
-        ratio = votes.double() / updates.num_rows
+        per_client = {"clip_factor": factors, "agreed_share": agreed / survived.clamp(min=1)}
+        ratio = None
+        if self.settings.election == "concordance" and votes is not None:
+            ratio = votes.double() / updates.num_rows
+            per_client = {"concordance_ratio": ratio, **per_client}
         self.diagnostics = Diagnostics(
-            per_client={
-                "concordance_ratio": ratio,
-                "clip_factor": factors,
-                "agreed_share": agreed / survived.clamp(min=1),
-            },
+            per_client=per_client,
             scalars={"undecided_share": int(undecided) / updates.num_columns},
             trust=ratio,
         )

@@ -31,7 +31,10 @@ def sign_shares(updates: UpdateMatrix) -> Tensor:
 
 
 def largest_cluster(features: Tensor) -> Tensor:
-    """Which rows of ``features`` [K, F] lie in MeanShift's largest cluster; a tie goes to that of the earlier row.
+    """Which rows of ``features`` [K, F] lie in mean shift's largest cluster; a tie goes to the denser one.
+
+    The denser cluster is the one with more points within the bandwidth of its centre, to whichever cluster these
+    belong. A point that lies within the bandwidth of no centre belongs to no cluster.
 
     >>> largest_cluster(torch.tensor([[0.9], [0.1], [0.1], [0.12], [0.11]]).double())
     tensor([False,  True,  True,  True,  True])
@@ -47,9 +50,9 @@ def largest_cluster(features: Tensor) -> Tensor:
         bandwidth = float(estimate_bandwidth(points, quantile=0.5))
         if bandwidth < SMALLEST_BANDWIDTH:
             return torch.ones(len(features), dtype=torch.bool)
-        labels = torch.from_numpy(MeanShift(bandwidth=bandwidth, bin_seeding=True).fit(points).labels_)
-    sizes = labels.bincount()[labels]
-    return labels == labels[sizes.tolist().index(int(sizes.max()))]
+        found = MeanShift(bandwidth=bandwidth, bin_seeding=True, cluster_all=False).fit(points)
+    labels = torch.from_numpy(found.labels_)  # clusters are numbered from the densest one, -1 is none
+    return labels == int(labels[labels >= 0].bincount().argmax())
 
 
 @aggregators.register(
@@ -75,9 +78,9 @@ class SignGuard(Aggregator):
 
     It fails against an update of honest norm and sign shares but false positions, such as a permuted honest update.
 
-    If nobody passes both filters, A alone decides; if A is empty too, all are averaged, clipped [ours: undefined in
-    the original]. m is the usual median; the authors' code filters by it but clips to the lower one. Their mean
-    shift leaves points outside every cluster to none; here each belongs to the nearest.
+    As in the authors' code, medians are the lower middle value, and a client whose features lie outside every
+    cluster belongs to none. Of equally large clusters the denser one counts. If nobody passes both filters, A alone
+    decides; if A is empty too, all are averaged, clipped [ours: undefined in the original].
 
     Raises:
         ConfigError: ``lower`` is not below ``upper``.
@@ -101,7 +104,7 @@ class SignGuard(Aggregator):
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
         norms = updates.row_norms().cpu()
-        median = norms.quantile(0.5)  # the usual one
+        median = norms.median()  # the lower one
         usual_norm = (self.settings.lower * median < norms) & (norms < self.settings.upper * median)
         usual_signs = self._usual_signs(updates, context)
         kept = usual_norm & usual_signs

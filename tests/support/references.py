@@ -99,7 +99,7 @@ def fedseca_step(rows: Tensor, sparsity: float = 0.9, released_code: bool = Fals
         ballots = np.sign(g[:, j]) * (kept[:, j] if released_code else 1)
         total = sum(rho[k] * int(ballots[k]) for k in range(count))
         elected = (total > 0) - (total < 0)
-        mu = lower_middle(np.abs(clamped[:, j]))
+        mu = lower_middle(np.abs(c[:, j]))
         v = np.sign(clamped[:, j]) * np.minimum(mu, np.abs(clamped[:, j])) * kept[:, j]
         agreeing = [value for value in v if elected * value > 0]
         step[j] = sum(agreeing) / len(agreeing) if agreeing else 0.0

@@ -89,7 +89,7 @@ def signguard(
 ) -> tuple[Array, list[bool]]:
     g = rows.double().numpy()
     norms = np.sqrt((g**2).sum(1))
-    median = float(np.median(norms))
+    median = lower_middle(norms.tolist())
     usual = [bool(lower * median < norm < upper * median) for norm in norms]
     window = g[:, start : start + width]
     features = np.array([[(row > 0).mean(), (row == 0).mean(), (row < 0).mean()] for row in window])
@@ -100,9 +100,11 @@ def signguard(
         warnings.simplefilter("ignore")
         bandwidth = estimate_bandwidth(features, quantile=0.5)
         if bandwidth > 1e-7:
-            labels = MeanShift(bandwidth=bandwidth, bin_seeding=True).fit(features).labels_.tolist()
-    sizes = Counter(labels)
-    largest = next(label for label in labels if sizes[label] == max(sizes.values()))
+            labels = (
+                MeanShift(bandwidth=bandwidth, bin_seeding=True, cluster_all=False).fit(features).labels_.tolist()
+            )
+    sizes = Counter(label for label in labels if label >= 0)
+    largest = min(label for label in sizes if sizes[label] == max(sizes.values()))
     kept = [norm and label == largest for norm, label in zip(usual, labels, strict=True)]
     kept = kept if any(kept) else usual if any(usual) else [True] * len(g)
     clipped = [row * (median / norm if norm > median else 1.0) for row, norm in zip(g, norms, strict=True)]

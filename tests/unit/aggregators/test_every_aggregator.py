@@ -23,6 +23,8 @@ MORE: list[Case] = [
     ("krum", {"num_byzantine": 1}),
     ("fedseca", {"sparsity": 0.5, "momentum": 0.5}),
     ("fedseca", {"sparsity": 0.5, "variant": "released_code"}),
+    ("fedseca", {"sparsity": 0.5, "election": "magnitude"}),
+    ("fedseca", {"sparsity": 0.5, "election": "uniform", "clip": False, "clamp": False, "agree": False}),
 ]
 
 CASES: list[Case] = [(name, {}) for name in available_aggregators()] + MORE

@@ -164,11 +164,55 @@ def test_the_released_code_clamps_rows_that_were_not_clipped() -> None:
     rows = torch.tensor([[2.0, 0.0], [0.0, 4.0], [8.0, 6.0], [6.0, 8.0]])  # norms 2, 4, 10, 10; tau = 4
     paper = build_aggregator("fedseca", sparsity=0.0)(rows)
     released = build_aggregator("fedseca", sparsity=0.0, variant="released_code")(rows)
-    # Magnitudes of column 0: clipped 2, 0, 3.2, 2.4, lower median 2; as sent 2, 0, 8, 6, lower median 2.
-    # Of column 1: clipped 0, 4, 2.4, 3.2, lower median 2.4; as sent 0, 4, 6, 8, lower median 4. A strict
-    # threshold drops the smallest magnitude of each row, an inclusive one keeps it.
+    # Magnitudes of column 0: clipped 2, 0, 3.2, 2.4, lower median 2; of column 1: 0, 4, 2.4, 3.2, lower median 2.4.
+    # Every row is at least as long as the median in one of the variants, so that both end at the medians here ...
     torch.testing.assert_close(paper, torch.tensor([2.0, 2.4]))
-    torch.testing.assert_close(released, torch.tensor([2.0, 4.0]))
+    torch.testing.assert_close(released, torch.tensor([2.0, 2.4]))
+    # ... and differ where a row that was clipped below the median was not below it before: row 4 of column 0.
+    rows = torch.tensor([[2.0, 0.0], [4.0, 0.0], [4.0, 0.0], [3.0, 40.0]])  # norms 2, 4, 4, 40.1; tau = 4
+    paper = build_aggregator("fedseca", sparsity=0.0)(rows)
+    released = build_aggregator("fedseca", sparsity=0.0, variant="released_code")(rows)
+    clipped = 3 * 4 / (9 + 1600) ** 0.5  # magnitudes 2, 4, 4, 0.3: the lower median is 2
+    assert float(paper[0]) == pytest.approx((2 + 2 + 2 + 0) / 3, rel=1e-6) and clipped < 2
+    assert float(released[0]) == pytest.approx((2 + 2 + 2 + 2) / 4)
+
+
+# Ablations -----------------------------------------------------------------------------------------
+
+
+def test_every_part_can_be_switched_off_by_hand() -> None:
+    """One row against two, of norms 5, 5 and 13; every value survives but the smallest of a row."""
+    rows = torch.tensor([[3.0, 4.0, 0.0], [4.0, 3.0, 0.0], [-12.0, 5.0, 0.0]])
+
+    def step(**settings: object) -> list[float]:
+        return build_aggregator("fedseca", sparsity=0.0, **settings)(rows).tolist()
+
+    # Clipped to 5, the third row is -60/13, 25/13; medians of the magnitudes are 4 and 3, of the raw ones 4 and 4.
+    assert step() == pytest.approx([3.5, (3 + 3 + 25 / 13) / 3, 0])
+    assert step(clamp=False) == pytest.approx([3.5, (4 + 3 + 25 / 13) / 3, 0])
+    assert step(clip=False) == pytest.approx([3.5, (4 + 3 + 4) / 3, 0])
+    assert step(clip=False, clamp=False) == pytest.approx([3.5, 4, 0])
+    # -12 outweighs 3 + 4 where values are summed; of votes it has one against two.
+    assert step(election="magnitude") == pytest.approx([-4, (3 + 3 + 25 / 13) / 3, 0])
+    assert step(election="uniform") == step()
+    assert step(agree=False) == pytest.approx([(3 + 4 - 4) / 3, (3 + 3 + 25 / 13) / 3, 0])
+
+
+def test_uniform_votes_count_clients_that_the_concordance_ratio_silences() -> None:
+    rows = torch.tensor([[1.0, 1, 1, 1], [1, 1, 1, -1], [-1, -1, 1, 1], [-1, -1, -1, -1]])  # ratios 1/4, 0, 0, 0
+    concordance, uniform = (
+        build_aggregator("fedseca", sparsity=0.0, election=election) for election in ("concordance", "uniform")
+    )
+    rows = rows * torch.tensor([1.0, 1.1, 1.2, 1.3])  # the smallest magnitude of each row, in column 0, is dropped
+    assert concordance(rows).sign().tolist() == [0, 1, 1, 1]
+    assert uniform(rows).sign().tolist() == [0, 0, 1, 0]
+
+
+def test_without_concordance_ratios_there_is_no_trust() -> None:
+    aggregator = build_aggregator("fedseca", election="uniform")
+    aggregator(random_rows(5, 101))
+    assert aggregator.diagnostics.trust is None
+    assert "concordance_ratio" not in aggregator.diagnostics.per_client
 
 
 def test_diagnostics_count_survivors_agreement_and_undecided_coordinates() -> None:

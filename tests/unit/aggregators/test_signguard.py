@@ -60,19 +60,46 @@ def test_signguard_falls_back_to_the_norm_filter_then_to_all() -> None:
     assert_step(nobody, np.full(2, (3 - 1 - 0.01) / 5))
 
 
-def test_signguard_uses_the_usual_median() -> None:
+def test_signguard_clips_to_the_lower_median() -> None:
     rows = torch.tensor([[1.0], [2.0], [4.0], [5.0]])
-    assert build_aggregator("signguard")(rows).item() == pytest.approx((1 + 2 + 3 + 3) / 4)
+    assert build_aggregator("signguard")(rows).item() == pytest.approx((1 + 2 + 2 + 2) / 4)
 
 
-@pytest.mark.parametrize("ids", [[1, 2, 3, 4], [4, 3, 2, 1], [3, 1, 4, 2], [3, 4, 2, 1]])
-def test_signguard_breaks_a_tie_of_clusters_by_the_lowest_client_id(ids: list[int]) -> None:
-    """Two pairs, and a fifth client without whom the bandwidth would be zero."""
-    rows = torch.tensor([[1.0, 1.0], [1.0, 1.0], [-1.0, -1.0], [-1.0, -1.0], [1.0, -1.0]])
+def test_signguard_filters_norms_by_the_lower_median() -> None:
+    """Norms 1, 2, 4, 6.5: the last is more than 3 times the lower median, and less than 3 times the usual one."""
+    aggregator = build_aggregator("signguard")
+    aggregator(torch.tensor([[1.0], [2.0], [4.0], [6.5]]))
+    assert aggregator.diagnostics.per_client["usual_norm"].tolist() == [True, True, True, False]
+
+
+def leading_plus_ones(*counts: int) -> torch.Tensor:
+    return torch.tensor([[1.0] * count + [-1.0] * (10 - count) for count in counts])
+
+
+def test_points_outside_every_cluster_belong_to_none() -> None:
+    """Shares of + are 0, .4, .5, .5, .6 and of - 1, .6, .5, .5, .4, each divided by its maximum; the bandwidth is .233.
+
+    The densest centre is the mean of the last three points, (8/9, 7/15). The second client's point (2/3, 3/5) lies
+    .259 away from it, and further from the only other centre, the first client's point: it is in no cluster.
+    """
     aggregator = build_aggregator("signguard", coordinate_share=1.0)
-    aggregator(rows, context_of([*ids, 90]))
-    first_pair = min(ids) in ids[:2]
-    assert aggregator.diagnostics.trust.tolist() == [first_pair, first_pair, not first_pair, not first_pair, 0]
+    step = aggregator(leading_plus_ones(0, 4, 5, 5, 6))
+    assert aggregator.diagnostics.per_client["usual_signs"].tolist() == [False, False, True, True, True]
+    assert step[4] == 1.0
+    torch.testing.assert_close(step, torch.tensor([1.0] * 5 + [-1 / 3] + [-1.0] * 4))
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [3, 0, 1, 4, 2]])
+def test_of_equally_large_clusters_the_denser_one_counts_in_any_order(order: list[int]) -> None:
+    """With 0, 1, 3, 3, 9 leading +1 the clusters are {0, 1}, {2, 3} and {4}.
+
+    Client 1 lies within the bandwidth of both larger centres, which makes the second denser: 3 points instead of 2.
+    """
+    rows = leading_plus_ones(0, 1, 3, 3, 9)
+    aggregator = build_aggregator("signguard", coordinate_share=1.0)
+    aggregator(rows[order])
+    usual = aggregator.diagnostics.per_client["usual_signs"].tolist()
+    assert [client for client in range(5) if usual[order.index(client)]] == [2, 3]
 
 
 def test_signguard_takes_nearly_equal_shares_of_signs_for_one_cluster_or_clusters_them() -> None:
