@@ -77,7 +77,7 @@ def leading_plus_ones(*counts: int) -> torch.Tensor:
 
 
 def test_points_outside_every_cluster_belong_to_none() -> None:
-    """Shares of + are 0, .4, .5, .5, .6 and of - 1, .6, .5, .5, .4, each divided by its maximum; the bandwidth is .233.
+    """Shares of + are 0, .4, .5, .5, .6 and of - 1, .6, .5, .5, .4, each over its maximum; the bandwidth is .233.
 
     The densest centre is the mean of the last three points, (8/9, 7/15). The second client's point (2/3, 3/5) lies
     .259 away from it, and further from the only other centre, the first client's point: it is in no cluster.
