@@ -43,7 +43,7 @@ class AdaptiveRobustClipping(TolerantPreAggregator):
 
     def __call__(self, updates: UpdateMatrix, context: RoundContext) -> tuple[UpdateMatrix, RoundContext]:
         count = updates.num_rows
-        f = self.tolerated(count, context.dropped)
+        f = self.tolerated(count, context)
         clipped = 2 * f * (count - f) // count
         radius = float(updates.row_norms().sort().values[count - clipped - 1])
         return clip_rows(updates, radius), context

@@ -143,4 +143,7 @@ def warn_of_reported_counts(setting: str) -> None:
 
 
 class TolerantAggregator(Tolerant, Aggregator):
-    """Base of the aggregators that are built for up to f Byzantine clients, f = ``num_byzantine``."""
+    """Base of the aggregators that are built for up to f Byzantine clients, f = ``num_byzantine``.
+
+    ``num_byzantine`` among their diagnostics is the f used.
+    """

@@ -1,7 +1,5 @@
 """Bucketing: the rule behind it sees means of randomly chosen updates."""
 
-from dataclasses import replace
-
 import torch
 from pydantic import Field
 
@@ -60,4 +58,4 @@ class Bucketing(PreAggregator):
         weights = torch.zeros(len(buckets), updates.num_rows, dtype=torch.float64)
         for bucket, members in enumerate(buckets):
             weights[bucket, members] = 1 / len(members)
-        return updates.mix(weights), replace(context, client_ids=tuple(range(len(buckets))), sample_counts=None)
+        return updates.mix(weights), context.of_groups(len(buckets))

@@ -35,7 +35,6 @@ class Bulyan(TolerantAggregator):
 
     Scores are computed again on the n updates that are left, with max(1, n-f-2) neighbours: n falls to 2f+1, where
     n-f-2 is 0 for f = 1 [ours]. The median of an even number of values is the lower middle one, as for ``cwmed``.
-    ``num_byzantine`` among the diagnostics is the f used.
 
     >>> Bulyan(num_byzantine=1)(torch.tensor([[1.0], [2.0], [3.0], [4.0], [5.0], [6.0], [100.0]]))
     tensor([3.])
@@ -44,12 +43,10 @@ class Bulyan(TolerantAggregator):
     largest_f = staticmethod(lambda num_rows: (num_rows - 3) // 4)
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
-        f = self.tolerated(updates.num_rows, context.dropped)
+        f = self.tolerated(updates.num_rows, context)
         rounds = updates.num_rows - 2 * f
         selected = krum_selection(updates.squared_distances().cpu(), f, rounds, context.client_ids)
         weights = torch.zeros(updates.num_rows)
         weights[selected] = 1
-        self.diagnostics = Diagnostics(
-            per_client={"selected": weights}, scalars={"num_byzantine": float(f)}, trust=weights
-        )
+        self.diagnostics = Diagnostics(per_client={"selected": weights}, scalars={"num_byzantine": f}, trust=weights)
         return mean_around_median(updates.select(selected), rounds - 2 * f)

@@ -122,9 +122,9 @@ class CovarianceFilter(TolerantAggregator):
     largest_f = staticmethod(lambda num_rows: (num_rows - 1) // 2)
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
-        f = self.tolerated(updates.num_rows, context.dropped)
+        f = self.tolerated(updates.num_rows, context)
         by_id = context.in_id_order()
         weights = torch.empty(updates.num_rows, dtype=torch.float64)
         weights[by_id] = filter_weights(updates.squared_distances().cpu()[by_id][:, by_id], f)
-        self.diagnostics = Diagnostics(per_client={"weight": weights}, trust=weights)
+        self.diagnostics = Diagnostics(per_client={"weight": weights}, scalars={"num_byzantine": f}, trust=weights)
         return updates.weighted_sum(weights / weights.sum())

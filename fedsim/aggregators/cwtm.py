@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from fedsim.aggregators.base import TolerantAggregator, aggregators
+from fedsim.aggregators.base import Diagnostics, TolerantAggregator, aggregators
 from fedsim.aggregators.cwmed import OPTIMAL_RATES
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
@@ -31,6 +31,7 @@ class CoordinateWiseTrimmedMean(TolerantAggregator):
     largest_f = staticmethod(lambda num_rows: (num_rows - 1) // 2)
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
-        f = self.tolerated(updates.num_rows, context.dropped)
+        f = self.tolerated(updates.num_rows, context)
+        self.diagnostics = Diagnostics(scalars={"num_byzantine": f})
         middle = range(f, updates.num_rows - f)
         return updates.map_order_statistics(middle, lambda ordered: sum_rows(ordered).div_(len(ordered)))

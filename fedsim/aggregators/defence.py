@@ -1,12 +1,17 @@
 """A defence: pre-aggregators in order, then the aggregator. What a server runs, and what an attacker probes."""
 
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 from torch import Tensor
 
 from fedsim.aggregators.base import Aggregator, Diagnostics
 from fedsim.aggregators.pre import PreAggregator
+from fedsim.aggregators.tolerance import Tolerant
+from fedsim.errors import ConfigError, FedsimWarning, keys_under
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
 
@@ -21,7 +26,7 @@ class Defence:
         pre: what transforms the rows before, in this order.
 
     Attributes:
-        aggregator: as given.
+        aggregator, pre: as given.
         aggregates_clients: whether the rows that the aggregator sees belong to one client each.
         commutes_with_rotations: whether all its members do; see :class:`~fedsim.aggregators.Aggregator`.
 
@@ -34,11 +39,12 @@ class Defence:
     """
 
     def __init__(self, aggregator: Aggregator, pre: Sequence[PreAggregator] = ()) -> None:
-        self.aggregator, self._pre = aggregator, list(pre)
-        self.aggregates_clients = all(one.keeps_clients for one in self._pre)
+        self.aggregator, self.pre = aggregator, tuple(pre)
+        self.aggregates_clients = all(one.keeps_clients for one in self.pre)
         self.commutes_with_rotations = aggregator.commutes_with_rotations and all(
-            one.commutes_with_rotations for one in self._pre
+            one.commutes_with_rotations for one in self.pre
         )
+        self._checked: set[int] = set()
 
     @property
     def diagnostics(self) -> Diagnostics:
@@ -54,12 +60,59 @@ class Defence:
 
         Returns:
             The step [D].
+
+        Raises:
+            ConfigError: as :meth:`check`.
         """
         updates = UpdateMatrix.of(rows)
         context = context or RoundContext.of(updates.num_rows)
-        for pre in self._pre:
+        self.check(updates.num_rows + context.dropped)
+        for pre in self.pre:
             updates, context = pre(updates, context)
         return self.aggregator(updates, context)
+
+    def check(self, num_clients: int) -> None:
+        """Check every member for the number of rows that reach it, once for each number of clients.
+
+        An f that fits the clients, only not the fewer rows that a pre-aggregator makes of them, is cut to what these
+        allow, with a warning.
+
+        Raises:
+            ConfigError: settings that make no sense for so many, by ``pre.0.num_byzantine``, ``num_byzantine``, ...
+        """
+        if num_clients in self._checked:
+            return
+        self._checked.add(num_clients)
+        *before, rows = self._rows_before(num_clients)
+        for position, (pre, arriving) in enumerate(zip(self.pre, before, strict=True)):
+            with keys_under(f"pre.{position}"):
+                pre.check(arriving)
+        self.aggregator.check(num_clients)
+        if rows < num_clients:
+            try:
+                self.aggregator.check(rows)
+            except ConfigError as error:
+                text = f"aggregator.{error}; {num_clients} clients come as {rows} rows, of which it takes that many"
+                warnings.warn(text, FedsimWarning, stacklevel=3)
+
+    def tolerated(self, num_clients: int) -> list[tuple[str, int]]:
+        """Name and f of each member that is built for up to f Byzantine clients, pre-aggregators first.
+
+        >>> from fedsim.aggregators import build_aggregator
+        >>> from fedsim.aggregators.nnm import NearestNeighbourMixing
+        >>> Defence(build_aggregator("krum"), [NearestNeighbourMixing(num_byzantine=1)]).tolerated(num_clients=7)
+        [('nnm', 1), ('krum', 2)]
+        """
+        found, context = [], RoundContext()
+        for member, rows in zip([*self.pre, self.aggregator], self._rows_before(num_clients), strict=True):
+            context = replace(context, merged=rows < num_clients)
+            if isinstance(member, Tolerant):
+                found.append((member.name, member.tolerated(rows, context)))
+        return found
+
+    def _rows_before(self, num_clients: int) -> list[int]:
+        """How many rows reach each pre-aggregator, and last the aggregator."""
+        return list(accumulate(self.pre, lambda rows, pre: pre.rows_after(rows), initial=num_clients))
 
     def state_dict(self) -> dict[str, Any]:
         """The aggregator's state; pre-aggregators have none."""

@@ -72,7 +72,7 @@ class Detox(Aggregator):
         generator = context.randomness()
         groups = self._draw_groups(context.in_id_order(), generator)
         # One stream of randomness for both: what the inner rule draws must not repeat the shuffle.
-        of_groups = replace(context, client_ids=tuple(range(len(groups))), generator=generator)
+        of_groups = replace(context.of_groups(len(groups)), generator=generator)
         step = self.inner(self._vote(updates, groups), of_groups)
         self._report(groups, updates.num_rows)
         return step

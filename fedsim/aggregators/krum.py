@@ -1,12 +1,9 @@
 """Krum: the update closest to its neighbours."""
 
-import warnings
-
 import torch
 from torch import Tensor
 
 from fedsim.aggregators.base import Diagnostics, TolerantAggregator, aggregators
-from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.registry import Reference
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
@@ -46,26 +43,17 @@ class Krum(TolerantAggregator):
     commutes_with_rotations = True
 
     largest_f = staticmethod(lambda num_rows: (num_rows - 3) // 2)
+    works_beyond = True
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
-        scores = krum_scores(updates.squared_distances(), self.f(updates.num_rows, context.dropped))
+        f = self.tolerated(updates.num_rows, context)
+        scores = krum_scores(updates.squared_distances(), f)
         limit = float(scores.min()) * (1 + TIE)
         tied = [row for row, score in enumerate(scores.tolist()) if score <= limit]
         chosen = min(tied, key=lambda row: context.client_ids[row])
         weights = torch.zeros(updates.num_rows)
         weights[chosen] = 1
-        self.diagnostics = Diagnostics(per_client={"score": scores, "selected": weights}, trust=weights)
+        self.diagnostics = Diagnostics(
+            per_client={"score": scores, "selected": weights}, scalars={"num_byzantine": f}, trust=weights
+        )
         return updates.row(chosen).clone()
-
-    def f(self, num_rows: int, dropped: int) -> int:
-        """f as set, even beyond what the proof allows: Krum then works with at least one neighbour."""
-        wanted = self.settings.num_byzantine
-        return max(0, wanted - dropped) if isinstance(wanted, int) else self.tolerated(num_rows, dropped)
-
-    def check(self, num_rows: int) -> None:
-        try:
-            super().check(num_rows)
-        except ConfigError as error:
-            warnings.warn(
-                f"aggregator.{error}; Krum goes on with at least one neighbour", FedsimWarning, stacklevel=2
-            )

@@ -92,7 +92,7 @@ class MinimumDiameterAveraging(TolerantAggregator):
 
     f is at most (K-1)/2 and leaves at most a million sets of that size [ours], so that a round ends: from 23 clients
     on this is less than (K-1)/2, also where no f is given. Of several sets with the same diameter it takes the first
-    in lexicographic order of the client ids [ours]. ``num_byzantine`` among the diagnostics is the f used.
+    in lexicographic order of the client ids [ours].
 
     >>> MinimumDiameterAveraging(num_byzantine=1)(torch.tensor([[1.0], [2.0], [3.0], [-50.0]]))
     tensor([2.])
@@ -103,12 +103,10 @@ class MinimumDiameterAveraging(TolerantAggregator):
     largest_f = staticmethod(most_tolerated)
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
-        f = self.tolerated(updates.num_rows, context.dropped)
+        f = self.tolerated(updates.num_rows, context)
         by_id = context.in_id_order()
         chosen = [by_id[place] for place in least_diameter(updates.squared_distances().cpu()[by_id][:, by_id], f)]
         weights = torch.zeros(updates.num_rows)
         weights[chosen] = 1
-        self.diagnostics = Diagnostics(
-            per_client={"selected": weights}, scalars={"num_byzantine": float(f)}, trust=weights
-        )
+        self.diagnostics = Diagnostics(per_client={"selected": weights}, scalars={"num_byzantine": f}, trust=weights)
         return updates.select(chosen).mean()

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from fedsim.aggregators.base import TolerantAggregator, aggregators
+from fedsim.aggregators.base import Diagnostics, TolerantAggregator, aggregators
 from fedsim.registry import Reference
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
@@ -69,5 +69,6 @@ class MeanAroundMedian(TolerantAggregator):
     largest_f = staticmethod(lambda num_rows: (num_rows - 1) // 2)
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
-        count = updates.num_rows - self.tolerated(updates.num_rows, context.dropped)
-        return mean_around_median(updates, count)
+        f = self.tolerated(updates.num_rows, context)
+        self.diagnostics = Diagnostics(scalars={"num_byzantine": f})
+        return mean_around_median(updates, updates.num_rows - f)

@@ -42,7 +42,7 @@ class NearestNeighbourMixing(TolerantPreAggregator):
     largest_f = staticmethod(lambda num_rows: (num_rows - 1) // 2)
 
     def __call__(self, updates: UpdateMatrix, context: RoundContext) -> tuple[UpdateMatrix, RoundContext]:
-        count = updates.num_rows - self.tolerated(updates.num_rows, context.dropped)
+        count = updates.num_rows - self.tolerated(updates.num_rows, context)
         # At distance 0 an update is its own nearest neighbour; a copy of it in its place gives the same mean.
         nearest = smallest(updates.squared_distances(), count, context.client_ids)
         return updates.mix(nearest.double() / count), context

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fedsim.aggregators import Aggregator, aggregators
-from fedsim.aggregators.pre import PreAggregator, pre_aggregators
+from fedsim.aggregators.defence import Defence
+from fedsim.aggregators.pre import pre_aggregators
 from fedsim.attacks import Attack, attacks
 from fedsim.build.attack_plan import attack_key, plan_attacks
 from fedsim.config.run import RunConfig
@@ -53,8 +54,7 @@ class Components:
     model: ModelBuilder
     attacks: list[Attack]
     attack_plan: AttackPlan
-    aggregator: Aggregator
-    pre: list[PreAggregator]
+    defence: Defence
     buffer_aggregator: Aggregator | None
     loss: Loss
     client_schedule: Schedule
@@ -91,7 +91,7 @@ class Components:
             (flat["data"], self.source),
             (flat["data"]["partition"], self.partitioner),
             (flat["model"], self.model),
-            (flat["aggregator"], self.aggregator),
+            (flat["aggregator"], self.defence.aggregator),
             (flat["clients"]["loss"], self.loss),
             (flat["clients"]["schedule"], self.client_schedule),
             (flat["server"]["schedule"], self.server_schedule),
@@ -100,11 +100,16 @@ class Components:
         sections = flat["attack"] if isinstance(flat["attack"], list) else [flat["attack"]]
         for section, attack in zip(sections, self.attacks, strict=True):
             section.update(attack.settings.model_dump())
-        for section, pre in zip(flat["aggregator"]["pre"], self.pre, strict=True):
+        for section, pre in zip(flat["aggregator"]["pre"], self.defence.pre, strict=True):
             section.update(pre.settings.model_dump())
         for section, augmentation in zip(flat["data"]["augment"], self.augmentations, strict=True):
             section.update(augmentation.settings.model_dump())
         return flat
+
+    @property
+    def tolerated(self) -> list[tuple[str, int]]:
+        """The methods that are built for up to f Byzantine clients, with their f where all rows arrive."""
+        return self.defence.tolerated(self.config.participants_per_round)
 
     @property
     def attack_names(self) -> str:
@@ -142,11 +147,13 @@ def build_components(config: RunConfig) -> Components:
         model=_component(models, config.model, "model"),
         attacks=run_attacks,
         attack_plan=plan,
-        aggregator=_component(aggregators, config.aggregator, "aggregator", num_byzantine=byzantine),
-        pre=[
-            _component(pre_aggregators, section, f"aggregator.pre.{position}", num_byzantine=byzantine)
-            for position, section in enumerate(config.aggregator.pre)
-        ],
+        defence=Defence(
+            _component(aggregators, config.aggregator, "aggregator", num_byzantine=byzantine),
+            [
+                _component(pre_aggregators, section, f"aggregator.pre.{position}", num_byzantine=byzantine)
+                for position, section in enumerate(config.aggregator.pre)
+            ],
+        ),
         buffer_aggregator=aggregators.build(rule) if rule else None,
         loss=_component(losses, clients.loss, "clients.loss"),
         client_schedule=_component(schedules, clients.schedule, "clients.schedule"),
@@ -158,7 +165,9 @@ def build_components(config: RunConfig) -> Components:
             config.server.optimizer.name, config.server.optimizer.component_settings, "server.optimizer"
         ),
     )
-    _check_aggregation(components)
+    with keys_under("aggregator"):
+        components.defence.check(config.participants_per_round)
+    _warn_of_too_small_f(components)
     for position, (section, attack) in enumerate(zip(config.attack, run_attacks, strict=True)):
         with keys_under(attack_key(config.attack, position)):
             attack.check(clients.count, section.count(clients.count))
@@ -170,23 +179,13 @@ def build_components(config: RunConfig) -> Components:
     return components
 
 
-def _check_aggregation(components: Components) -> None:
-    """Check every pre-aggregator and the aggregator for the number of rows that will reach them."""
-    clients = rows = components.config.participants_per_round
-    for position, pre in enumerate(components.pre):
-        with keys_under(f"aggregator.pre.{position}"):
-            pre.check(rows)
-        rows = pre.rows_after(rows)
-    with keys_under("aggregator"):
-        components.aggregator.check(clients)
-        if rows < clients:
-            try:
-                components.aggregator.check(rows)
-            except ConfigError as error:  # f fits the clients, only not the fewer rows made of them
-                text = (
-                    f"aggregator.{error}; {clients} clients come as {rows} rows, for which it takes the most it may"
-                )
-                warnings.warn(text, FedsimWarning, stacklevel=3)
+def _warn_of_too_small_f(components: Components) -> None:
+    """One FedsimWarning for all methods that defend against fewer Byzantine clients than the run has."""
+    byzantine = components.attack_plan.most[0]
+    too_small = [f"{name} defends against {f}" for name, f in components.tolerated if f < byzantine]
+    if too_small and components.attack_names != "none":
+        text = f"aggregator.num_byzantine: the run has {byzantine} Byzantine clients, but {' and '.join(too_small)}"
+        warnings.warn(text, FedsimWarning, stacklevel=3)
 
 
 def warn_of_settings_without_effect(components: Components, given: Mapping[str, Any]) -> None:

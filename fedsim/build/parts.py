@@ -6,7 +6,6 @@ import torch
 import yaml
 from torch import nn
 
-from fedsim.aggregators.defence import Defence
 from fedsim.build.components import Components
 from fedsim.build.data import RunData
 from fedsim.comm import Communicator
@@ -139,7 +138,7 @@ def build_server_round(
         return NoOpRound()
     config, layout = components.config, model.rows.layout
     server = Server(
-        Defence(components.aggregator, components.pre),
+        components.defence,
         components.buffer_aggregator,
         components.server_optimizer,
         config.runtime.nonfinite,

@@ -188,6 +188,8 @@ def _log_start(components: Components, comm: Communicator, model: GlobalModel, d
         *(f"{count:,}".replace(",", " ") for count in (model.num_parameters, model.num_buffers)),
         comm.description,
     )
+    for name, f in components.tolerated:
+        log.info("%s defends against up to %d Byzantine client%s", name, f, "s" * (f != 1))
     if comm.size > config.clients.count:
         spare = comm.size - config.clients.count
         log.info("%d spare rank%s evaluate%s and wait%s", spare, *(["s", "", ""] if spare > 1 else ["", "s", "s"]))

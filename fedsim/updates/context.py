@@ -21,6 +21,8 @@ class RoundContext:
         round: number of the round, from 0.
         client_ids: row i of the matrix belongs to client ``client_ids[i]``; per-client state is keyed by it.
         dropped: how many rows of this round were left out before (non-finite); they count against f.
+        merged: whether the rows are means of several clients' rows; where there are too few of them for f, a method
+            takes the most they allow.
         layout: where each parameter lies in the row, if known.
         last_step: the step [D] of the round before, if there was one.
         generator: randomness of this round, if the caller gives one.
@@ -30,6 +32,7 @@ class RoundContext:
     round: int = 0
     client_ids: tuple[int, ...] = ()
     dropped: int = 0
+    merged: bool = False
     layout: RowLayout | None = None
     last_step: Tensor | None = None
     generator: torch.Generator | None = None
@@ -58,6 +61,10 @@ class RoundContext:
             problem = "needs the sample counts of single clients, which are not known here"
             raise ConfigError(setting, problem, "give RoundContext(sample_counts=...), or use no bucketing in a run")
         return torch.tensor(self.sample_counts, dtype=torch.float64)
+
+    def of_groups(self, count: int) -> RoundContext:
+        """The context of ``count`` rows that stand for several clients each: numbered from 0, not ids of clients."""
+        return replace(self, client_ids=tuple(range(count)), sample_counts=None, merged=True)
 
     def keep(self, rows: Sequence[int]) -> RoundContext:
         """The context after all but these rows were dropped."""

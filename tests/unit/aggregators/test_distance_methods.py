@@ -55,15 +55,19 @@ def test_step_equals_the_float64_definition_for_every_f(clients: int, name: str)
 
 @pytest.mark.parametrize("name", AGGREGATORS)
 @pytest.mark.parametrize("clients", [1, 2, 3, 4, 5, 8, 11])
-def test_left_out_f_is_the_largest_allowed_and_more_is_a_config_error(clients: int, name: str) -> None:
+def test_left_out_f_is_the_largest_allowed_and_more_is_an_error_in_a_run_and_in_a_call(
+    clients: int, name: str
+) -> None:
     largest = LARGEST_F[name](clients)
     rows = random_rows(clients, 33)
     given = build_aggregator(name, num_byzantine=largest)
     given.check(clients)
     assert torch.equal(build_aggregator(name)(rows), given(rows))
-    with pytest.raises(ConfigError, match=f"the most it allows is {largest}") as caught:
-        build_aggregator(name, num_byzantine=largest + 1).check(clients)
-    assert caught.value.key == "num_byzantine"
+    too_many = build_aggregator(name, num_byzantine=clients if name == "multi_krum" else largest + 1)
+    for use in (lambda: too_many.check(clients), lambda: too_many(rows)):
+        with pytest.raises(ConfigError, match=f"the most it allows is {largest}") as caught:
+            use()
+        assert caught.value.key == "num_byzantine"
 
 
 @pytest.mark.parametrize("name", AGGREGATORS)

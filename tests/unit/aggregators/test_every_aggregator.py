@@ -38,6 +38,11 @@ def run(aggregator: Aggregator, rows: Tensor | UpdateMatrix, ids: list[int] | No
     return aggregator(rows, context_of(range(len(rows)) if ids is None else ids))
 
 
+def build_for(count: int, name: str, settings: dict[str, Any]) -> Aggregator:
+    """The aggregator; where an f was given that so few rows do not allow, with the f that they do."""
+    return build_aggregator(name, **{key: value for key, value in settings.items() if count > 4 or "num" not in key})
+
+
 # Against independent forms -------------------------------------------------------------------------
 
 
@@ -77,7 +82,7 @@ def test_whole_and_three_shards_agree(name: str, settings: dict[str, Any]) -> No
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_step_is_one_row_of_the_same_dtype(name: str, settings: dict[str, Any], dtype: torch.dtype) -> None:
     for shape in [(1, 1), (1, 5), (2, 1), (2, 5), (3, 1), (5, 77)]:
-        step = run(build_aggregator(name, **settings), random_rows(*shape).to(dtype))
+        step = run(build_for(shape[0], name, settings), random_rows(*shape).to(dtype))
         assert step.shape == (shape[1],)
         assert step.dtype == dtype
         assert bool(step.isfinite().all())
@@ -89,7 +94,7 @@ def test_step_is_one_row_of_the_same_dtype(name: str, settings: dict[str, Any], 
 def test_inputs_are_never_changed(name: str, settings: dict[str, Any], count: int, dtype: torch.dtype) -> None:
     rows = random_rows(count, 77).to(dtype)
     before = rows.clone()
-    aggregator = build_aggregator(name, **settings)
+    aggregator = build_for(count, name, settings)
     for _ in range(2):
         run(aggregator, rows).fill_(123.0)  # the step is the caller's own memory
     assert torch.equal(rows, before)
@@ -99,7 +104,7 @@ def test_inputs_are_never_changed(name: str, settings: dict[str, Any], count: in
 @pytest.mark.parametrize("count", [2, 5, 6, 33, 40, 50])
 def test_the_order_of_the_clients_does_not_matter(name: str, settings: dict[str, Any], count: int) -> None:
     ids = [3 * client + 1 for client in range(count)]
-    one, other = (build_aggregator(name, **settings) for _ in range(2))
+    one, other = (build_for(count, name, settings) for _ in range(2))
     for seed in range(2):
         rows = random_rows(count, 77, seed=seed)
         order = torch.randperm(count, generator=torch.Generator().manual_seed(9 + seed)).tolist()
@@ -120,7 +125,7 @@ def test_a_selection_counts_as_a_matrix_of_its_own(name: str, settings: dict[str
 @pytest.mark.parametrize("count", [1, 2, 5, 6, 40])
 def test_identical_rows_give_no_other_direction(name: str, settings: dict[str, Any], count: int) -> None:
     row = random_rows(1, 77)
-    step = run(build_aggregator(name, **settings), row.expand(count, -1))
+    step = run(build_for(count, name, settings), row.expand(count, -1))
     if name in KEEPS_A_COMMON_ROW:
         assert torch.equal(step, row[0])
     else:
@@ -131,7 +136,7 @@ def test_identical_rows_give_no_other_direction(name: str, settings: dict[str, A
 @every_aggregator
 @pytest.mark.parametrize("count", [1, 2, 5, 40])
 def test_zero_rows_give_a_zero_step(name: str, settings: dict[str, Any], count: int) -> None:
-    aggregator = build_aggregator(name, **settings)
+    aggregator = build_for(count, name, settings)
     for _ in range(2):
         assert torch.equal(run(aggregator, torch.zeros(count, 77)), torch.zeros(77))
 
@@ -165,7 +170,7 @@ def test_without_context_the_clients_are_numbered_by_row(name: str, settings: di
 def test_without_a_usable_row_the_step_is_zero_and_the_state_unchanged(
     name: str, settings: dict[str, Any], form: Any
 ) -> None:
-    aggregator = build_aggregator(name, **settings)
+    aggregator = build_for(3, name, settings)
     run(aggregator, random_rows(3, 77))
     before = copy.deepcopy(aggregator.state_dict())
     with pytest.warns(FedsimWarning, match=r"\[5, 6, 7\]"):

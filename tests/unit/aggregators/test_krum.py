@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from fedsim.aggregators import build_aggregator
-from fedsim.errors import FedsimWarning
+from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.updates.matrix import BLOCK
 from support.aggregation import context_of
 from support.references import krum_choice, random_rows
+
+beyond_the_proof = pytest.mark.filterwarnings("ignore:.*whose proof holds:fedsim.errors.FedsimWarning")
 
 # Too large an f, and dropped clients ---------------------------------------------------------------
 
@@ -23,14 +25,31 @@ def test_krum_warns_beyond_its_proof_and_goes_on(clients: int, largest: int) -> 
     with pytest.warns(FedsimWarning, match=f"num_byzantine: {largest + 1} is too many"):
         too_many.check(clients)
     rows = random_rows(clients, 77)
-    assert torch.equal(too_many(rows), rows[krum_choice(rows, largest + 1)])
+    assert torch.equal(too_many(rows), rows[krum_choice(rows, largest + 1)])  # and has warned already
 
 
-def test_krum_with_an_absurd_f_uses_one_neighbour() -> None:
+@pytest.mark.parametrize("name", ["krum", "multi_krum"])
+def test_a_direct_call_beyond_the_proof_warns_once(name: str) -> None:
+    aggregator = build_aggregator(name, num_byzantine=2)
+    with pytest.warns(FedsimWarning, match=f"2 is too many for 5 clients under {name}, whose proof holds up to 1"):
+        aggregator(random_rows(5, 77))
+    aggregator(random_rows(5, 77, seed=1))  # FedsimWarnings are errors here
+    assert aggregator.diagnostics.scalars["num_byzantine"] == 2
+
+
+@beyond_the_proof
+def test_krum_has_at_least_one_neighbour() -> None:
     rows = torch.tensor([[0.0], [10.0], [10.5], [11.1], [30.0]])
-    assert build_aggregator("krum", num_byzantine=99)(rows).tolist() == [10.0]
+    assert build_aggregator("krum", num_byzantine=4)(rows).tolist() == [10.0]
 
 
+@pytest.mark.parametrize("name", ["krum", "multi_krum"])
+def test_as_many_byzantine_clients_as_there_are_make_no_sense(name: str) -> None:
+    with pytest.raises(ConfigError, match="5 is too many for 5 clients"):
+        build_aggregator(name, num_byzantine=5)(random_rows(5, 7))
+
+
+@beyond_the_proof
 def test_a_dropped_client_counts_against_the_f_of_krum() -> None:
     rows = torch.tensor([[0.0], [0.1], [10.0], [10.5], [11.0]])
     krum = build_aggregator("krum", num_byzantine=2)  # one neighbour; two neighbours once a client was dropped
@@ -44,7 +63,8 @@ def test_a_dropped_client_counts_against_the_f_of_krum() -> None:
 # Krum ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("f", [0, 1, 2, 3, None])
+@beyond_the_proof
+@pytest.mark.parametrize("f", [0, 1, 2, None])
 @pytest.mark.parametrize("count", [3, 5, 9, 12])
 def test_krum_selects_what_brute_force_selects(count: int, f: int | None) -> None:
     for seed in range(8):

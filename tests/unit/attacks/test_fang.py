@@ -49,6 +49,7 @@ def test_fangs_lambda_starts_at_the_papers_bound(honest: int, byzantine: int) ->
     assert halvings > -1e-6
 
 
+@pytest.mark.filterwarnings("ignore:.*whose proof holds:fedsim.errors.FedsimWarning")
 @pytest.mark.parametrize("spread", [0.01, 1.0, 30.0])
 @pytest.mark.parametrize(("honest", "byzantine"), [(3, 1), (6, 1), (6, 2), (7, 3), (10, 4)])
 def test_krum_selects_what_fang_says_it_selects(honest: int, byzantine: int, spread: float) -> None:

@@ -1,9 +1,11 @@
 """Mistakes in a configuration: one message that names the key, the value and the nearest valid choice."""
 
+import warnings
 from pathlib import Path
 
 import pytest
 
+from fedsim.aggregators import available_aggregators
 from fedsim.build.components import build_components
 from fedsim.data import Splits
 from fedsim.data.sources import DataSource
@@ -71,7 +73,7 @@ def test_oracle_becomes_the_true_number() -> None:
     components = build_components(
         configured("aggregator.name=cwtm", "aggregator.num_byzantine=oracle", "attack.num_byzantine=2")
     )
-    assert components.aggregator.settings.num_byzantine == 2
+    assert components.defence.aggregator.settings.num_byzantine == 2
 
 
 def test_a_missing_data_folder_is_named_and_one_without_effect_warns(tmp_path: Path) -> None:
@@ -91,7 +93,7 @@ def test_a_missing_data_folder_is_named_and_one_without_effect_warns(tmp_path: P
 
 def test_pre_aggregators_are_checked_and_stored_with_their_settings() -> None:
     components = build_components(configured("aggregator.name=cwtm", "aggregator.pre=[{name: nnm}, {name: arc}]"))
-    assert [pre.name for pre in components.pre] == ["nnm", "arc"]
+    assert [pre.name for pre in components.defence.pre] == ["nnm", "arc"]
     stored = [{"name": "nnm", "num_byzantine": None}, {"name": "arc", "num_byzantine": None}]
     assert components.resolved()["aggregator"]["pre"] == stored
     with pytest.raises(ConfigError, match=r"aggregator.pre.0.num_byzantine: 4 is too many for 8 clients under nnm"):
@@ -100,7 +102,39 @@ def test_pre_aggregators_are_checked_and_stored_with_their_settings() -> None:
         build_components(configured("aggregator.pre=[{name: arc}, {name: nmm}]"))
 
 
-def test_an_f_that_fits_the_clients_but_not_their_buckets_warns() -> None:
-    overrides = ("aggregator.name=cwtm", "aggregator.num_byzantine=3", "aggregator.pre=[{name: bucketing}]")
-    with pytest.warns(FedsimWarning, match=r"num_byzantine: 3 is too many for 4 clients.*8 clients come as 4 rows"):
+def warnings_of(*overrides: str) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", FedsimWarning)
         build_components(configured(*overrides))
+    return [str(warning.message) for warning in caught]
+
+
+def test_an_f_that_fits_the_clients_but_not_their_buckets_warns() -> None:
+    said = warnings_of("aggregator.name=cwtm", "aggregator.num_byzantine=3", "aggregator.pre=[{name: bucketing}]")
+    assert len(said) == 2
+    assert said[0].startswith("aggregator.num_byzantine: 3 is too many for 4 clients")
+    assert "8 clients come as 4 rows" in said[0]
+    assert said[1].endswith("the run has 3 Byzantine clients, but cwtm defends against 1")
+
+
+TOLERANT = [name for name, about in available_aggregators().items() if "num_byzantine" in about.settings]
+
+
+@pytest.mark.parametrize("name", TOLERANT)
+def test_one_warning_says_both_numbers_where_f_is_below_the_number_of_byzantine_clients(name: str) -> None:
+    """Given or by default, and for a changing set of them too; not where f suffices, and not without an attack."""
+    expected = f"aggregator.num_byzantine: the run has 3 Byzantine clients, but {name} defends against "
+    assert warnings_of(f"aggregator.name={name}", "aggregator.num_byzantine=1") == [f"{expected}1"]
+    by_default = {"krum": 2, "multi_krum": 2, "bulyan": 1}.get(name)
+    assert warnings_of(f"aggregator.name={name}") == ([f"{expected}{by_default}"] if by_default else [])
+    assert warnings_of(f"aggregator.name={name}", "clients.count=15") == []
+    assert not any("defends" in text for text in warnings_of(f"aggregator.name={name}", "attack.name=none"))
+
+
+def test_pre_aggregators_are_warned_of_in_the_same_sentence() -> None:
+    said = warnings_of(
+        "aggregator.name=cwtm", "aggregator.num_byzantine=2", "aggregator.pre=[{name: arc, num_byzantine: 1}]"
+    )
+    assert said == [
+        "aggregator.num_byzantine: the run has 3 Byzantine clients, but arc defends against 1 and cwtm defends against 2"
+    ]
