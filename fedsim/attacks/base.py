@@ -82,16 +82,42 @@ class AttackView:
         return self.facts.client_ids[self.num_honest : self.num_honest + self.num_byzantine]
 
     def probe(self) -> Probe:
-        """A copy of the aggregator, to try rows out on.
+        """A copy of the aggregator, to try rows of all B attackers out on.
 
         Raises:
             ConfigError: the view has no aggregator.
         """
+        return Probe(self._probed(), self.honest, self.accomplices, self.num_byzantine, self.facts)
+
+    def alone(self, attacker: int) -> AttackView:
+        """The view of one of the B attackers, for whom the others are accomplices that send their own rows.
+
+        >>> view = AttackView(honest=torch.ones(2, 1), own=torch.tensor([[5.0], [6.0], [7.0]]))
+        >>> one = view.alone(1)
+        >>> one.own.tensor().tolist(), one.accomplices.tensor().flatten().tolist(), one.facts.client_ids
+        ([[6.0]], [5.0, 7.0], (0, 1, 3, 2, 4))
+        """
+        honest, byzantine = self.num_honest, self.num_byzantine
+        others = [row for row in range(byzantine) if row != attacker]
+        rows = [self.own.select(others).tensor()]
+        if self.accomplices is not None:
+            rows.append(self.accomplices.tensor())
+        facts = self.facts
+        order = [*range(honest), honest + attacker, *(honest + row for row in others)]
+        order += range(honest + byzantine, len(facts.client_ids))
+        return replace(
+            self,
+            own=self.own.select([attacker]),
+            accomplices=UpdateMatrix(torch.cat(rows)),
+            context=replace(facts.keep(order), dropped=facts.dropped),
+        )
+
+    def _probed(self) -> Probed:
         if self.aggregator is None:
             raise ConfigError(
                 "aggregator", "missing: this attack probes the server's aggregator", "give the view one"
             )
-        return Probe(self.aggregator, self.honest, self.accomplices, self.num_byzantine, self.facts)
+        return self.aggregator
 
 
 class Attack(Component):
@@ -110,6 +136,9 @@ class Attack(Component):
 
     trains: bool = False
     """Whether the Byzantine clients do their local work; if not, their own rows are zero."""
+
+    needs_weights: bool = False
+    """Whether it wants the global values [D] that the clients started from, in ``view.facts.weights``."""
 
     probes: ClassVar[bool] = False
     """Whether it wants ``view.aggregator``, to be tried out on a copy."""
@@ -139,6 +168,11 @@ class Attack(Component):
         context = view.facts
         if not self.sees_honest:
             context = replace(context.keep(range(view.num_honest, len(context.client_ids))), dropped=context.dropped)
+        if not self.needs_weights:
+            context = replace(context, weights=None)
+        elif context.weights is None:
+            problem = f"missing: the attack '{self.name}' needs the global weights that clients started from"
+            raise ConfigError("weights", problem, "give RoundContext(weights=...)")
         return AttackView(
             honest=honest,
             own=view.own if self.trains else UpdateMatrix(nothing.expand(view.own.shape)),

@@ -19,16 +19,16 @@ from fedsim.updates.rounding import TIE
 SMALLEST_LAMBDA = 1e-5
 
 
-@attacks.register(
-    "fang",
-    Reference(
-        authors="Fang, Cao, Jia and Gong",
-        title="Local Model Poisoning Attacks to Byzantine-Robust Federated Learning",
-        year=2020,
-        venue="USENIX Security",
-        url="https://arxiv.org/abs/1911.11815",
-    ),
+FANG = Reference(
+    authors="Fang, Cao, Jia and Gong",
+    title="Local Model Poisoning Attacks to Byzantine-Robust Federated Learning",
+    year=2020,
+    venue="USENIX Security",
+    url="https://arxiv.org/abs/1911.11815",
 )
+
+
+@attacks.register("fang", FANG)
 class Fang(Attack):
     """The honest mean pushed against its own signs; or the rows that Krum or the trimmed mean handles worst.
 

@@ -112,14 +112,19 @@ class Probe:
         """How far that step would be from the honest mean."""
         return _distance(self.step(rows), self.honest_mean)
 
-    def deviation_along(self, line: Line) -> Callable[[float], float]:
-        """The deviation under B equal rows x(gamma), as a function of gamma that is cheap to ask again."""
-        if getattr(self._defence, "commutes_with_rotations", False):
-            return self._deviation_in_coordinates(line)
-        row = torch.empty_like(line.base)  # written again by each question: fresh memory costs more than the sum
-        return lambda gamma: self.deviation(line.at(gamma, out=row))
+    def deviation_along(self, line: Line, *, from_base: bool = False) -> Callable[[float], float]:
+        """The deviation under B equal rows x(gamma), as a function of gamma that is cheap to ask again.
 
-    def _deviation_in_coordinates(self, line: Line) -> Callable[[float], float]:
+        Args:
+            from_base: measure the distance from the line's base, not from the honest mean.
+        """
+        if getattr(self._defence, "commutes_with_rotations", False):
+            return self._deviation_in_coordinates(line, from_base)
+        row = torch.empty_like(line.base)  # written again by each question: fresh memory costs more than the sum
+        mean = line.base if from_base else self.honest_mean
+        return lambda gamma: _distance(self.step(line.at(gamma, out=row)), mean)
+
+    def _deviation_in_coordinates(self, line: Line, from_base: bool) -> Callable[[float], float]:
         columns = self._staying.num_columns
         vectors = {name: value for name, value in self._state.items() if _is_vector(value, columns)}
         points = self._staying.extend(torch.stack([line.base, line.direction, *vectors.values()]).to(line.base))
@@ -127,7 +132,7 @@ class Probe:
         size = self._staying.num_rows
         staying, base, direction = coordinates[:size], coordinates[size], coordinates[size + 1]
         state = {**self._state, **dict(zip(vectors, coordinates[size + 2 :], strict=True))}
-        mean = staying[: self._honest.num_rows].mean(0)
+        mean = base if from_base else staying[: self._honest.num_rows].mean(0)
 
         def deviation(gamma: float) -> float:
             row = base + gamma * direction

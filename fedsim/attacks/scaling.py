@@ -1,5 +1,7 @@
 """Scaling."""
 
+from typing import Any, Literal
+
 from pydantic import Field
 from torch import Tensor
 
@@ -30,21 +32,39 @@ class Scaling(Attack):
     rule that elects signs without limiting magnitudes, if the factor is positive: the direction is an honest one.
     Clipping norms, the coordinate-wise median and distance filters bound it.
 
-    The FedSECA paper names the attack and gives no formula (Section 2). In its released code the client multiplies
-    its weights w_b by the factor, not its update, so that its row is factor g_b - (factor - 1) w with w the global
-    weights. Here the update alone is multiplied, since the text says that gradients are resized.
+    The FedSECA paper names the attack and says that gradients are resized (Section 2), hence the default
+    ``of: update``. In its released code the client multiplies its weights w_b = w - g_b instead, w being the global
+    ones, so that its row is
+
+        x_b = w - factor w_b = factor g_b - (factor - 1) w,
+
+    which points from w towards the origin, whatever the client has learned: ``of: weights``.
 
     >>> import torch
-    >>> Scaling(factor=-2.0)(AttackView(honest=torch.ones(2, 2), own=torch.tensor([[1.0, 3.0]])))
+    >>> from fedsim.updates.context import RoundContext
+    >>> own, w = torch.tensor([[1.0, 3.0]]), torch.tensor([1.0, -1.0])
+    >>> view = AttackView(honest=torch.ones(2, 2), own=own, context=RoundContext(client_ids=(0, 1, 2), weights=w))
+    >>> Scaling(factor=-2.0)(view)
     tensor([[-2., -6.]])
+    >>> Scaling(factor=10.0, of="weights")(view)
+    tensor([[ 1., 39.]])
     """
 
     class Settings(Schema):
-        factor: float = Field(10.0, description="what the own update is multiplied by")
+        factor: float = Field(10.0, description="what the own update, or the own weights, are multiplied by")
+        of: Literal["update", "weights"] = Field(
+            "update", description="what is multiplied; weights: as in the authors' code"
+        )
 
     settings: Settings
     trains = True
     sees_honest = False
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.needs_weights = self.settings.of == "weights"
+
     def craft(self, view: AttackView) -> Tensor:
-        return self.settings.factor * view.own.tensor()
+        scaled = self.settings.factor * view.own.tensor()
+        weights = view.facts.weights
+        return scaled if weights is None else scaled - (self.settings.factor - 1) * weights

@@ -29,8 +29,9 @@ class TailoredAttack(Attack):
         J(gamma) = ||mu - A(g_1, ..., g_H, x(gamma), ..., x(gamma))||
 
     among 20 tries, A being a copy of the server's defence, g_i the H honest rows and mu their mean. One try is the
-    parameter of the attack's untailored parent, so that it is at least as strong [ours]; the others search from
-    gamma = 0 with a first step of :attr:`first_step`: see :func:`~fedsim.attacks.probe.search_largest`.
+    parameter of the attack's untailored parent, if it has one, so that it is at least as strong [ours]; the others
+    search from gamma = 0 with a first step of :attr:`first_step`: see
+    :func:`~fedsim.attacks.probe.search_largest`.
     """
 
     probes = True
@@ -41,15 +42,14 @@ class TailoredAttack(Attack):
     first_step: ClassVar[float]
 
     @abstractmethod
-    def line_and_parent(self, view: AttackView) -> tuple[Line, float]:
-        """The line, and the parent's gamma on it."""
+    def line_and_parent(self, view: AttackView) -> tuple[Line, float | None]:
+        """The line, and the parent's gamma on it if there is a parent."""
 
     def craft(self, view: AttackView) -> Tensor:
         line, parent = self.line_and_parent(view)
         deviation = view.probe().deviation_along(line)
-        gamma, reached = search_largest(deviation, PROBES - 1, self.first_step)
-        by_parent = deviation(parent)
-        if by_parent > reached:
+        gamma, reached = search_largest(deviation, PROBES - (parent is not None), self.first_step)
+        if parent is not None and (by_parent := deviation(parent)) > reached:
             gamma, reached = parent, by_parent
         self.diagnostics = {self.parameter: gamma, "deviation": reached}
         return line.at(gamma)

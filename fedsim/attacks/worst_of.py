@@ -56,6 +56,7 @@ class WorstOf(Attack):
         super().__init__(**settings)
         self._members = [_build(member, position) for position, member in enumerate(self.settings.members)]
         self.trains = any(member.trains for member in self._members)
+        self.needs_weights = any(member.needs_weights for member in self._members)
 
     def craft(self, view: AttackView) -> Tensor:
         probe = view.probe()

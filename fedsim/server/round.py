@@ -105,7 +105,7 @@ class RankZeroRound(ServerRound):
         self._warn_of_majority(context)
         self._apply_momentum(rows, context)
         with self._phases("attack"):
-            self._attack(rows, context)
+            self._attack(rows, state, context)
         with self._phases("aggregate"):
             decision = self._server.decide(rows, state, context)
         with self._phases("diagnose"):
@@ -137,14 +137,16 @@ class RankZeroRound(ServerRound):
             log.warning(text, context.round + 1, byzantine, participants)
             self._warned_of_majority = True
 
-    def _attack(self, rows: Tensor, context: RoundContext) -> None:
+    def _attack(self, rows: Tensor, state: Tensor, context: RoundContext) -> None:
         """Let the adversary replace rows that the defence sees, and the buffers where they travel by themselves."""
         server, last_step = self._server, self._server.last_step
         row_part, buffer_part = server.split(rows)
+        row_state, buffer_state = server.split(state)
         row_step, buffer_step = (None, None) if last_step is None else server.split(last_step)
+        of_row = replace(context, last_step=row_step, weights=row_state)
+        of_buffers = replace(context, last_step=buffer_step, weights=buffer_state, layout=None)
         self._adversary.replace_rows(
-            Target(row_part, server.defence, replace(context, last_step=row_step)),
-            Target(buffer_part, server.buffer_defence, replace(context, last_step=buffer_step, layout=None)),
+            Target(row_part, server.defence, of_row), Target(buffer_part, server.buffer_defence, of_buffers)
         )
 
     def _diagnose(self, updates: UpdateMatrix, context: RoundContext, decision: Decision) -> ServerOutcome:

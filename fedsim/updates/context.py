@@ -25,6 +25,7 @@ class RoundContext:
             takes the most they allow.
         layout: where each parameter lies in the row, if known.
         last_step: the step [D] of the round before, if there was one.
+        weights: the global values [D] that the clients started from, for attacks that declare to need them.
         generator: randomness of this round, if the caller gives one.
         sample_counts: how many training samples each client says it has, if known; a Byzantine one may lie.
     """
@@ -35,6 +36,7 @@ class RoundContext:
     merged: bool = False
     layout: RowLayout | None = None
     last_step: Tensor | None = None
+    weights: Tensor | None = None
     generator: torch.Generator | None = None
     sample_counts: tuple[int, ...] | None = None
 

@@ -55,9 +55,12 @@ class Spy(Attack):
         return view.own.tensor() + 1
 
 
-@pytest.mark.parametrize(("sees", "does", "tries"), list(product([False, True], repeat=3)))
-def test_an_attack_finds_what_it_declares_to_need_and_no_more(sees: bool, does: bool, tries: bool) -> None:
+@pytest.mark.parametrize(("sees", "does", "tries", "asks"), list(product([False, True], repeat=4)))
+def test_an_attack_finds_what_it_declares_to_need_and_no_more(
+    sees: bool, does: bool, tries: bool, asks: bool
+) -> None:
     class Declared(Spy):
+        needs_weights: bool = asks
         sees_honest: ClassVar[bool] = sees
         trains: bool = does
         probes: ClassVar[bool] = tries
@@ -67,6 +70,7 @@ def test_an_attack_finds_what_it_declares_to_need_and_no_more(sees: bool, does: 
     context = dataclasses.replace(
         full.facts, client_ids=(4, 2, 9, 7, 5, 6), dropped=3, sample_counts=(40, 20, 90, 70, 50, 60)
     )
+    context = dataclasses.replace(context, weights=random_rows(1, 7, seed=3)[0])
     full = dataclasses.replace(full, accomplices=UpdateMatrix(accomplices), context=context)
     attack = Declared()
     rows = attack(full)
@@ -82,6 +86,7 @@ def test_an_attack_finds_what_it_declares_to_need_and_no_more(sees: bool, does: 
     assert seen.facts.dropped == 3
     assert seen.facts.last_step is context.last_step
     assert seen.facts.generator is context.generator
+    assert seen.facts.weights is (context.weights if asks else None)
     assert full.facts is context
 
 
