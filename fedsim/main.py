@@ -72,7 +72,7 @@ def execute(arguments: list[str], terminal: int) -> int:
     if speaks and status == "completed":
         print_text(closing_message(read_summary(run.directory), run.facts, run.directory))
     elif speaks:
-        write_line(terminal, early_end(status, run.simulation.done))
+        write_line(terminal, early_end(status, run.simulation.done, run.simulation.divergence))
     return EXIT_STATUS[status]
 
 

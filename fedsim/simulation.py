@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 import torch
 from torch import Tensor
@@ -80,13 +81,15 @@ class Simulation:
         self._server, self._evaluator = server, evaluator
         self._writer, self._checkpoints, self._phases = recording.writer, recording.checkpoints, recording.phases
         self._stop, self.done = stop or StopRequest(), done
+        self.divergence: str | None = None
+        """Why the last round counts as diverged, in words; None if it does not."""
 
     def run(self) -> str:
         """Run the remaining rounds; each leaves a record, some a checkpoint.
 
         Returns:
             How it ended: ``completed``; ``interrupted`` if some rank was asked to stop, a checkpoint is then made; or
-            ``diverged`` if the global model contains NaN or infinity, its last good checkpoint is then the newest.
+            ``diverged``, its last good checkpoint is then the newest: see :attr:`divergence`.
         """
         while self.done < self._schedule.rounds:
             record = self.run_round(self.done)
@@ -98,13 +101,12 @@ class Simulation:
                 self._writer.write(record)
             if self._schedule.due(self._schedule.check_every, self.done):
                 self._check_drift()
-            finite = self.model.is_finite()
-            if not finite and self._schedule.stops_on_divergence:
+            if self.divergence and self._schedule.stops_on_divergence:
                 return "diverged"
-            if finite and self._schedule.due(self._schedule.checkpoint_every, self.done):
+            if not self.divergence and self._schedule.due(self._schedule.checkpoint_every, self.done):
                 self._save()
         self.comm.barrier("end")
-        return "completed"
+        return "diverged" if self.divergence else "completed"
 
     def run_round(self, round_index: int) -> RoundRecord | None:
         """One round, from 0; its record. None if it was given up, before anything has changed."""
@@ -119,8 +121,10 @@ class Simulation:
         outcome = self._server.aggregate(rows, self.model.state, round_index, clients)
         with self._phases("broadcast"):
             self._take_step(outcome.step, rows)
+            useless = self._has_no_usable_row(round_index, clients, outcome)
         with self._phases("evaluate"):
             evaluation = self._evaluate(round_index + 1)
+        self.divergence = self._find_divergence(useless, evaluation)
         return self._record(round_index, losses, outcome, evaluation)
 
     def _train(self, round_index: int, clients: Sequence[int]) -> Tensor:
@@ -157,6 +161,25 @@ class Simulation:
             moved = self.model.module_values()
         self.comm.broadcast(moved)
         state.copy_(moved)
+
+    def _has_no_usable_row(self, round_index: int, clients: Sequence[int], outcome: ServerOutcome) -> bool:
+        """Whether every row contained NaN or infinity, as rank 0 knows it.
+
+        A round for which only Byzantine clients were drawn says nothing about training.
+        """
+        attackers = self._participation.attack_plan.attackers(round_index)
+        only_byzantine = len(clients) < self._participation.num_clients and set(clients) <= set(attackers)
+        flag = torch.tensor([float(not only_byzantine and set(outcome.nonfinite_clients) >= set(clients))])
+        self.comm.broadcast(flag)
+        return bool(flag)
+
+    def _find_divergence(self, no_usable_row: bool, evaluation: Evaluation | None) -> str | None:
+        """Why training has diverged, the same on every rank; None if it has not."""
+        if not self.model.is_finite():
+            return "the global model contains NaN or infinity"
+        if evaluation is not None and not isfinite(evaluation.loss):
+            return "the loss on the test data is NaN or infinite"
+        return "every client's update contains NaN or infinity" if no_usable_row else None
 
     def _evaluate(self, done: int) -> Evaluation | None:
         if not self._schedule.due(self._schedule.evaluate_every, done):

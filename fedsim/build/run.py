@@ -19,6 +19,7 @@ from fedsim.build.resume import choose_run_directory, restore
 from fedsim.comm import Communicator, RankPlace, open_communicator
 from fedsim.data.split_file import save_or_check_split
 from fedsim.failures.handler import FailureHandler
+from fedsim.participation.participants import Participation
 from fedsim.records.logs import start_logs
 from fedsim.records.phases import Phases
 from fedsim.records.summary import RunFacts
@@ -122,9 +123,10 @@ def _build_run(
     checkpoints = _open_checkpoints(components, comm, directory, model)
     done = _restore(comm, model, server, checkpoints, resume=resume)
     _log_start(components, comm, model, done)
+    participation = build_participation(components, comm.size)
     simulation = Simulation(
         schedule=build_schedule(components),
-        participation=build_participation(components, comm.size),
+        participation=participation,
         comm=comm,
         model=model,
         local=build_local_clients(components, comm, data, model, stop),
@@ -134,7 +136,7 @@ def _build_run(
         stop=stop,
         done=done,
     )
-    return Run(simulation, directory, _facts(components, data), lock)
+    return Run(simulation, directory, _facts(components, data, participation), lock)
 
 
 def _open_checkpoints(
@@ -161,15 +163,19 @@ def _restore(
     return restore(comm, model, server, loaded)
 
 
-def _facts(components: Components, data: RunData) -> RunFacts:
-    config = components.config
+def _facts(components: Components, data: RunData, participation: Participation) -> RunFacts:
+    config, labels = components.config, data.splits.test.labels
     return RunFacts(
         data=config.data.name,
         attack=components.attack_names,
         aggregator=config.aggregator.name,
         num_byzantine=components.attack_plan.most[0],
         num_clients=config.clients.count,
-        num_classes=data.num_classes,
+        attack_acts=any(
+            set(participation.clients(round_index)) & set(components.attack_plan.attackers(round_index))
+            for round_index in range(config.rounds)
+        ),
+        largest_class=float(labels.bincount().max()) / len(labels),
     )
 
 

@@ -184,7 +184,8 @@ class RuntimeSection(Schema):
     wire_dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="rows are rounded to it")
     nonfinite: Literal["drop", "zero", "error"] = Field("drop", description="rows with NaN or infinity")
     on_divergence: Literal["stop", "continue"] = Field(
-        "stop", description="what happens when the global model contains NaN or infinity"
+        "stop",
+        description="what happens when training diverges: NaN in the global model or its loss, or in every update",
     )
     check_every: int = Field(10, ge=1, description="rounds between checks that all ranks hold the same parameters")
     timeout: float = Field(600, gt=0, le=1e6, description="seconds that ranks wait for each other")

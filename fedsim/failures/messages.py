@@ -12,8 +12,11 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 STOPPED_AT_START = "stopped by a signal before the first round, nothing is lost: --resume continues"
 
 
-def early_end(status: str, done: int) -> str:
+def early_end(status: str, done: int, divergence: str | None = None) -> str:
     """The end of a run that stopped or diverged after ``done`` rounds.
+
+    Args:
+        divergence: why the last round counts as diverged.
 
     >>> early_end("interrupted", 3)
     'stopped by a signal after round 3, nothing is lost: --resume continues'
@@ -21,8 +24,8 @@ def early_end(status: str, done: int) -> str:
     if status == "interrupted":
         return f"stopped by a signal after round {done}, nothing is lost: --resume continues"
     return (
-        f"diverged: after round {done} the global model contains NaN or infinity; the newest checkpoint is from "
-        "before (a smaller learning rate, or runtime.on_divergence: continue)"
+        f"diverged: after round {done} {divergence}; the newest checkpoint is from before (a stronger defence, a "
+        "smaller learning rate, or runtime.on_divergence: continue)"
     )
 
 

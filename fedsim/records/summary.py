@@ -15,14 +15,31 @@ from fedsim.run_directory.failure_note import recorded_failure
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a run is about, for its summary."""
+    """What a run is about, for its summary.
+
+    Attributes:
+        attack: names of the attacks, ``none`` without.
+        num_byzantine: the most in a round.
+        attack_acts: whether a Byzantine client takes part in some round.
+        largest_class: share of the largest class in the test data, the accuracy of always naming it.
+    """
 
     data: str
     attack: str
     aggregator: str
     num_byzantine: int
     num_clients: int
-    num_classes: int
+    attack_acts: bool
+    largest_class: float
+
+    @property
+    def against(self) -> str:
+        """Whom the run was against, in words."""
+        if self.attack == "none":
+            return "without attack"
+        if not self.attack_acts:
+            return f"without attack ('{self.attack}' never acted)"
+        return f"against '{self.attack}' by {self.num_byzantine} of {self.num_clients} clients"
 
 
 class SummaryFile(RecordWriter):
@@ -67,29 +84,40 @@ def summarise(metrics: Path, status: str) -> dict[str, Any]:
 def closing_message(summary: Mapping[str, Any], facts: RunFacts, directory: Path) -> str:
     """The end of a run, in words and numbers, and where to look.
 
-    >>> facts = RunFacts("mnist5k", "fang", "fedavg", 3, 8, 10)
+    >>> facts = RunFacts("mnist5k", "fang", "fedavg", 3, 8, attack_acts=True, largest_class=0.1)
     >>> summary = dict(rounds=2, seconds=3, final_accuracy=0.1, best_accuracy=0.2, best_round=1, final_loss=None)
-    >>> closing_message(summary, facts, Path("runs/x")).splitlines()[1].strip()
-    'final test accuracy 0.100, best 0.200 in round 1: accuracy collapsed to chance'
+    >>> print(closing_message(summary, facts, Path("runs/x")))
+    fedavg on mnist5k against 'fang' by 3 of 8 clients: 2 rounds in 3 s
+      final test accuracy 0.100, best 0.200 in round 1: it collapsed to chance (the largest class: 0.100)
+      run directory: runs/x
+      look at it:    tensorboard --logdir runs
     """
     final, best = summary["final_accuracy"], summary["best_accuracy"]
-    against = f"'{facts.attack}' by {facts.num_byzantine} of {facts.num_clients} clients"
     lines = [
-        f"{facts.aggregator} on {facts.data} against {against}: "
+        f"{facts.aggregator} on {facts.data} {facts.against}: "
         f"{summary['rounds']} round{'s' * (summary['rounds'] != 1)} in {summary['seconds']:.0f} s",
         f"final test accuracy {final:.3f}, best {best:.3f} in round {summary['best_round']}: "
-        f"{_verdict(final, best, 1 / facts.num_classes)}",
+        f"{verdict(final, best, facts.largest_class)}",
         f"run directory: {directory}",
         f"look at it:    tensorboard --logdir {directory.parent}",
     ]
     return "\n  ".join(lines)
 
 
-def _verdict(final: float, best: float, chance: float) -> str:
-    if best < 1.5 * chance:
-        return "accuracy never rose above chance"
-    if final < 1.5 * chance:
-        return "accuracy collapsed to chance"
+def verdict(final: float, best: float, largest_class: float) -> str:
+    """What became of the accuracy, in words; always naming the largest class is what chance means here.
+
+    >>> verdict(final=0.723, best=0.723, largest_class=0.72)
+    'it never rose above chance (the largest class: 0.720)'
+    >>> verdict(final=0.9, best=0.91, largest_class=0.72)
+    'it stayed near its best'
+    """
+    nothing_learned = largest_class + 0.05 * (1 - largest_class)
+    chance = f"chance (the largest class: {largest_class:.3f})"
+    if best < nothing_learned:
+        return f"it never rose above {chance}"
+    if final < nothing_learned:
+        return f"it collapsed to {chance}"
     if final < best - 0.1:
-        return "accuracy fell from its best"
-    return "accuracy stayed near its best"
+        return "it fell from its best"
+    return "it stayed near its best"

@@ -1,5 +1,6 @@
 """Runs that are stopped, killed, or diverge: nothing is lost, and what happened is said."""
 
+import json
 import os
 import random
 import re
@@ -163,10 +164,34 @@ def test_a_run_that_diverges_stops_with_its_last_good_checkpoint(
         assert final_state(tmp_path / "run", done - 1).isfinite().all()
 
 
-def test_a_run_may_be_set_to_go_on_whatever_happens(tmp_path: Path) -> None:
+def test_a_run_may_be_set_to_go_on_whatever_happens_but_does_not_count_as_completed(tmp_path: Path) -> None:
     options = [f"output_dir={tmp_path}", "rounds=4", "runtime.on_divergence=continue"]
-    assert main([*DIVERGES, *options]) == 0
+    assert main([*DIVERGES, *options]) == 3
     assert len(lines(tmp_path)) == 4
+    assert status(tmp_path) == "diverged"
+
+
+ATTACKED = ["aggregator={name: fedavg}", "attack={name: scaling, num_byzantine: 1, factor: 1e30}"]
+
+
+@pytest.mark.parametrize("every", [1, 9])
+def test_a_loss_that_is_no_number_and_updates_that_are_none_are_divergence(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], every: int
+) -> None:
+    """The global model stays finite: its loss does not, nor does any update that starts from it."""
+    options = [*RUN, *ATTACKED, f"output_dir={tmp_path}", "rounds=9", f"evaluation.every={every}"]
+    assert main(options) == 3
+    said = capfd.readouterr().err
+    assert ("the loss on the test data is NaN" if every == 1 else "every client's update contains NaN") in said
+    assert status(tmp_path) == "diverged"
+    assert len(lines(tmp_path)) < 4
+
+
+def test_rounds_for_which_only_byzantine_clients_were_drawn_are_no_divergence(tmp_path: Path) -> None:
+    overrides = ["attack={name: nonfinite, num_byzantine: 1}", "clients.fraction=0.3", "rounds=6"]
+    assert main([*RUN, *overrides, f"output_dir={tmp_path}"]) == 0
+    assert any(json.loads(line)["nonfinite_clients"] == [3] for line in lines(tmp_path))
+    assert status(tmp_path) == "completed"
 
 
 def test_two_runs_never_share_a_directory(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
