@@ -14,7 +14,8 @@ from fedsim.registry import Reference
     FANG,
     Reference(
         authors="Shejwalkar, Houmansadr, Kairouz and Ramage",
-        title="Back to the Drawing Board: A Critical Evaluation of Poisoning Attacks on Production Federated Learning",
+        title="Back to the Drawing Board: A Critical Evaluation of Poisoning Attacks on Production Federated "
+        "Learning",
         year=2022,
         venue="IEEE S&P",
         url="https://arxiv.org/abs/2108.10241",

@@ -185,7 +185,7 @@ class RuntimeSection(Schema):
     nonfinite: Literal["drop", "zero", "error"] = Field("drop", description="rows with NaN or infinity")
     on_divergence: Literal["stop", "continue"] = Field(
         "stop",
-        description="what happens when training diverges: NaN in the global model or its loss, or in every update",
+        description="what happens when training diverges: NaN in the global model, its test loss or all updates",
     )
     check_every: int = Field(10, ge=1, description="rounds between checks that all ranks hold the same parameters")
     timeout: float = Field(600, gt=0, le=1e6, description="seconds that ranks wait for each other")

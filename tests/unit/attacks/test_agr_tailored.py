@@ -10,6 +10,7 @@ from fedsim.aggregators import build_aggregator
 from fedsim.attacks import AttackView, build_attack
 from fedsim.attacks.agr_tailored import halving_search
 from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
 from support.references import mean, median, random_rows, trimmed_mean
 
 RULES: dict[str, Callable[[Tensor], Tensor]] = {"fedavg": mean, "cwmed": median, "cwtm": trimmed_mean}
@@ -36,7 +37,10 @@ def view_of(clean: Tensor, attackers: list[int], aggregator: str) -> AttackView:
     honest = [client for client in range(len(clean)) if client not in attackers]
     context = RoundContext(client_ids=(*honest, *attackers))
     return AttackView(
-        honest=clean[honest], own=clean[attackers], aggregator=build_aggregator(aggregator), context=context
+        honest=UpdateMatrix(clean[honest]),
+        own=UpdateMatrix(clean[attackers]),
+        aggregator=build_aggregator(aggregator),
+        context=context,
     )
 
 

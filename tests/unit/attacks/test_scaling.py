@@ -8,6 +8,7 @@ import torch
 from fedsim.attacks import AttackView, build_attack
 from fedsim.errors import ConfigError
 from fedsim.updates.context import RoundContext
+from fedsim.updates.matrix import UpdateMatrix
 from support.attack_views import full_view
 from support.references import random_rows
 
@@ -30,7 +31,11 @@ def test_scaling_of_weights_multiplies_what_the_client_has_trained(factor: float
 
 def test_the_worked_example_of_scaled_weights() -> None:
     own, weights = torch.tensor([[1.0, 2.0, 0.0]]), torch.tensor([1.0, 0.0, -1.0])
-    view = AttackView(honest=torch.ones(2, 3), own=own, context=RoundContext(client_ids=(0, 1, 2), weights=weights))
+    view = AttackView(
+        honest=UpdateMatrix(torch.ones(2, 3)),
+        own=UpdateMatrix(own),
+        context=RoundContext(client_ids=(0, 1, 2), weights=weights),
+    )
     assert build_attack("scaling", of="weights")(view).tolist() == [[1.0, 20.0, 9.0]]
 
 

@@ -135,6 +135,5 @@ def test_pre_aggregators_are_warned_of_in_the_same_sentence() -> None:
     said = warnings_of(
         "aggregator.name=cwtm", "aggregator.num_byzantine=2", "aggregator.pre=[{name: arc, num_byzantine: 1}]"
     )
-    assert said == [
-        "aggregator.num_byzantine: the run has 3 Byzantine clients, but arc defends against 1 and cwtm defends against 2"
-    ]
+    defend = "arc defends against 1 and cwtm defends against 2"
+    assert said == [f"aggregator.num_byzantine: the run has 3 Byzantine clients, but {defend}"]
