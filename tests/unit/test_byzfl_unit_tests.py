@@ -1,4 +1,8 @@
-"""ByzFL's own unit tests, run on our methods: only where its repository has been fetched, whose text is not here."""
+"""ByzFL's own unit tests, run on our methods.
+
+They are in the folder `tests` of github.com/LPD-EPFL/byzfl, not in its package, and none of their text is here. With
+that folder at hand: FEDSIM_BYZFL_TESTS=FOLDER pytest -m slow tests/unit/test_byzfl_unit_tests.py
+"""
 
 import os
 import subprocess
@@ -8,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from support.launch import clean_environment
+from support.launch import ROOT, TESTS
 
 VARIABLE = "FEDSIM_BYZFL_TESTS"
 OF_TRAINING = {"unit_test_benchmark.py", "unit_test_snn_benchmark.py", "unit_test_snn_training.py"}
@@ -34,7 +38,7 @@ def outcomes(files: list[Path], folder: Path) -> dict[str, set[bool]]:
     done = subprocess.run(
         [sys.executable, "-c", IN_PLACE_OF_BYZFL, *options, f"--junitxml={report}", *map(str, files)],
         cwd=folder,
-        env=clean_environment(),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(TESTS)])},
         capture_output=True,
         text=True,
         check=False,
@@ -50,7 +54,7 @@ def outcomes(files: list[Path], folder: Path) -> dict[str, set[bool]]:
 @pytest.mark.slow
 def test_byzfl_tests_pass_but_for_what_is_different_by_definition(tmp_path: Path) -> None:
     if VARIABLE not in os.environ:  # not in CI either, which does not fetch it
-        pytest.skip(f"{VARIABLE} names no folder with ByzFL's unit_test_*.py: its folder `tests` on GitHub")
+        pytest.skip(f"{VARIABLE} is not set: it names a folder with ByzFL's unit_test_*.py")
     folder = Path(os.environ[VARIABLE]).resolve()
     files = sorted(path for path in folder.glob("unit_test_*.py") if path.name not in OF_TRAINING)
     assert files, f"no unit_test_*.py in {folder}"
