@@ -48,7 +48,10 @@ DIFFERENT = {
 """Each has a test below that shows that nothing else differs."""
 WITHOUT_COUNTERPART = {"MoNNA", "SMEA"}
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*whose proof holds:fedsim.errors.FedsimWarning"),
+]
 every_case = pytest.mark.parametrize(("clients", "f"), CASES)
 
 

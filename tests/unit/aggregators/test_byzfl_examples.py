@@ -14,7 +14,7 @@ PUBLISHED = docstrings("aggregators/aggregators.py") | docstrings("aggregators/p
 WITHOUT_COUNTERPART = {"MoNNA", "SMEA"}
 SAME = sorted(PUBLISHED.keys() - WITHOUT_COUNTERPART - {"Bucketing"})
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.filterwarnings("ignore:.*whose proof holds:fedsim.errors.FedsimWarning")
 
 
 @pytest.mark.parametrize("name", SAME)

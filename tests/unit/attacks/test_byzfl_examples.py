@@ -18,8 +18,6 @@ DIFFERENT = {
 }
 SAME = sorted(PUBLISHED.keys() - DIFFERENT.keys() - WITHOUT_EXAMPLE)
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.mark.parametrize("name", SAME)
 def test_an_example_gives_what_byzfl_prints(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
