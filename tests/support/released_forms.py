@@ -21,7 +21,7 @@ Rule = Callable[[Tensor], Tensor]
 
 
 def sign(value: float) -> int:
-    return (value > 0) - (value < 0)
+    return int(value > 0) - int(value < 0)
 
 
 # Rows as a server sees them ------------------------------------------------------------------------
@@ -110,7 +110,9 @@ def fedseca_of_a_round(
         v = [sign(value) * (min(mu, abs(value)) if clamp else abs(value)) for value in bounded]
         v = [value if keep else 0.0 for value, keep in zip(v, kept[:, j], strict=True)]
         if agree:
-            ballots = [value if keep or not released else 0.0 for value, keep in zip(g[:, j], kept[:, j], strict=True)]
+            ballots = [
+                value if keep or not released else 0.0 for value, keep in zip(g[:, j], kept[:, j], strict=True)
+            ]
             elected = elected_sign(ballots, votes, election)
             v = [value for value in v if elected * value > 0]
         step.append(math.fsum(v) / len(v) if v else 0.0)
@@ -171,7 +173,9 @@ class MeanShift:
 
     def seeds(self) -> list[Array]:
         """The middle of every occupied cell of a grid as fine as the bandwidth; the points, if as many."""
-        cells = {tuple(np.round(point / self.bandwidth)) for point in self.points}
+        places = self.points / self.bandwidth
+        self.narrow = min(self.narrow, float(np.abs(places - np.floor(places) - 0.5).min()) * self.bandwidth)
+        cells = {tuple(np.round(place)) for place in places}
         if len(cells) == len(self.points):
             return list(self.points)
         return [np.array(cell) * self.bandwidth for cell in cells]
@@ -256,7 +260,8 @@ def copod_dos(rows: Tensor) -> Tensor:
 
     def cosine_distance(i: int, j: int) -> float:
         lengths = math.sqrt(math.fsum(g[i] ** 2)) * math.sqrt(math.fsum(g[j] ** 2))
-        return 0.0 if i == j else 1 - (math.fsum(g[i] * g[j]) / lengths if lengths > 0 else 0.0)
+        cosine = math.fsum(g[i] * g[j]) / lengths if lengths > 0 else 0.0
+        return 0.0 if i == j else round(1 - cosine, 12)  # equal rows are at distance 0, as each is from itself
 
     clients = range(len(g))
     euclidean = copod(np.array([[math.dist(g[i], g[j]) for j in clients] for i in clients]))
@@ -269,10 +274,13 @@ def copod_dos(rows: Tensor) -> Tensor:
 
 
 def released_search(deviation: Callable[[float], float]) -> tuple[float, int]:
-    """The last gamma that was tried, and how many were, in the authors' halving search from 10."""
-    gamma, change, before, succeeded = 10.0, 5.0, -1.0, math.inf
-    for probes in range(1, 100):
-        tried, now = gamma, deviation(gamma)
+    """The last gamma that was tried, and how many were, in the authors' halving search from 10.
+
+    Where the first deviation is NaN none ever succeeds, and the authors give up after a thousand tries, at 5.
+    """
+    gamma, change, before, succeeded, probes = 10.0, 5.0, -1.0, 0.0, 0
+    while abs(gamma - succeeded) > 1e-5 and probes < 1000:
+        tried, now, probes = gamma, deviation(gamma), probes + 1
         if now > before:
             succeeded = gamma
             gamma += change / 2
@@ -280,9 +288,7 @@ def released_search(deviation: Callable[[float], float]) -> tuple[float, int]:
             gamma -= change / 2
         change /= 2
         before = now
-        if abs(gamma - succeeded) <= 1e-5:
-            return tried, probes
-    raise AssertionError("no try ever succeeded: every deviation was NaN")
+    return tried, probes
 
 
 def released_agr_tailored(clean: Tensor, attackers: Sequence[int], rule: Rule) -> tuple[Tensor, list[float]]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.cluster import MeanShift as TheirMeanShift
+from sklearn.cluster import estimate_bandwidth
 from torch import Tensor
 
 from fedsim.aggregators import build_aggregator
@@ -64,7 +65,9 @@ VARIANTS = ["paper", "released_code"]
 ABLATIONS: list[dict[str, Any]] = [
     {"variant": variant, **dict(zip(("election", "clip", "clamp", "agree"), choice, strict=True))}
     for variant in VARIANTS
-    for choice in itertools.product(["concordance", "uniform", "magnitude"], [True, False], [True, False], [True, False])
+    for choice in itertools.product(
+        ["concordance", "uniform", "magnitude"], [True, False], [True, False], [True, False]
+    )
     if choice[3] or choice[0] == "concordance"  # a mean over all needs no election
 ]
 ablated = pytest.mark.parametrize("settings", ABLATIONS, ids=case_id)
@@ -106,7 +109,7 @@ def test_the_released_code_clamps_unclipped_rows_to_the_median_of_the_clipped_on
 
 
 def test_each_ablation_of_fedseca_changes_the_step() -> None:
-    rows = attacked_rows(7, 3, "alie", seed=0)
+    rows = attacked_rows(7, 3, "ipm", seed=0)
     full = fedseca([rows], 0.5)[0]
     for change in [{"election": "uniform"}, {"election": "magnitude"}, {"clip": False}, {"clamp": False}]:
         assert not torch.allclose(fedseca([rows], 0.5, **change)[0], full), change  # type: ignore[arg-type]
@@ -142,6 +145,7 @@ def test_the_slow_mean_shift_finds_what_scikit_learn_finds(clients: int) -> None
         if found.narrow < NARROW:
             continue
         compared += 1
+        assert shift.bandwidth == pytest.approx(estimate_bandwidth(features, quantile=0.5), abs=1e-7)
         assert found.labels == their_labels(features, shift.bandwidth)
         left_out += -1 in found.labels
     assert compared > 20
@@ -206,8 +210,11 @@ AT_F: dict[str, Callable[[Tensor, int], Tensor]] = {
     "arc": arc,
 }
 PRE = {"nnm", "arc"}
-LARGEST: Mapping[str, Callable[[int], int]] = {"bulyan": lambda clients: max(0, (clients - 3) // 4)}
-MAY_GO_BEYOND = {"krum", "multi_krum"}
+LARGEST: Mapping[str, Callable[[int], int]] = {
+    "bulyan": lambda clients: max(0, (clients - 3) // 4),
+    "multi_krum": lambda clients: max(0, (clients - 3) // 2),
+    "krum": lambda clients: clients - 1,  # it warns and goes on
+}
 DECIDED_BY_AN_EIGENVECTOR = {"caf"}
 """With small integers it may not be unique."""
 
@@ -221,8 +228,8 @@ def made_by(name: str, rows: Tensor, f: int) -> Tensor:
 
 
 def tolerances(name: str, clients: int) -> range:
-    largest = LARGEST.get(name, lambda count: (count - 1) // 2)(clients)
-    return range(clients if name in MAY_GO_BEYOND else largest + 1)
+    """Every f that the rule takes."""
+    return range(LARGEST.get(name, lambda count: (count - 1) // 2)(clients) + 1)
 
 
 @papers_clients
@@ -232,8 +239,6 @@ def test_rules_with_an_f(clients: int, byzantine: int, attack: str, name: str) -
     for seed in range(ROUNDS):
         rows = attacked_rows(clients, byzantine, attack, seed)
         for f in tolerances(name, clients):
-            if name == "multi_krum" and f == clients:
-                continue
             assert_steps([made_by(name, rows, f)], [AT_F[name](rows, f)])
 
 
@@ -244,6 +249,16 @@ def test_rules_with_an_f_and_ties_everywhere(clients: int, name: str) -> None:
         rows = integer_rows(clients, 12, seed)
         for f in tolerances(name, clients):
             assert_steps([made_by(name, rows, f)], [AT_F[name](rows, f)])
+
+
+@papers_clients
+@crafted
+def test_multi_krum_beyond_its_proof(clients: int, byzantine: int, attack: str) -> None:
+    """With at least one neighbour, and K - f rows selected."""
+    for seed in range(ROUNDS):
+        rows = attacked_rows(clients, byzantine, attack, seed)
+        for f in range((clients - 3) // 2 + 1, clients):
+            assert_steps([made_by("multi_krum", rows, f)], [multi_krum(rows, f)])
 
 
 STATELESS: dict[str, tuple[dict[str, Any], Callable[[Tensor], Tensor]]] = {
