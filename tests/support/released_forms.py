@@ -58,11 +58,8 @@ def attacked_rows(clients: int, byzantine: int, attack: str, seed: int, columns:
 
 def concordance_votes(g: Array) -> list[int]:
     """K rho_k of each client, as integers: Eq. 4 and 5, all clients against all."""
-    votes = []
-    for row in g:
-        agreements = [sum(sign(a) * sign(b) for a, b in zip(row, other, strict=True)) for other in g]
-        votes.append(max(0, sum(map(sign, agreements))))
-    return votes
+    signs = np.sign(g).astype(int)
+    return [max(0, sum(sign(sum(row * other)) for other in signs)) for row in signs]
 
 
 def clipped_rows(g: Array) -> Array:
@@ -220,18 +217,15 @@ def largest_cluster(labels: Sequence[int]) -> list[bool]:
 
 
 def signguard(
-    rows: Tensor, start: int, width: int, lower: float = 0.1, upper: float = 3.0, labels: Sequence[int] | None = None
+    rows: Tensor, start: int, width: int, lower: float = 0.1, upper: float = 3.0
 ) -> tuple[Tensor, list[bool], float]:
-    """The step, who was kept, and how narrow the narrowest decision of the clustering was.
-
-    ``labels`` replace those of the mean shift above.
-    """
+    """The step, who was kept, and how narrow the narrowest decision of the clustering was."""
     g = rows.double().numpy()
     lengths = [math.sqrt(math.fsum(row**2)) for row in g]
     m = lower_middle(lengths)
     usual = [lower * m < length < upper * m for length in lengths]
     found = MeanShift(sign_features(g[:, start : start + width])).clusters()
-    similar = largest_cluster(found.labels if labels is None else labels)
+    similar = largest_cluster(found.labels)
     kept = [a and b for a, b in zip(usual, similar, strict=True)]
     kept = kept if any(kept) else usual if any(usual) else [True] * len(g)
     clipped = [row * (m / length if length > m else 1.0) for row, length in zip(g, lengths, strict=True)]

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from fedsim.aggregators import build_aggregator
 from fedsim.aggregators.pre import pre_aggregators
+from fedsim.attacks import build_attack
 from support.aggregation import case_id, context_of, transform
+from support.attack_views import full_view
 from support.distance_references import arc, bulyan, caf, mda, meamed, multi_krum, nnm
 from support.iterative_references import plain_clipping, plain_huber, plain_rfa
 from support.references import integer_rows, krum, median, random_rows, trimmed_mean
@@ -52,11 +54,9 @@ def steps_over(name: str, rounds: Sequence[Tensor], **settings: Any) -> list[Ten
 
 
 def assert_steps(found: Sequence[Tensor], expected: Sequence[Tensor], rtol: float = 1e-5) -> None:
-    for number, (one, other) in enumerate(zip(found, expected, strict=True)):
-        scale = float(other.abs().max())
-        torch.testing.assert_close(
-            one.double(), other, rtol=rtol, atol=rtol * scale, msg=lambda text, n=number: f"round {n}: {text}"
-        )
+    """Each coordinate of each round's step, relative to itself and to the largest one."""
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=rtol, atol=rtol * float(other.abs().max()))
 
 
 # FedSECA -------------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ def rows_of_signs(clients: int, columns: int, seed: int) -> Tensor:
 @pytest.mark.parametrize("clients", [4, 5, 6, 7, 12])
 def test_the_slow_mean_shift_finds_what_scikit_learn_finds(clients: int) -> None:
     compared, left_out = 0, 0
-    for seed in range(40):
+    for seed in range(25):
         features = sign_features(rows_of_signs(clients, 200, seed).double().numpy())
         shift = MeanShift(features)
         found = shift.clusters()
@@ -148,7 +148,7 @@ def test_the_slow_mean_shift_finds_what_scikit_learn_finds(clients: int) -> None
         assert shift.bandwidth == pytest.approx(estimate_bandwidth(features, quantile=0.5), abs=1e-7)
         assert found.labels == their_labels(features, shift.bandwidth)
         left_out += -1 in found.labels
-    assert compared > 20
+    assert compared > 12
     assert left_out > 0
 
 
@@ -172,8 +172,8 @@ def test_signguard_at_the_papers_numbers_of_clients(clients: int, byzantine: int
 
 @pytest.mark.parametrize("clients", [1, 2, 3, 4, 5, 6, 7, 8])
 def test_signguard_with_sign_shares_of_all_kinds(clients: int) -> None:
-    assert sum(assert_signguard(rows_of_signs(clients, 50, seed)) for seed in range(30)) > 10
-    assert sum(assert_signguard(rows_of_signs(clients, 50, seed), lower=0.9, upper=1.2) for seed in range(30)) > 10
+    assert sum(assert_signguard(rows_of_signs(clients, 50, seed)) for seed in range(12)) > 4
+    assert sum(assert_signguard(rows_of_signs(clients, 50, seed), lower=0.9, upper=1.2) for seed in range(12)) > 4
 
 
 def test_signguard_leaves_out_who_is_in_no_cluster() -> None:
@@ -315,9 +315,7 @@ def test_fldetector_over_rounds(clients: int, byzantine: int, attack: str) -> No
 
 
 def test_the_crafted_rows_are_those_of_the_attacks() -> None:
-    from fedsim.attacks import AttackView, build_attack
-
     for attack in CRAFTED:
         rows = attacked_rows(5, 2, attack, seed=1)
-        sent = build_attack(attack)(AttackView(honest=rows[:3], own=random_rows(2, 200)))
+        sent = build_attack(attack)(full_view(rows[:3], random_rows(2, 200)))
         torch.testing.assert_close(sent, rows[3:], rtol=1e-5, atol=1e-6)
