@@ -135,10 +135,10 @@ def rows_of_signs(clients: int, columns: int, seed: int) -> Tensor:
     return signs * (0.5 + torch.rand(clients, 1, generator=generator))
 
 
-@pytest.mark.parametrize("clients", [4, 5, 6, 7, 12])
+@pytest.mark.parametrize("clients", [4, 5, 6, 7])
 def test_the_slow_mean_shift_finds_what_scikit_learn_finds(clients: int) -> None:
     compared, left_out = 0, 0
-    for seed in range(25):
+    for seed in range(40):
         features = sign_features(rows_of_signs(clients, 200, seed).double().numpy())
         shift = MeanShift(features)
         found = shift.clusters()
@@ -148,7 +148,7 @@ def test_the_slow_mean_shift_finds_what_scikit_learn_finds(clients: int) -> None
         assert shift.bandwidth == pytest.approx(estimate_bandwidth(features, quantile=0.5), abs=1e-7)
         assert found.labels == their_labels(features, shift.bandwidth)
         left_out += -1 in found.labels
-    assert compared > 12
+    assert compared > 20
     assert left_out > 0
 
 
