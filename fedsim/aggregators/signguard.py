@@ -68,8 +68,8 @@ def largest_cluster(features: Tensor) -> Tensor:
 class SignGuard(Aggregator):
     """Mean of the clients of usual norm and usual shares of signs, clipped to the median norm.
 
-        step = mean over k in A & B of g_k min(1, m / ||g_k||),    m = median_k ||g_k||
-        A    = the k with lower m < ||g_k|| < upper m
+        step = mean over k in A & B of g_k min(1, tau / ||g_k||),    tau = lower median of the ||g_k||
+        A    = the k with lower m < ||g_k|| < upper m,               m   = median of the ||g_k||
         B    = the largest cluster of the features (share of +, share of 0, share of -) of the g_k
 
     K is the number of clients, g_k in R^D the update of client k; the step has the shape [D]. Signs are counted in
@@ -78,9 +78,11 @@ class SignGuard(Aggregator):
 
     It fails against an update of honest norm and sign shares but false positions, such as a permuted honest update.
 
-    As in the authors' code, medians are the lower middle value, and a client whose features lie outside every
-    cluster belongs to none. Of equally large clusters the denser one counts. If nobody passes both filters, A alone
-    decides; if A is empty too, all are averaged, clipped [ours: undefined in the original].
+    As in the authors' code, the norm filter goes by the usual median, the mean of the two middle norms of an even
+    number of clients, and the clip by the lower of these; a client whose features lie outside every cluster belongs
+    to none; of equally large clusters the denser one counts, and of equally dense ones that with the larger shares,
+    compared in the order above. If nobody passes both filters, A alone decides; if A is empty too, all are averaged,
+    clipped [ours: undefined in the original]. Their window never reaches the last coordinate, ours does.
 
     Raises:
         ConfigError: ``lower`` is not below ``upper``.
@@ -104,14 +106,15 @@ class SignGuard(Aggregator):
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
         norms = updates.row_norms().cpu()
-        median = norms.median()  # the lower one
-        usual_norm = (self.settings.lower * median < norms) & (norms < self.settings.upper * median)
+        middle = norms.quantile(0.5)  # the usual median, as in the authors' filter
+        usual_norm = (self.settings.lower * middle < norms) & (norms < self.settings.upper * middle)
         usual_signs = self._usual_signs(updates, context)
         kept = usual_norm & usual_signs
         if not kept.any():
             kept = usual_norm if usual_norm.any() else torch.ones_like(usual_norm)
 
-        factors = torch.where(norms > median, median / norms, 1.0)
+        tau = norms.median()  # the lower one, as in the authors' clip
+        factors = torch.where(norms > tau, tau / norms, 1.0)
         self.diagnostics = Diagnostics(
             per_client={"usual_norm": usual_norm, "usual_signs": usual_signs, "clip_factor": factors},
             trust=kept.double(),

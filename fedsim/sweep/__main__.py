@@ -14,6 +14,7 @@ from fedsim.sweep.array import array_command, submit
 from fedsim.sweep.cells import Progress, progress_of
 from fedsim.sweep.plan import Cell, Sweep, read_sweep
 from fedsim.sweep.runner import Runner, Slots, command, slots_for
+from fedsim.sweep.settings_lines import settings_lines
 from fedsim.sweep.tables import in_words, keep_results, markdown, seconds_left, status_lines
 
 NOT_ALL_DONE, MISTAKE, STOPPED = 1, 2, 75
@@ -90,6 +91,8 @@ def _dry_run(sweep: Sweep, cells: Sequence[Cell], slots: Slots, options: argpars
     """Nothing but the cells' config files is written."""
     if options.slurm and cells:
         return print_text(" ".join(array_command(sweep, cells, options.throttle, options.sbatch, options.plugin)))
+    for line in settings_lines(cells):
+        print_text(line)
     for cell in cells:
         print_text(f"{cell}\n  {' '.join(command(sweep, cell, slots.ranks, options.plugin))}")
     return print_text(f"{len(cells)} cells to run, {slots.jobs} at a time on {slots.ranks} ranks each")

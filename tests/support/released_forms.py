@@ -222,8 +222,8 @@ def signguard(
     """The step, who was kept, and how narrow the narrowest decision of the clustering was."""
     g = rows.double().numpy()
     lengths = [math.sqrt(math.fsum(row**2)) for row in g]
-    m = lower_middle(lengths)
-    usual = [lower * m < length < upper * m for length in lengths]
+    m, middle = lower_middle(lengths), float(np.median(lengths))
+    usual = [lower * middle < length < upper * middle for length in lengths]
     found = MeanShift(sign_features(g[:, start : start + width])).clusters()
     similar = largest_cluster(found.labels)
     kept = [a and b for a, b in zip(usual, similar, strict=True)]

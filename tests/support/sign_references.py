@@ -89,8 +89,8 @@ def signguard(
 ) -> tuple[Array, list[bool]]:
     g = rows.double().numpy()
     norms = np.sqrt((g**2).sum(1))
-    median = lower_middle(norms.tolist())
-    usual = [bool(lower * median < norm < upper * median) for norm in norms]
+    median, middle = lower_middle(norms.tolist()), float(np.median(norms))
+    usual = [bool(lower * middle < norm < upper * middle) for norm in norms]
     window = g[:, start : start + width]
     features = np.array([[(row > 0).mean(), (row == 0).mean(), (row < 0).mean()] for row in window])
     for column in features.T:

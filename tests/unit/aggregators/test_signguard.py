@@ -65,10 +65,12 @@ def test_signguard_clips_to_the_lower_median() -> None:
     assert build_aggregator("signguard")(rows).item() == pytest.approx((1 + 2 + 2 + 2) / 4)
 
 
-def test_signguard_filters_norms_by_the_lower_median() -> None:
-    """Norms 1, 2, 4, 6.5: the last is more than 3 times the lower median, and less than 3 times the usual one."""
+def test_signguard_filters_norms_by_the_usual_median() -> None:
+    """Three times the lower median is 6, three times the usual one is 9."""
     aggregator = build_aggregator("signguard")
     aggregator(torch.tensor([[1.0], [2.0], [4.0], [6.5]]))
+    assert aggregator.diagnostics.per_client["usual_norm"].tolist() == [True] * 4
+    aggregator(torch.tensor([[1.0], [2.0], [4.0], [9.5]]))
     assert aggregator.diagnostics.per_client["usual_norm"].tolist() == [True, True, True, False]
 
 

@@ -190,10 +190,11 @@ def test_the_released_search_in_float32_stays_in_its_range(clients: int, byzanti
 class CountingMean(Aggregator):
     """The mean, which remembers what it was asked. Copies remember together."""
 
-    asked: list[Tensor] = []  # noqa: RUF012
+    asked: list[dict[int, Tensor]] = []  # noqa: RUF012
+    """The row of each client, by its id."""
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
-        self.asked.append(updates.tensor().clone())
+        self.asked.append(dict(zip(context.client_ids, updates.tensor().clone(), strict=True)))
         return updates.mean()
 
 

@@ -110,3 +110,28 @@ def test_the_sweeps_that_come_with_fedsim_are_valid_where_their_data_are(monkeyp
     assert sizes["mnist5k_grid"] == 8 * 7 * 3
     papers = {name: size for name, size in sizes.items() if name.startswith("paper_")}
     assert papers == dict.fromkeys(("paper_cifar10", "paper_eurosat", "paper_fed_isic2019"), 12 * 8 * 3)
+    revised = {name: size for name, size in sizes.items() if name.startswith("revised_")}
+    assert revised == {name.replace("paper", "revised"): 12 * 9 * 3 for name in papers}
+
+
+@pytest.mark.parametrize("name", ["cifar10", "eurosat", "fed_isic2019"])
+def test_the_papers_sweeps_have_the_settings_that_its_authors_released(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for source in (Cifar10, EuroSat, FedIsic2019):
+        monkeypatch.setattr(source, "check", lambda self, root: None)
+    cells = read_sweep(ROOT / "configs" / "sweeps" / f"paper_{name}.yaml", only=["seed=0"]).cells
+    by_label = {(cell.labels["attack"], cell.labels["aggregator"]): cell.config for cell in cells}
+    assert all(config["server"]["buffers"] == "in_row" for config in by_label.values())
+
+    def of(section: str, attack: str, aggregator: str) -> dict[str, object]:
+        return {key: value for key, value in by_label[attack, aggregator][section].items() if value is not None}
+
+    column = of("attack", "MinMax", "fedavg")
+    assert {"name": "agr_tailored", "search": "released", "direction": "unit"}.items() <= column.items()
+    assert {"name": "scaling", "of": "weights", "factor": 10.0}.items() <= of("attack", "scaling", "krum").items()
+    assert {"name": "krum", "num_byzantine": 2}.items() <= of("aggregator", "alie", "krum").items()
+    assert {"name": "cwtm", "num_byzantine": 1}.items() <= of("aggregator", "alie", "cwtm").items()
+    assert of("aggregator", "ipm", "ties")["election"] == "magnitude"
+    fedseca = of("aggregator", "ipm", "fedseca")
+    assert {"sparsity": 0.9, "momentum": 0.5, "variant": "released_code"}.items() <= fedseca.items()
