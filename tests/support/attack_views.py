@@ -44,6 +44,7 @@ def full_view(
             round=round_index,
             client_ids=(*honest_ids, *range(FIRST_OWN_ID, FIRST_OWN_ID + len(own))),
             last_step=random_rows(1, own.shape[1], seed=50 + round_index)[0].to(own.dtype),
+            weights=random_rows(1, own.shape[1], seed=70)[0].to(own.dtype),
             generator=torch.Generator().manual_seed(5 + round_index),
         ),
     )

@@ -40,6 +40,6 @@ def test_the_worked_example_of_scaled_weights() -> None:
 
 
 def test_scaling_of_weights_says_that_it_needs_them() -> None:
-    view = full_view(random_rows(3, 50), random_rows(2, 50))
+    view = AttackView(honest=UpdateMatrix(random_rows(3, 50)), own=UpdateMatrix(random_rows(2, 50)))
     with pytest.raises(ConfigError, match=r"weights: missing: the attack 'scaling' needs the global weights"):
         build_attack("scaling", of="weights")(view)
