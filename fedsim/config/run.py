@@ -47,7 +47,9 @@ class DataSection(Section):
     )
     resolution: int | None = Field(None, ge=1, description="pixels per side to which images are then scaled")
     normalize: Literal["auto", "none"] | NormalizeSection = Field(
-        "auto", description="auto: as the model was pre-trained; none; or {mean: [...], std: [...]} of the channels"
+        "auto",
+        description="auto: as the model was pre-trained, else by the statistics of the data set; none; or "
+        "{mean: [...], std: [...]} of the channels",
     )
     partition: PartitionSection = Field(default_factory=lambda: PartitionSection(), description="partitioner")
 

@@ -8,10 +8,8 @@ from torch import Tensor, nn
 
 from fedsim.data import Samples, Splits
 from fedsim.data.augmentations import Augmentation
+from fedsim.data.channel_statistics import Normalization, are_images
 from fedsim.errors import ConfigError
-
-Normalization = tuple[Sequence[float], Sequence[float]]
-"""Mean and standard deviation of each channel, of values in [0, 1]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +34,7 @@ class View:
         Raises:
             ConfigError: the data are no images, differ in size, or are smaller than the crop.
         """
-        if splits.train.pick(torch.tensor([0]))[0].dtype != torch.uint8:
+        if not are_images(splits.train):
             for key, value in (("augment", self.augmentations), ("crop", self.crop), ("resolution", self.resolution)):
                 if value:
                     raise ConfigError(key, "these data are no images", "leave it out")
