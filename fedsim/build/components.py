@@ -92,8 +92,10 @@ class Components:
         data = self.config.data
         return View(
             augmentations=self.augmentations,
+            resize=data.resize,
             crop=data.crop,
             resolution=data.resolution,
+            interpolation=data.interpolation,
             normalization=None if statistics is None else (statistics.mean, statistics.std),
         )
 
