@@ -50,7 +50,8 @@ class Blur(Augmentation):
 
         if uniform(0, 1, generator) >= self.settings.probability:
             return image
-        sigma = uniform(*self.settings.sigma, generator)
+        smallest, largest = self.settings.sigma
+        sigma = uniform(smallest, largest, generator)
         height, width = image.shape[1:]
         kernel = [min(self.settings.kernel_size, 2 * side - 1) for side in (width, height)]
         blurred: Tensor = functional.gaussian_blur(image, kernel, [sigma, sigma])

@@ -1,6 +1,7 @@
 """Which of the statistics wins: the configured, the model's, the data set's."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -80,12 +81,14 @@ def test_the_numbers_are_logged_on_rank_0_alone(
     caplog.set_level(logging.INFO)
     loaded(*overrides)
     assert caplog.messages == said
-    caplog.clear()
-    rank = ThreadRank(1, Ring(2))
-    rank.barrier = lambda phase: None
-    rank.all_gather = lambda tensor: torch.stack([tensor, tensor])
-    load_data(build_components(configured(*overrides)), rank)
-    assert caplog.messages == []
+    ring = Ring(3)
+    with ThreadPoolExecutor(3) as pool:
+        ranks = [
+            pool.submit(load_data, build_components(configured(*overrides)), ThreadRank(i, ring)) for i in range(3)
+        ]
+        views = [rank.result(timeout=60).view.normalization for rank in ranks]
+    assert caplog.messages == said * 2
+    assert views[0] == views[1] == views[2]
 
 
 def test_data_normalised_by_other_numbers_are_other_data() -> None:

@@ -1,5 +1,6 @@
 """What images are normalised by: computed or published, once for all runs."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -91,8 +92,12 @@ def test_published_numbers_of_other_channels_are_not_taken() -> None:
 
 @pytest.mark.parametrize("name", ["image_folder", "eurosat", "fed_isic2019"])
 def test_training_images_alone_are_measured(name: str, tmp_path: Path) -> None:
-    write = {"image_folder": write_class_folders, "eurosat": write_eurosat, "fed_isic2019": write_flamby_isic}[name]
-    write(tmp_path)
+    writers: dict[str, Callable[[Path], object]] = {
+        "image_folder": write_class_folders,
+        "eurosat": write_eurosat,
+        "fed_isic2019": write_flamby_isic,
+    }
+    writers[name](tmp_path)
     source = sources.build(name)
     data = source.load(tmp_path)
     statistics = source.statistics(data)
