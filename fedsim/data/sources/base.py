@@ -13,7 +13,7 @@ from fedsim.registry import Component, Registry
 
 
 class DataSource(Component):
-    """Where samples come from; a subclass implements :meth:`load`."""
+    """Where samples come from; a subclass implements :meth:`load`, and states :attr:`published_statistics` if any."""
 
     reads_root: ClassVar[bool] = False
     """Whether the data lie in a folder that the user names by ``data.root``."""

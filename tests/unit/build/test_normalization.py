@@ -75,17 +75,15 @@ def test_numbers_that_are_no_images_stay_as_they_are() -> None:
         (["data={name: synthetic}"], []),
     ],
 )
-def test_the_numbers_are_logged_on_rank_0_alone(
+def test_all_ranks_have_the_numbers_and_rank_0_logs_them(
     overrides: list[str], said: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     loaded(*overrides)
     assert caplog.messages == said
-    ring = Ring(3)
+    ring, components = Ring(3), build_components(configured(*overrides))
     with ThreadPoolExecutor(3) as pool:
-        ranks = [
-            pool.submit(load_data, build_components(configured(*overrides)), ThreadRank(i, ring)) for i in range(3)
-        ]
+        ranks = [pool.submit(load_data, components, ThreadRank(rank, ring)) for rank in range(3)]
         views = [rank.result(timeout=60).view.normalization for rank in ranks]
     assert caplog.messages == said * 2
     assert views[0] == views[1] == views[2]
