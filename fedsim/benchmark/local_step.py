@@ -22,7 +22,7 @@ CLASSES = 10
 def without_data(values: Mapping[str, Any], side: int | None) -> dict[str, Any]:
     """The config with random images of the size that its model sees, and without pre-trained weights."""
     data, model = values.get("data", {}), values.get("model", {})
-    side = side or data.get("resolution") or data.get("crop") or 28
+    side = side or data.get("resolution") or data.get("crop") or data.get("resize") or 28
     channels = 1 if data.get("name", "mnist5k") == "mnist5k" else 3
     synthetic = {"name": "synthetic", "shape": [channels, side, side], "num_classes": CLASSES}
     scratch = {key: value for key, value in model.items() if key not in ("pretrained", "weights")}

@@ -91,7 +91,8 @@ def time_round(components: Components, place: RankPlace, repeats: int) -> list[R
 
 
 def _plain_loop(components: Components, comm: Communicator) -> PlainLoop:
-    data = distribute(components, components.source.load(components.data_root))
+    splits = components.source.load(components.data_root)
+    data = distribute(components, splits, components.statistics(splits))
     model = components.model.build(data.input_shape, data.num_classes).to(comm.device)
     generator = torch.Generator().manual_seed(0)
     return PlainLoop(components, data.train_inputs(comm.device), data.client_indices, model, comm.device, generator)

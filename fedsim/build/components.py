@@ -13,7 +13,9 @@ from fedsim.attacks import Attack, attacks
 from fedsim.build.attack_plan import attack_key, plan_attacks
 from fedsim.config.run import RunConfig
 from fedsim.config.section import Section
+from fedsim.data import Splits
 from fedsim.data.augmentations import Augmentation, augmentations
+from fedsim.data.channel_statistics import ChannelStatistics
 from fedsim.data.inputs import View
 from fedsim.data.partitioners import Partitioner, partitioners
 from fedsim.data.sources import DataSource, sources
@@ -66,22 +68,35 @@ class Components:
     def data_root(self) -> Path | None:
         return None if self.config.data.root is None else user_path(self.config.data.root)
 
-    def view(self, channels: int) -> View:
-        """How images of so many channels are shown to the model."""
+    def statistics(self, splits: Splits) -> ChannelStatistics | None:
+        """What images are normalised by: what is configured, else what the model expects, else of the data set."""
+        normalize, channels = self.config.data.normalize, splits.input_shape[0]
+        if normalize == "none":
+            return None
+        if normalize == "auto":
+            with keys_under("model"):
+                expected = self.model.normalization(channels)
+            if expected is not None:
+                mean, std = expected
+                return ChannelStatistics(tuple(mean), tuple(std), "of the pre-trained model")
+            with keys_under("data"):
+                return self.source.statistics(splits)
+        for key, values in (("mean", normalize.mean), ("std", normalize.std)):
+            if len(values) != channels:
+                problem = f"{len(values)} values for {channels} channels"
+                raise ConfigError(f"data.normalize.{key}", problem, f"give {channels}")
+        return ChannelStatistics(tuple(normalize.mean), tuple(normalize.std), "of data.normalize")
+
+    def view(self, statistics: ChannelStatistics | None) -> View:
+        """How images are shown to the model, normalised by ``statistics``."""
         data = self.config.data
-        with keys_under("model"):
-            normalization = self.model.normalization(channels) if data.normalize == "auto" else None
-        if not isinstance(data.normalize, str):
-            normalization = (data.normalize.mean, data.normalize.std)
-            for key, values in (("mean", data.normalize.mean), ("std", data.normalize.std)):
-                if len(values) != channels:
-                    problem = f"{len(values)} values for {channels} channels"
-                    raise ConfigError(f"data.normalize.{key}", problem, f"give {channels}")
         return View(
             augmentations=self.augmentations,
+            resize=data.resize,
             crop=data.crop,
             resolution=data.resolution,
-            normalization=normalization,
+            interpolation=data.interpolation,
+            normalization=None if statistics is None else (statistics.mean, statistics.std),
         )
 
     def resolved(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The data of a run: loaded, checked on all ranks, distributed over the clients."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,11 +10,14 @@ from torch import Tensor
 from fedsim.build.components import Components
 from fedsim.comm import Communicator
 from fedsim.data import Splits
+from fedsim.data.channel_statistics import ChannelStatistics
 from fedsim.data.fingerprint import fingerprint
 from fedsim.data.inputs import Inputs, View
 from fedsim.errors import ConfigError, keys_under
 from fedsim.seeds import derive_generator
 from fedsim.training.losses import ClassCounts
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class RunData:
         input_shape: of one input of the model.
         client_indices: indices of each client's training samples.
         test_owners: the client that each test sample belongs to [N], -1 for none; None if they belong to nobody.
-        digest: of all samples, by which other data are recognised.
+        digest: of all samples and what they are normalised by, by which other data are recognised.
     """
 
     splits: Splits
@@ -60,19 +64,25 @@ def load_data(components: Components, comm: Communicator) -> RunData:
     Raises:
         ConfigError: they are missing or damaged, differ between ranks, or do not fit the configuration.
     """
-    with comm.first_on_each_host("load data"), keys_under("data"):
-        splits = components.source.load(components.data_root)
-    digest = fingerprint(splits)
+    with comm.first_on_each_host("load data"):
+        with keys_under("data"):
+            splits = components.source.load(components.data_root)
+        statistics = components.statistics(splits)
+    digest = fingerprint(splits, statistics)
     _require_same_data(comm, digest)
+    if statistics is not None and comm.rank == 0:
+        log.info("images are normalised by %s", statistics)
     with keys_under("clients.loss"):
         components.loss.class_weights(ClassCounts(*[torch.ones(splits.num_classes)] * 2))
-    return distribute(components, splits, digest)
+    return distribute(components, splits, statistics, digest)
 
 
-def distribute(components: Components, splits: Splits, digest: str = "") -> RunData:
+def distribute(
+    components: Components, splits: Splits, statistics: ChannelStatistics | None, digest: str = ""
+) -> RunData:
     """The samples distributed over the clients, and the way in which the model sees them."""
     config, columns = components.config, splits.train.columns
-    view = components.view(splits.input_shape[0])
+    view = components.view(statistics)
     with keys_under("data"):
         input_shape = view.shape(splits)
     generator = derive_generator(config.seed, "partition")

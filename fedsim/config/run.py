@@ -42,12 +42,22 @@ class DataSection(Section):
     augment: list[AugmentSection] = Field(
         default_factory=list, description="what is done to training images at random, in order"
     )
+    resize: int | None = Field(
+        None,
+        ge=1,
+        description="pixels per side of the square to which each image is first scaled, whatever its shape",
+    )
     crop: int | None = Field(
         None, ge=1, description="pixels per side of what is cut out, at random in training, else in the middle"
     )
     resolution: int | None = Field(None, ge=1, description="pixels per side to which images are then scaled")
+    interpolation: Literal["bilinear", "bicubic"] = Field(
+        "bilinear", description="how resize and resolution scale images; results depend on it"
+    )
     normalize: Literal["auto", "none"] | NormalizeSection = Field(
-        "auto", description="auto: as the model was pre-trained; none; or {mean: [...], std: [...]} of the channels"
+        "auto",
+        description="auto: as the model was pre-trained, else by the statistics of the data set; none; or "
+        "{mean: [...], std: [...]} of the channels",
     )
     partition: PartitionSection = Field(default_factory=lambda: PartitionSection(), description="partitioner")
 

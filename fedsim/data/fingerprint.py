@@ -4,14 +4,19 @@ import hashlib
 
 import torch
 
+from fedsim.data.channel_statistics import ChannelStatistics
 from fedsim.data.samples import Samples, Splits
 
 LOOKED_AT = 64
 """Samples of each split whose values are looked at, evenly spaced; of the labels all are."""
 
 
-def fingerprint(splits: Splits) -> str:
+def fingerprint(splits: Splits, statistics: ChannelStatistics | None = None) -> str:
     """Equal for the same data; almost surely different for data whose labels, number or images are others.
+
+    Args:
+        splits: the data.
+        statistics: what images are normalised by, if that is to be the same, too.
 
     >>> from fedsim.data import TensorSamples
     >>> def data(value):
@@ -20,7 +25,8 @@ def fingerprint(splits: Splits) -> str:
     >>> fingerprint(data(1.0)) == fingerprint(data(1.0)), fingerprint(data(1.0)) == fingerprint(data(2.0))
     (True, False)
     """
-    digest = hashlib.blake2b(repr((splits.class_names, splits.input_shape)).encode(), digest_size=8)
+    facts = (splits.class_names, splits.input_shape, *((statistics.mean, statistics.std) if statistics else ()))
+    digest = hashlib.blake2b(repr(facts).encode(), digest_size=8)
     for samples in (splits.train, splits.test):
         digest.update(samples.labels.numpy().tobytes())
         for sample in _some(samples):

@@ -38,12 +38,14 @@ class ImagesOfManySizes:
         pixels: uint8, all images [C, H, W] flat.
         sizes: height and width of each [N, 2].
         labels: classes [N], int64.
+        cached_as: a name that other samples in the cache do not have; empty for samples that are not there.
     """
 
     pixels: Tensor
     sizes: Tensor
     labels: Tensor
     columns: Columns = field(default_factory=dict)
+    cached_as: str = ""
 
     @cached_property
     def _starts(self) -> Tensor:
@@ -88,15 +90,13 @@ def decode_images(
     Raises:
         ConfigError: a file is missing or no image; the message names it.
     """
-    digest = _digest(files, short_side, repair)
-    arrays = cached_arrays(
-        f"{name}-{digest}", ["pixels", "sizes"], lambda folder: _decode_into(folder, files, short_side, repair)
-    )
+    name = f"{name}-{_digest(files, short_side, repair)}"
+    arrays = cached_arrays(name, ["pixels", "sizes"], lambda folder: _decode_into(folder, files, short_side, repair))
     pixels, sizes = torch.from_numpy(arrays["pixels"]), torch.from_numpy(arrays["sizes"])
     height, width = sizes.min(0).values.tolist()
     if bool((sizes == sizes[0]).all()):
-        return TensorSamples(pixels.view(-1, 3, height, width), labels, columns), (3, height, width), True
-    return ImagesOfManySizes(pixels, sizes, labels, columns), (3, height, width), False
+        return TensorSamples(pixels.view(-1, 3, height, width), labels, columns, name), (3, height, width), True
+    return ImagesOfManySizes(pixels, sizes, labels, columns, name), (3, height, width), False
 
 
 def _digest(files: Sequence[Path], short_side: int | None, repair: str) -> str:

@@ -1,5 +1,6 @@
 """What data are: labelled samples that can be picked by index, a source of them, a way to share them out."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -42,11 +43,13 @@ class TensorSamples:
     Attributes:
         inputs: uint8 images [N, C, H, W], or floats of any shape [N, ...].
         labels: classes [N], int64.
+        cached_as: a name that other samples in the cache do not have; empty for samples that are not there.
     """
 
     inputs: Tensor
     labels: Tensor
     columns: Columns = field(default_factory=dict)
+    cached_as: str = ""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -61,6 +64,12 @@ class Subset:
 
     samples: Samples
     indices: Tensor
+
+    @property
+    def cached_as(self) -> str:
+        """As of the larger store; it tells subsets apart."""
+        whole: str = getattr(self.samples, "cached_as", "")
+        return whole and f"{whole}-{hashlib.blake2b(self.indices.numpy().tobytes(), digest_size=8).hexdigest()}"
 
     @property
     def labels(self) -> Tensor:

@@ -35,7 +35,10 @@ class ModelBuilder(Component):
         raise NotImplementedError
 
     def normalization(self, channels: int) -> tuple[Sequence[float], Sequence[float]] | None:
-        """Mean and standard deviation of each channel of the images (values in [0, 1]) that the model expects."""
+        """Mean and standard deviation of each channel (of values in [0, 1]) that the model expects, as pre-trained.
+
+        None for a model that expects nothing: images are then normalised by the statistics of the data set.
+        """
         return None
 
 

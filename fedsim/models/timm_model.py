@@ -107,6 +107,8 @@ class TimmModel(ModelBuilder):
         return str(name if isinstance(name, str) else name[0])
 
     def normalization(self, channels: int) -> tuple[Sequence[float], Sequence[float]] | None:
+        if not self.has_weights:
+            return None
         expected = self._expected()
         return (expected.mean, expected.std) if len(expected.mean) == channels else None
 

