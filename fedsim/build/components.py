@@ -210,6 +210,9 @@ def warn_of_settings_without_effect(components: Components, given: Mapping[str, 
         if key in given.get("clients", {}):
             text = f"clients.{key} has no effect with clients.send: gradient (no local step is taken)"
             warnings.warn(text, FedsimWarning, stacklevel=2)
+    if "interpolation" in given.get("data", {}) and config.data.resize is None and config.data.resolution is None:
+        text = "data.interpolation has no effect without data.resize or data.resolution: no image is scaled"
+        warnings.warn(text, FedsimWarning, stacklevel=2)
     for position, section in enumerate(config.attack):
         if section.first_round > config.rounds:
             key = attack_key(config.attack, position)

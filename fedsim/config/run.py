@@ -205,7 +205,7 @@ class RunConfig(Schema):
     """Every key of a run, with the defaults of configs/quickstart.yaml but no attack."""
 
     seed: int = Field(0, ge=0, description="every draw of the run derives from it")
-    rounds: int = Field(20, ge=1, description="rounds to run")
+    rounds: int = Field(10, ge=1, description="rounds to run")
     output_dir: str = Field("runs", description="folder of all run directories")
     run_name: str | None = Field(
         None,

@@ -8,6 +8,9 @@ import pytest
 
 from fedsim.benchmark.__main__ import main as benchmark
 from fedsim.main import main
+from fedsim.records.summary import read_summary
+from fedsim.run_directory.directory import write_yaml
+from fedsim.sweep.plan import read_sweep
 from support.data_sets import write_cifar10, write_eurosat, write_flamby_isic
 from support.launch import ROOT
 
@@ -45,6 +48,52 @@ def test_a_preset_runs_on_small_data(
     assert record["train_loss"] > 0
     assert record["nonfinite_clients"] == []
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "completed"
+
+
+SWEEPS = dict(zip(("cifar10", "eurosat", "fed_isic2019"), PRESETS, strict=True))
+"""What a sweep is called after, and its preset."""
+ROUNDS = ["rounds=2", "clients.batch_size=4", "clients.local_steps=1", "tracking.tensorboard=false"]
+
+
+def run_cells(tmp_path: Path, sweep: str, monkeypatch: pytest.MonkeyPatch, *only: str) -> list[str]:
+    """The status of each chosen cell of a sweep, run on small data for two rounds."""
+    write, smaller = PRESETS[SWEEPS[sweep.partition("_")[2]]]
+    monkeypatch.setenv("FEDSIM_CACHE", str(tmp_path / "cache"))
+    data = tmp_path / "data"
+    if not data.exists():
+        data.mkdir()
+        write(data)
+    overrides = [f"data.root={data}", f"output_dir={tmp_path}", *smaller, *ROUNDS]
+    ended = []
+    for cell in read_sweep(ROOT / "configs" / "sweeps" / f"{sweep}.yaml", overrides, only).cells:
+        config = tmp_path / f"{cell.config_hash}.yaml"
+        write_yaml(config, cell.config)
+        main(["--config", str(config)])
+        ended.append(read_summary(cell.directory)["status"])
+    return ended
+
+
+@pytest.mark.filterwarnings("ignore::fedsim.errors.FedsimWarning")
+@pytest.mark.parametrize("name", list(SWEEPS))
+def test_the_papers_table_as_released_runs_two_rounds_on_small_data(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for attack, aggregator in (("MinMax", "krum"), ("scaling", "fedseca")):
+        only = [f"attack={attack}", f"aggregator={aggregator}", "seed=0"]
+        assert run_cells(tmp_path, f"paper_{name}", monkeypatch, *only) == ["completed"]
+    assert "krum defends against up to 2 Byzantine clients" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+@pytest.mark.filterwarnings("ignore::fedsim.errors.FedsimWarning")
+@pytest.mark.parametrize("name", list(SWEEPS))
+@pytest.mark.parametrize("family", ["paper", "revised"])
+def test_every_cell_of_the_papers_table_runs_two_rounds_on_small_data(
+    tmp_path: Path, family: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = run_cells(tmp_path, f"{family}_{name}", monkeypatch, "seed=0")
+    assert ended == ["completed"] * len(ended)
 
 
 @pytest.mark.parametrize("name", list(PRESETS))

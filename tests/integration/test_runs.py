@@ -53,9 +53,9 @@ def test_the_default_survives_the_attack_and_says_so(eight: tuple[Finished, Path
     assert done.status == 0, done.err
     summary = json.loads((run / "summary.json").read_text())
     assert summary["status"] == "completed"
-    assert summary["rounds"] == 20
+    assert summary["rounds"] == 10
     assert summary["final_accuracy"] > 0.85
-    assert "accuracy stayed near its best" in done.out
+    assert "it stayed near its best" in done.out
     assert str(run) in done.out
     assert f"final test accuracy {summary['final_accuracy']:.3f}" in done.out
 
@@ -63,7 +63,7 @@ def test_the_default_survives_the_attack_and_says_so(eight: tuple[Finished, Path
 def test_the_screen_shows_one_progress_and_nothing_of_other_ranks(eight: tuple[Finished, Path]) -> None:
     done, run = eight
     own = [line for line in done.err.splitlines() if line.startswith("fedsim: round ")]
-    assert len(own) == 20
+    assert len(own) == 10
     assert "accuracy" in own[-1]
     assert "left" in own[-1]
     assert "Traceback" not in done.err
@@ -80,7 +80,7 @@ def test_without_a_defence_the_default_collapses(tmp_path: Path, eight: tuple[Fi
 def test_the_run_directory_holds_what_it_should(eight: tuple[Finished, Path]) -> None:
     _, run = eight
     records = records_of(run)
-    assert [record["round"] for record in records] == list(range(1, 21))
+    assert [record["round"] for record in records] == list(range(1, 11))
     last = records[-1]
     assert set(last["times"]) >= {"local_work", "gather", "attack", "aggregate", "broadcast", "evaluate"}
     assert len(last["per_class_recall"]) == 10
@@ -89,7 +89,7 @@ def test_the_run_directory_holds_what_it_should(eight: tuple[Finished, Path]) ->
     resolved = yaml.safe_load((run / "config.yaml").read_text())
     assert resolved["aggregator"]["sparsity"] == 0.9
     assert json.loads((run / "environment.json").read_text())["versions"]["torch"] == torch.__version__.split("+")[0]
-    assert len(list((run / "checkpoints").glob("*.safetensors"))) == 4
+    assert len(list((run / "checkpoints").glob("*.safetensors"))) == 2
     assert list(run.glob("events*"))
 
 
