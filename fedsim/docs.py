@@ -78,6 +78,8 @@ def _config() -> Iterator[str]:
 
 def _components(kinds: tuple[str, ...], stored: Mapping[str, Any]) -> Iterator[str]:
     if not METHODS.isdisjoint(kinds):
+        yield "What each was held against, and how it departs from the original: [fidelity](fidelity.md)."
+        yield ""
         yield NOTATION
     for kind in kinds:
         described: Mapping[str, Description] = REGISTRIES[kind].describe()
