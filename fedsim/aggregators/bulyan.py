@@ -34,7 +34,9 @@ class Bulyan(TolerantAggregator):
     tolerates a quarter of the clients only, where other methods tolerate up to half.
 
     Scores are computed again on the n updates that are left, with max(1, n-f-2) neighbours: n falls to 2f+1, where
-    n-f-2 is 0 for f = 1 [ours]. The median of an even number of values is the lower middle one, as for ``cwmed``.
+    n-f-2 is 0 for f = 1 [ours]. The code of one of the authors is another rule: it averages the best scores K-2f-2
+    times without computing them again, and ends with K-4f-2 values. The median of an even number of values is the
+    lower middle one, as for ``cwmed``.
 
     >>> Bulyan(num_byzantine=1)(torch.tensor([[1.0], [2.0], [3.0], [4.0], [5.0], [6.0], [100.0]]))
     tensor([3.])

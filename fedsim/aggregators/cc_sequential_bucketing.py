@@ -37,9 +37,9 @@ class SequentialBucketingClipping(CenteredClipping):
     It fails with few clients: each bucket may hold a Byzantine update, which moves v by up to tau/|b|. A radius that
     is too large clips nothing, as in centered clipping.
 
-    Where s does not divide K the last stratum is the smaller one; another code splits evenly. Cosines that differ by
-    rounding only count as equal and keep the order of the client ids [ours]. The default radius is the released
-    setting of FedSECA.
+    Where s does not divide K the last stratum is the smaller one, as in FedSECA's code; that of the authors makes the
+    strata as equal as possible, and has buckets of about 3 in the first round. Cosines that differ by rounding only
+    count as equal and keep the order of the client ids [ours]. The default radius is the released setting of FedSECA.
 
     >>> clipping = SequentialBucketingClipping(bucket_size=3, radius=2.0)
     >>> clipping(torch.tensor([[1.0], [3.0], [-90.0]]))    # one bucket: (1 + 2 - 2) / 3

@@ -88,7 +88,9 @@ class Lasa(Aggregator):
 
     If no client passes in a layer, all count there; a standard deviation of 0 lets all pass; the purity of a layer
     of zeros is 1/2. The layers come from ``context.layout``; without one, as in a plain call, the whole row is one
-    weight layer [ours]. Columns behind the layout (buffers) are a layer that is not sparsified [ours].
+    weight layer [ours]. Columns behind the layout (buffers) are a layer that is not sparsified [ours]. The authors'
+    code also drops the smallest value that their share would keep, and where a standard deviation is 0 it lets all
+    pass both filters, not only that one.
 
     >>> Lasa(sparsity=0.5)(torch.tensor([[1.0, 3.0], [1.0, 3.0], [1.0, 3.0], [-1.0, -3.0]]))
     tensor([0., 3.])

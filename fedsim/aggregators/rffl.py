@@ -43,8 +43,9 @@ class RFFL(Aggregator):
     It assumes that every client is there in every round. Where one is not [ours]: the weights are the reputations
     of the clients present divided by their sum (no step, if it is 0), an absent client keeps its reputation, and
     what those who leave had is distributed over the others. If every reputation is 0, all are equal. ``clip: auto``
-    [ours] is the median norm of the clients present in R, since norms differ between models. The released code of
-    FedSECA starts reputations at 0 and keeps negative ones.
+    [ours] is the median norm of the clients present in R, since norms differ between models. The authors' code
+    starts reputations at 0 and keeps negative ones until the threshold, without a warm-up: who opposes leaves at once
+    there, and after several rounds here.
 
     >>> rffl = RFFL(fade=0.5, warmup_rounds=0)
     >>> rows = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, -1.0]])

@@ -41,8 +41,8 @@ class RelocatedOrthogonalPerturbation(Attack):
     against it. A rule that compares directions sees no opposition at 90 degrees; one that compares distances sees x
     near the last aggregate.
 
-    In the original the clients send momenta, so that m is an aggregate of momenta; here it is the last step, whatever
-    the clients send, so that the attack goes with any rule. Without an angle to turn by [ours], pi is u / ||u|| where
+    In the original the clients send momenta, so that m is an aggregate of momenta, and zero in the first round; here
+    it is the last step, whatever the clients send, so that the attack goes with any rule. Without an angle to turn by [ours], pi is u / ||u|| where
     the ones are parallel to u (with one coordinate they always are), and the ones, brought to length one, where u is
     zero.
 

@@ -38,7 +38,7 @@ class Scaling(Attack):
 
         x_b = w - factor w_b = factor g_b - (factor - 1) w,
 
-    which points from w towards the origin, whatever the client has learned: ``of: weights``.
+    and a server that subtracts it blows the weights up, whatever the client has learned: ``of: weights``.
 
     >>> import torch
     >>> from fedsim.updates.context import RoundContext
