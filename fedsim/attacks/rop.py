@@ -42,9 +42,9 @@ class RelocatedOrthogonalPerturbation(Attack):
     near the last aggregate.
 
     In the original the clients send momenta, so that m is an aggregate of momenta, and zero in the first round; here
-    it is the last step, whatever the clients send, so that the attack goes with any rule. Without an angle to turn by [ours], pi is u / ||u|| where
-    the ones are parallel to u (with one coordinate they always are), and the ones, brought to length one, where u is
-    zero.
+    it is the last step, whatever the clients send, so that the attack goes with any rule. Without an angle to turn by
+    [ours], pi is u / ||u|| where the ones are parallel to u (with one coordinate they always are), and the ones,
+    brought to length one, where u is zero.
 
     >>> honest = torch.tensor([[3.0, 0.0], [5.0, 0.0]])
     >>> RelocatedOrthogonalPerturbation(z=0.5)(AttackView(honest=honest, own=torch.zeros(1, 2)))
