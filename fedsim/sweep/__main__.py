@@ -1,7 +1,6 @@
 """Run the cells of a sweep: ``python -m fedsim.sweep FILE``; see ``--help``."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from time import sleep
 
 from fedsim.cli import load_plugin
 from fedsim.errors import ConfigError
+from fedsim.machine import count_cores, count_gpus
 from fedsim.records.console import print_text
 from fedsim.sweep.array import array_command, submit
 from fedsim.sweep.cells import Progress, progress_of
@@ -79,12 +79,10 @@ def _to_run(retry: str | None) -> tuple[str, ...]:
 
 
 def _slots(cells: Sequence[Cell], options: argparse.Namespace) -> Slots:
-    from torch.cuda import device_count
-
     clients = max((cell.num_clients for cell in cells), default=1)
     on_cpu = bool(cells) and all(cell.config["runtime"]["device"] == "cpu" for cell in cells)
-    cores = len(os.sched_getaffinity(0))
-    return slots_for(len(cells), clients, options.jobs, options.ranks, 0 if on_cpu else device_count(), cores)
+    gpus = 0 if on_cpu else count_gpus()
+    return slots_for(len(cells), clients, options.jobs, options.ranks, gpus, count_cores())
 
 
 def _dry_run(sweep: Sweep, cells: Sequence[Cell], slots: Slots, options: argparse.Namespace) -> int:
