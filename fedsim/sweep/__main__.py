@@ -7,6 +7,7 @@ from pathlib import Path
 from time import sleep
 
 from fedsim.cli import load_plugin
+from fedsim.comm.launchers import refuse_copies
 from fedsim.errors import ConfigError
 from fedsim.machine import count_cores, count_gpus
 from fedsim.records.console import print_text
@@ -24,6 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     """Exit status: 0 every cell is done, 1 some failed or diverged, 2 a mistake, 75 stopped by a signal."""
     options = _parser().parse_intermixed_args(arguments)
     try:
+        refuse_copies()
         for plugin in options.plugin:
             load_plugin(plugin)
         sweep = read_sweep(options.file, options.overrides, options.only)
