@@ -3,6 +3,7 @@
 import csv
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from io import StringIO
 from pathlib import Path
 
 from fedsim.errors import ConfigError
@@ -41,10 +42,9 @@ def read_table(path: Path, columns: Sequence[str], repair: str) -> list[Row]:
     Raises:
         ConfigError: the file is missing or damaged, or a column is there twice; the message names file and line.
     """
-    lines = _text(path, repair).splitlines(keepends=True)
-    delimiter = _delimiter(lines[0] if lines else "", columns)
+    text = _text(path, repair)
     try:
-        numbered = list(_numbered_rows(lines, delimiter))
+        numbered = list(_numbered_rows(text, _delimiter(text, columns)))
     except csv.Error as error:
         raise ConfigError("root", f"cannot read {path}: {error}", repair) from None
     (_, names), *found = numbered or [(1, [])]
@@ -72,7 +72,7 @@ def rows_by_key(
 
     Args:
         path: of the table, for the message.
-        what: the key is of, in a word.
+        what: what the key names, in a word.
         repair: what the user does about it, in words.
         normal: one spelling for all that mean the same.
 
@@ -82,7 +82,7 @@ def rows_by_key(
     found: dict[str, Row] = {}
     for row in rows:
         if is_missing(row[key]):
-            raise ConfigError("root", f"{path}, line {row.line}: '{row[key]}' is no name of an {what}", repair)
+            raise ConfigError("root", f"{path}, line {row.line}: '{row[key]}' names no {what}", repair)
         name = normal(row[key])
         if name in found:
             problem = f"{path}, line {row.line}: {what} {row[key]} is there twice (see line {found[name].line})"
@@ -113,17 +113,19 @@ def _text(path: Path, repair: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def _delimiter(header: str, columns: Sequence[str]) -> str:
+def _delimiter(text: str, columns: Sequence[str]) -> str:
     """What separates the names in the first line: that which leaves the columns that must be there."""
+    header = StringIO(text, newline="").readline()
     for delimiter in DELIMITERS:
-        if all(name in next(_numbered_rows([header], delimiter, strict=False), (1, []))[1] for name in columns):
+        names = [name for _, row in _numbered_rows(header, delimiter, strict=False) for name in row]
+        if set(columns) <= set(names):
             return delimiter
     return DELIMITERS[0]
 
 
-def _numbered_rows(lines: Sequence[str], delimiter: str, strict: bool = True) -> Iterator[tuple[int, list[str]]]:
+def _numbered_rows(text: str, delimiter: str, strict: bool = True) -> Iterator[tuple[int, list[str]]]:
     """The rows that hold anything, and the line on which each ends."""
-    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=strict)
+    reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=strict)
     for values in reader:
         if any(value.strip() for value in values):
             yield reader.line_num, [value.strip() for value in values]
