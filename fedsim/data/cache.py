@@ -77,9 +77,12 @@ def reserve_array(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 def _temporary_arrays(name: str, names: Sequence[str], make: Callable[[Path], None], why: str) -> Arrays:
     """The arrays in a folder that is there while processes of this user use it on this machine."""
-    shared = join_temporary_cache()
-    text = f"{why}; data are decoded into {shared.folder} and kept while runs use them"
     remedy = "set FEDSIM_CACHE to a folder that can be written, so that they stay"
+    try:
+        shared = join_temporary_cache()
+    except OSError as error:
+        raise ConfigError("root", f"{why}, nor can a temporary folder be made: {error}", remedy) from None
+    text = f"{why}; data are decoded into {shared.folder} and kept while runs use them"
     warnings.warn(f"{text}: {remedy}", FedsimWarning, stacklevel=3)
     folder = shared.folder / name
     try:
@@ -110,7 +113,7 @@ def _fill(part: Path, folder: Path, names: Sequence[str], make: Callable[[Path],
 
 def _why_not(folder: Path, error: OSError) -> str:
     """Why the cache is of no use for ``folder``, in words."""
-    if not isinstance(error, _Unreadable):
+    if not isinstance(error, _UnreadableError):
         return f"the cache {folder.parent} cannot be written ({error.strerror or error})"
     return f"{folder} in the cache cannot be read, for it belongs to {_owner(folder)}"
 
@@ -123,18 +126,18 @@ def _owner(folder: Path) -> str:
         return f"the user with the number {number}"
 
 
-class _Unreadable(PermissionError):
+class _UnreadableError(PermissionError):
     """A folder is in the cache, but may not be read."""
 
 
 def _read(folder: Path, names: Sequence[str]) -> Arrays | None:
-    """The arrays, None if they are not there or damaged. _Unreadable if they are another user's."""
+    """The arrays, None if they are not there or damaged. _UnreadableError if they are another user's."""
     if not folder_exists(folder):
         return None
     try:
         return {name: np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in names}
     except PermissionError as error:
-        raise _Unreadable(*error.args) from None
+        raise _UnreadableError(*error.args) from None
     except (OSError, ValueError, EOFError) as error:
         warnings.warn(f"{folder} is damaged ({error}) and is made again", FedsimWarning, stacklevel=3)
         return None
@@ -154,7 +157,7 @@ def _new_part(folder: Path) -> Path:
 
 def _rename(part: Path, folder: Path, names: Sequence[str]) -> None:
     """Give a complete folder its name, unless another process was faster."""
-    with warnings.catch_warnings(), suppress(_Unreadable):
+    with warnings.catch_warnings(), suppress(_UnreadableError):
         warnings.simplefilter("ignore", FedsimWarning)
         if folder.exists() and _read(folder, names) is None:
             shutil.rmtree(folder, ignore_errors=True)

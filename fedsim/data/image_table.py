@@ -23,7 +23,8 @@ def columns_of_images(root: Path, files: Sequence[Path]) -> Columns:
     if not path.is_file():
         return {}
     table = read_table(path, [KEY], REPAIR)
-    rows = rows_by_key(path, table, KEY, "image", f"give each image one row, or {REPAIR}", one_spelling)
+    repair = f"name each image once, by its path from {root}"
+    rows = rows_by_key(path, table, KEY, "image", repair, one_spelling)
     names = [one_spelling(file.relative_to(root).as_posix()) for file in files]
     missing = next((name for name in names if name not in rows), None)
     if missing is not None:

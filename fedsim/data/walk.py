@@ -17,8 +17,8 @@ SYSTEM_NAMES = frozenset({
 COMPANIONS = frozenset({
     *(".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".ini", ".cfg"),
     *(".html", ".htm", ".log", ".db", ".doc", ".docx", ".odt", ".xls", ".xlsx", ".ods", ".pdf"),
-    *(".bib", ".url", ".lnk", ".py", ".ipynb", ".sh", ".m", ".r", ".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z"),
-    *(".rar", ".md5", ".sha1", ".sha256", ".mp4", ".mpg", ".mpeg", ".avi", ".mov", ".mkv", ".webm", ".mp3", ".wav"),
+    *(".bib", ".url", ".lnk", ".py", ".ipynb", ".sh", ".m", ".r", ".zip", ".tar", ".gz", ".tgz", ".bz2"),
+    *(".xz", ".7z", ".rar", ".md5", ".sha1", ".sha256", ".mp4", ".mpg", ".mpeg", ".avi", ".mov", ".mkv", ".webm"),
 })  # fmt: skip
 """Suffixes of what lies beside images and is none: texts, tables, archives, films."""
 
