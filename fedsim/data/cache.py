@@ -82,10 +82,10 @@ def _temporary_arrays(name: str, names: Sequence[str], make: Callable[[Path], No
         shared = join_temporary_cache()
     except OSError as error:
         raise ConfigError("root", f"{why}, nor can a temporary folder be made: {error}", remedy) from None
-    text = f"{why}; data are decoded into {shared.folder} and kept while runs use them"
-    warnings.warn(f"{text}: {remedy}", FedsimWarning, stacklevel=3)
     folder = shared.folder / name
     try:
+        text = f"{why}; data are decoded into {shared.folder} and kept while runs use them"
+        warnings.warn(f"{text}: {remedy}", FedsimWarning, stacklevel=3)
         arrays = _read(folder, names)
         if arrays is None:
             arrays = _fill(_new_part(folder), folder, names, make)

@@ -102,13 +102,14 @@ def write_table(path: Path, rows: Sequence[dict[str, str]]) -> None:
 def _text(path: Path, repair: str) -> str:
     try:
         content = path.read_bytes()
-        utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
-        text = content.decode("utf-16" if utf16 else "utf-8-sig")
     except OSError as error:
         raise ConfigError("root", f"cannot read {path}: {error}", repair) from None
+    utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+    try:
+        text = content.decode("utf-16" if utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        problem = f"cannot read {path}: line {line} is not UTF-8"
+        problem = f"cannot read {path}: line {line} is not {'UTF-16' if utf16 else 'UTF-8'}"
         raise ConfigError("root", problem, f"save it as UTF-8, or {repair}") from None
     return unicodedata.normalize("NFC", text)
 
