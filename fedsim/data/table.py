@@ -109,8 +109,9 @@ def _text(path: Path, repair: str) -> str:
         text = content.decode("utf-16" if utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        problem = f"cannot read {path}: line {line} is not {'UTF-16' if utf16 else 'UTF-8'}"
-        raise ConfigError("root", problem, f"save it as UTF-8, or {repair}") from None
+        encoding = "UTF-16" if utf16 else "UTF-8"
+        problem = f"cannot read {path}: line {line} is not {encoding}, as which it must be saved"
+        raise ConfigError("root", problem, repair) from None
     return unicodedata.normalize("NFC", text)
 
 

@@ -124,7 +124,7 @@ def test_one_table_in_many_forms(content: str | bytes, tmp_path: Path) -> None:
         ("name,place,name\na,b,c\n", "line 1: column 'name' is there twice"),
         ("name, place,place \na,b,c\n", "line 1: column 'place' is there twice"),
         ("name|place\na|b\n", "has no column 'name'"),
-        ("name,place\na,b\nc,d\n".encode() + "e,Zürich\n".encode("latin-1"), "line 4 is not UTF-8"),
+        (b"name,place\na,b\nc,d\n" + "e,Zürich\n".encode("latin-1"), "line 4 is not UTF-8"),
     ],
 )
 def test_a_table_that_cannot_be_understood_is_refused(content: str | bytes, said: str, tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_what_systems_leave_beside_images_is_no_image_and_no_news(images: Path) 
 )
 def test_what_pillow_reads_is_read(suffix: str, form: str, tmp_path: Path) -> None:
     folder = write_class_folders(tmp_path, per_class=2)
-    gray = Image.fromarray(np.full((24, 24), 200, dtype=np.uint8))
+    gray = Image.fromarray(np.full((24, 24), 255, dtype=np.uint8))
     gray.convert("1" if suffix == ".pbm" else "RGB").save(folder / "dog" / f"0{suffix}", format=form)
     splits = sources.build("image_folder", short_side=None, test_share=0.01).load(tmp_path)
     (found,) = (image for image in pictures(splits.train) + pictures(splits.test) if image.shape == (3, 24, 24))
