@@ -1,4 +1,4 @@
-"""Where the cache cannot be written or read: one folder for all processes of a user on a machine, while they use it."""
+"""Where the cache cannot be written or read: a folder that all processes of a user on a machine share."""
 
 import multiprocessing
 import os
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from fedsim.data.cache import cached_arrays
 from fedsim.data.temporary_cache import join_temporary_cache
@@ -45,8 +46,6 @@ def test_it_is_filled_once_while_somebody_uses_it(scratch: Path) -> None:
 
 
 def test_what_is_mapped_stays_when_the_folder_goes(scratch: Path) -> None:
-    import torch
-
     tensor = torch.from_numpy(cached_arrays("a", ["x"], seven)["x"])
     (folder,) = scratch.iterdir()
     for path in sorted(folder.rglob("*"), reverse=True):
