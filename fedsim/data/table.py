@@ -50,7 +50,7 @@ def read_table(path: Path, columns: Sequence[str], repair: str) -> list[Row]:
     (_, names), *found = numbered or [(1, [])]
     missing = [name for name in columns if name not in names]
     if missing:
-        raise ConfigError("root", f"{path} has no column '{missing[0]}'", repair)
+        raise ConfigError("root", f"{path} has no column '{missing[0]}'{_what_it_has(names)}", repair)
     twice = [name for position, name in enumerate(names) if name and name in names[:position]]
     if twice:
         raise ConfigError("root", f"{path}, line 1: column '{twice[0]}' is there twice", repair)
@@ -113,6 +113,12 @@ def _text(path: Path, repair: str) -> str:
         problem = f"cannot read {path}: line {line} is not {encoding}, as which it must be saved"
         raise ConfigError("root", problem, repair) from None
     return unicodedata.normalize("NFC", text)
+
+
+def _what_it_has(names: Sequence[str]) -> str:
+    """The first columns, unless they are no text."""
+    shown = ", ".join(names[:5])[:100]
+    return f" (its first line: {shown})" if shown.isprintable() and shown else ""
 
 
 def _delimiter(text: str, columns: Sequence[str]) -> str:

@@ -113,7 +113,11 @@ def draw_split(root: Path) -> list[Row]:
         rows.append(Row({"image": name, "target": target, "center": str(CENTERS.index(center))}))
     if not rows:
         raise ConfigError("root", f"{root / METADATA} names no lesion", again)
-    return _with_fold(rows)
+    drawn = _with_fold(rows)
+    if all(row["fold"] == "train" for row in drawn):
+        problem = f"{root / METADATA} names one image of each centre, so none can be held out for testing"
+        raise ConfigError("root", problem, again)
+    return drawn
 
 
 def _table_by_image(path: Path, key: str, columns: Sequence[str], repair: str) -> dict[str, Row]:

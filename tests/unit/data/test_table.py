@@ -123,7 +123,8 @@ def test_one_table_in_many_forms(content: str | bytes, tmp_path: Path) -> None:
     [
         ("name,place,name\na,b,c\n", "line 1: column 'name' is there twice"),
         ("name, place,place \na,b,c\n", "line 1: column 'place' is there twice"),
-        ("name|place\na|b\n", "has no column 'name'"),
+        ("name|place\na|b\n", "has no column 'name' (its first line: name|place)"),
+        ("sep=;\nname;place\na;b\n", "has no column 'name' (its first line: sep=;)"),
         (b"name,place\na,b\nc,d\n" + "e,Zürich\n".encode("latin-1"), "line 4 is not UTF-8"),
     ],
 )

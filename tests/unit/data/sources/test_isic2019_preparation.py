@@ -16,6 +16,7 @@ from support.data_sets import (
     PREPROCESSED,
     isic_rows,
     write_flamby_isic,
+    small_sets_may_warn,
     write_raw_isic,
     write_rows,
 )
@@ -64,6 +65,7 @@ def test_raw_images_are_prepared_by_the_official_split(tmp_path: Path) -> None:
     assert not (tmp_path / "fedsim_split.csv").exists()
 
 
+@small_sets_may_warn
 def test_raw_images_are_prepared_by_a_fold_of_ours(tmp_path: Path) -> None:
     write_raw_isic(tmp_path)
     source = sources.build("fed_isic2019", own_fold=True)

@@ -88,6 +88,11 @@ def test_tables_without_lesions_are_named(raw: Path) -> None:
     assert f"{raw / METADATA} names no lesion" in drawn(raw).problem
 
 
+def test_one_image_of_each_centre_leaves_none_for_testing(tmp_path: Path) -> None:
+    write_raw_isic(tmp_path, count=6)
+    assert "names one image of each centre, so none can be held out for testing" in drawn(tmp_path).problem
+
+
 def test_a_missing_raw_image_is_named_and_the_next_call_goes_on(raw: Path) -> None:
     path = raw / "ISIC_2019_Training_Input" / "ISIC_0000009.jpg"
     content = path.read_bytes()
