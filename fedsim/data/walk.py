@@ -53,10 +53,11 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def images_below(folder: Path) -> Found:
-    """The images in a folder and the folders below. OSError for a folder that cannot be read."""
-    found = Found()
-    for place, folders, names in os.walk(folder, onerror=_give_up):
-        folders[:] = [name for name in folders if not is_hidden(name)]
+    """The images in a folder and the folders below, linked ones included. OSError for a folder that cannot be read."""
+    found, seen = Found(), {_identity(folder)}
+    for place, folders, names in os.walk(folder, onerror=_give_up, followlinks=True):
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        folders[:] = [name for name in folders if _is_new(Path(place, name), seen)]
         _sort_out(Path(place), names, found)
     found.images.sort()
     return found
@@ -91,6 +92,19 @@ def _sort_out(place: Path, names: list[str], found: Found) -> None:
             found.left_out[".nii.gz"] += 1
         elif suffix not in COMPANIONS and name.lower() not in COMPANION_NAMES:
             found.left_out[suffix] += 1
+
+
+def _is_new(folder: Path, seen: set[tuple[int, int]]) -> bool:
+    """Whether the walk has not come to this folder before: links may lead in circles."""
+    identity = _identity(folder)
+    new = identity not in seen
+    seen.add(identity)
+    return new
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    facts = folder.stat()
+    return facts.st_dev, facts.st_ino
 
 
 def _give_up(error: OSError) -> None:

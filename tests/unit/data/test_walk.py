@@ -130,3 +130,12 @@ def test_sides_under_other_names_are_no_classes(names: tuple[str, str], tmp_path
 def test_valid_and_invalid_are_classes(tmp_path: Path) -> None:
     write_class_folders(tmp_path, ("valid", "invalid"))
     assert sources.build("image_folder").load(tmp_path).class_names == ("invalid", "valid")
+
+
+def test_linked_folders_are_walked_once_and_never_in_circles(images: Path, tmp_path: Path) -> None:
+    write_class_folders(tmp_path / "elsewhere", ("more",), per_class=3)
+    (images / "cat" / "more").symlink_to(tmp_path / "elsewhere" / "more")
+    (images / "cat" / "again").symlink_to(tmp_path / "elsewhere" / "more")
+    (tmp_path / "elsewhere" / "more" / "back").symlink_to(images / "cat")
+    splits = sources.build("image_folder").load(images)
+    assert len(splits.train) + len(splits.test) == 11

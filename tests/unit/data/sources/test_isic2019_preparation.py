@@ -15,8 +15,8 @@ from support.data_checks import columns_by_image
 from support.data_sets import (
     PREPROCESSED,
     isic_rows,
-    write_flamby_isic,
     small_sets_may_warn,
+    write_flamby_isic,
     write_raw_isic,
     write_rows,
 )
