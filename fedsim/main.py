@@ -13,6 +13,7 @@ if __name__ == "__main__":
     stop_with_the_launcher()  # before the seconds that the other imports take
 
 from fedsim.build.components import Components, build_components, warn_of_settings_without_effect
+from fedsim.build.data import check_data
 from fedsim.build.process import prepare_process
 from fedsim.build.run import open_run
 from fedsim.cli import CommandLine, help_text, list_text, load_plugin, parse_command_line
@@ -38,6 +39,8 @@ def configure(command: CommandLine, *, speaks: bool) -> Components:
     with warnings_as_lines(notes, speaks=speaks):
         components = build_components(config)
         warn_of_settings_without_effect(components, values)
+        if command.check and speaks:
+            check_data(components)
     if speaks:
         with keys_under("model"):
             components.model.check_weights()

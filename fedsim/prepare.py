@@ -5,7 +5,7 @@ import warnings
 
 from fedsim.cli import QuietParser
 from fedsim.config.source import apply_overrides
-from fedsim.data.cache import cache_folder
+from fedsim.data.cache import cache_folder, is_lasting
 from fedsim.data.sources import sources
 from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.files import user_path
@@ -26,17 +26,17 @@ def main(arguments: list[str]) -> int:
         source, root = sources.build(parsed.name, **settings), parsed.root
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", FedsimWarning)
-            source.prepare(root)
-            splits = source.load(root)
+            splits = source.prepare(root)
     except (ConfigError, OSError) as error:
         sys.stderr.write(f"fedsim: {error}\n")
         return MISTAKE
     for text in dict.fromkeys(str(warning.message) for warning in caught):
         sys.stderr.write(f"fedsim: warning: {text}\n")
     size = " x ".join(map(str, splits.input_shape)) + ("" if splits.one_size else " and larger")
+    where = f"decoded in {cache_folder()}" if is_lasting() else "every run decodes it again"
     return print_text(
         f"{source.name} is ready: {len(splits.train)} samples to train, {len(splits.test)} to test, "
-        f"{splits.num_classes} classes, {size}; decoded in {cache_folder()}"
+        f"{splits.num_classes} classes, {size}; {where}"
     )
 
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from fedsim.main import main
-from support.data_sets import write_cifar10, write_flamby_isic
+from support.data_sets import write_cifar10, write_class_folders, write_flamby_isic
 from support.forked_ranks import forked_ranks
 from support.runs import final_state
 
@@ -134,3 +134,19 @@ def test_cifar_through_torchrun_accepts_other_files_than_the_published_only_when
     done = forked_ranks(3, *options, "data.verify=false")
     assert done.status == 0, done.err
     assert not [name for name in os.listdir(tmp_path / "data") if name.startswith(".")]
+
+
+def test_check_looks_at_folders_and_tables_and_decodes_nothing(
+    tmp_path: Path, cache: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_class_folders(tmp_path / "train", ("ant", "bee"))
+    write_class_folders(tmp_path / "test", ("bee",))
+    arguments = ["--check", "data.name=image_folder", f"data.root={tmp_path}"]
+    assert main(arguments) == 0
+    shown = capfd.readouterr()
+    assert "fedsim: warning: class 'ant' has training samples but no test samples" in shown.err
+    assert shown.out == "the configuration is valid\n"
+    (tmp_path / "metadata.csv").write_text("file_name,site\ntrain/ant/0.jpg,a\ntrain/ant/0.jpg,b\n")
+    assert main(arguments) == 2
+    assert "line 3: image train/ant/0.jpg is there twice (see line 2)" in capfd.readouterr().err
+    assert list(cache.iterdir()) == []
