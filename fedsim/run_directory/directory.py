@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fedsim import __version__
 from fedsim.errors import ConfigError
 from fedsim.files import write_text
 from fedsim.run_directory.launch_facts import LaunchFacts
+from fedsim.yaml_text import yaml_text
 
 
 def new_run_directory(output_dir: Path, name: str) -> Path:
@@ -42,7 +41,7 @@ def run_directories(output_dir: Path, name: str) -> list[Path]:
 
 def write_yaml(path: Path, values: Mapping[str, Any]) -> None:
     """Write a mapping as YAML, whole or not at all."""
-    write_text(path, yaml.safe_dump(dict(values), sort_keys=False, default_flow_style=None))
+    write_text(path, yaml_text(values))
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
