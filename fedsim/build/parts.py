@@ -180,7 +180,7 @@ def build_writer(
     write_yaml(directory / "config.yaml", resolved)
     write_json(directory / "environment.json", host)
     metrics = directory / "metrics.jsonl"
-    writers = [JsonLines(metrics, done), progress(config.rounds, done), SummaryFile(directory)]
+    writers = [JsonLines(metrics, done), progress(config.rounds, done), SummaryFile(directory, done)]
     if config.tracking.tensorboard:
         settings = TensorBoardSettings(
             byzantine=byzantine,

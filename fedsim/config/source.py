@@ -115,8 +115,8 @@ def differing_keys(first: Mapping[str, Any], second: Mapping[str, Any], prefix: 
     keys = []
     for key in sorted({*first, *second}):
         one, other = first.get(key), second.get(key)
-        if isinstance(one, Mapping) and isinstance(other, Mapping):
-            keys += differing_keys(one, other, f"{prefix}{key}.")
+        if all(isinstance(value, Mapping) or value is None for value in (one, other)) and one != other:
+            keys += differing_keys(one or {}, other or {}, f"{prefix}{key}.")
         elif one != other:
             keys.append(f"{prefix}{key}")
     return keys

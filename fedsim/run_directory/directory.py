@@ -11,7 +11,8 @@ from typing import Any
 from fedsim import __version__
 from fedsim.errors import ConfigError
 from fedsim.files import write_text
-from fedsim.run_directory.launch_facts import LaunchFacts
+from fedsim.results_version import FIRST, RESULTS_VERSION
+from fedsim.run_directory.launch_facts import ENVIRONMENT, LaunchFacts
 from fedsim.yaml_text import yaml_text
 
 
@@ -49,6 +50,14 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(values, indent=2) + "\n")
 
 
+def results_version(directory: Path) -> int:
+    """Of the code that made a run, as its ``environment.json`` says."""
+    try:
+        return int(json.loads((directory / ENVIRONMENT).read_text(encoding="utf-8")).get("results_version", FIRST))
+    except (OSError, ValueError, AttributeError, TypeError):
+        return FIRST
+
+
 def environment(transport: str, ranks: int, device: str) -> dict[str, Any]:
     """Versions of everything, and the host facts that speed (never results on one machine type) depends on."""
     names = ["torch", "torchvision", "timm", "numpy", "scikit-learn", "mlxtend", "safetensors", "pydantic"]
@@ -59,6 +68,7 @@ def environment(transport: str, ranks: int, device: str) -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             versions[name] = "not installed"
     return {
+        "results_version": RESULTS_VERSION,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": platform.machine(),

@@ -13,9 +13,11 @@ from typing import Any
 from pydantic import Field
 
 from fedsim.build.components import build_components
+from fedsim.build.given_settings import given_settings
 from fedsim.config.run import parse_config
 from fedsim.config.source import NAMED_SECTIONS, apply_overrides, read_yaml
 from fedsim.errors import ConfigError, FedsimWarning, did_you_mean
+from fedsim.results_version import RESULTS_VERSION
 from fedsim.settings import Schema, parse_settings
 
 NOT_WHAT_COMES_OUT = ("output_dir", "run_name", "tracking", "checkpoint")
@@ -142,11 +144,13 @@ def _cell(base: Mapping[str, Any], overrides: Sequence[str], place: Mapping[str,
 
 
 def _hash(config: Mapping[str, Any]) -> str:
-    """Of what decides about the results."""
-    counted = {key: value for key, value in config.items() if key not in NOT_WHAT_COMES_OUT}
-    runtime = config["runtime"].items()
-    counted["runtime"] = {key: value for key, value in runtime if key not in RUNTIME_THAT_DOES_NOT_MATTER}
-    return hashlib.blake2b(json.dumps(counted, sort_keys=True).encode(), digest_size=4).hexdigest()
+    """Of what decides about the results and is no default: a key that an update brings makes no other cell."""
+    counted = {key: value for key, value in given_settings(config).items() if key not in NOT_WHAT_COMES_OUT}
+    runtime = counted.pop("runtime", {}).items()
+    if matters := {key: value for key, value in runtime if key not in RUNTIME_THAT_DOES_NOT_MATTER}:
+        counted["runtime"] = matters
+    text = json.dumps([RESULTS_VERSION, counted], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 
 def _labelled(axis: str, values: Sequence[Any] | Mapping[str, Any]) -> dict[str, list[str]]:
