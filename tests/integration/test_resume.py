@@ -11,6 +11,7 @@ import yaml
 
 from fedsim.build import resume
 from fedsim.main import main
+from fedsim.results_version import RESULTS_VERSION
 from support.runs import RUN, lines
 
 SMALL = [*RUN, "data={name: synthetic, num_train: 80, num_test: 20}", "model={name: mlp}", "rounds=2"]
@@ -80,9 +81,12 @@ def test_a_run_of_another_version_of_results_is_refused(
     run: Callable[..., int], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert run() == 0
-    monkeypatch.setattr(resume, "RESULTS_VERSION", resume.RESULTS_VERSION + 1)
+    monkeypatch.setattr(resume, "RESULTS_VERSION", RESULTS_VERSION + 1)
     assert run("rounds=3", "--resume") == 2
-    assert "has results of version 1, and this fedsim gives version 2" in capfd.readouterr().err
+    assert (
+        f"has results of version {RESULTS_VERSION}, and this fedsim gives version {RESULTS_VERSION + 1}"
+        in capfd.readouterr().err
+    )
     monkeypatch.undo()
     edit(tmp_path / "run" / "environment.json", lambda values: values.pop("results_version"))
     assert run("rounds=3", "--resume") == 0

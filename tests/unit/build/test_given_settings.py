@@ -14,7 +14,7 @@ GIVEN: dict[str, Any] = {
     "data": {"name": "synthetic", "num_train": 77, "augment": [{"name": "flip"}], "partition": {"name": "iid"}},
     "clients": {"count": 9, "optimizer": {"lr": 0.5}, "schedule": {"name": "cosine", "over": 9}},
     "attack": {"name": "fang", "num_byzantine": 2, "target": "krum"},
-    "aggregator": {"name": "krum", "pre": [{"name": "nnm", "num_byzantine": 1}]},
+    "aggregator": {"name": "krum", "pre": [{"name": "nnm", "num_byzantine": 3}]},
     "server": {"optimizer": {"name": "adam", "lr": 0.25}},
 }
 
