@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -41,7 +41,7 @@ def cluster() -> Iterator[Cluster]:
             running.stop()
 
 
-def sweep(cluster: Cluster, folder: Path, content: dict[str, object], *arguments: str) -> str:
+def sweep(cluster: Cluster, folder: Path, content: Mapping[str, object], *arguments: str) -> str:
     (folder / "base.yaml").write_text(yaml_text({**SMALL, "output_dir": str(folder / "runs")}))
     (folder / "grid.yaml").write_text(yaml_text({"base": "base.yaml", **content}))
     command = [sys.executable, "-m", "fedsim.sweep", str(folder / "grid.yaml"), *arguments]
