@@ -18,6 +18,7 @@ ROWS, COLUMNS, REPEATS = "aggregator", "attack", "seed"
 
 def keep_results(sweep: Sweep, cells: Sequence[Progress]) -> None:
     """Write ``results.csv``, ``results.json`` and ``table.md`` to the sweep's folder."""
+    sweep.folder.mkdir(parents=True, exist_ok=True)
     records = [_record(progress) for progress in cells]
     write_text(sweep.folder / "results.json", json.dumps(records, indent=1) + "\n")
     text = io.StringIO()
