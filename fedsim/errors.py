@@ -59,6 +59,15 @@ class CheckpointError(FedsimError):
     """A checkpoint is absent, damaged or belongs to another run."""
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "cell"), counted(0, "rank")
+    ('1 cell', '0 ranks')
+    """
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """A remedy that names the nearest valid choice first, then all of them.
 

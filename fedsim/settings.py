@@ -53,12 +53,19 @@ def _explain(schema: type[BaseModel], details: list[ErrorDetails]) -> ConfigErro
         return ConfigError(key, "missing", "give a value")
     same = [detail for detail in details if _keys_and_positions(schema, detail) == location]
     wanted = " or ".join(dict.fromkeys(_what_it_should(detail) for detail in same))
+    if isinstance(first["input"], bool) and first["type"] != "string_type":
+        wanted += "; yes, no, on and off are true and false in YAML unless they stand in quotes"
     return ConfigError(key, f"{first['input']!r} is not allowed", f"it should {wanted}")
 
 
 def _what_it_should(detail: ErrorDetails) -> str:
     if detail["type"] == "model_type":
         return "be a section of keys"
+    if detail["type"] == "string_type" and isinstance(detail["input"], bool | int | float):
+        example = detail["input"] if type(detail["input"]) is int else "..."
+        if detail["loc"][-1] == "[key]":
+            return f'be text: write it in quotes, "{example}":'
+        return f'be text: write it in quotes, {detail["loc"][-1]}: "{example}" (in a shell \'"{example}"\')'
     return detail["msg"].removeprefix("Input should ").removeprefix("String should ")
 
 

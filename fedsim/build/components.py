@@ -68,6 +68,11 @@ class Components:
     def data_root(self) -> Path | None:
         return None if self.config.data.root is None else user_path(self.config.data.root)
 
+    def require_data(self) -> None:
+        """Raise ConfigError if the data are not where they should be."""
+        with keys_under("data"):
+            self.source.check(self.data_root)
+
     def statistics(self, splits: Splits) -> ChannelStatistics | None:
         """What images are normalised by: what is configured, else what the model expects, else of the data set."""
         normalize, channels = self.config.data.normalize, splits.input_shape[0]
@@ -138,8 +143,11 @@ class Components:
         return config.run_name or made
 
 
-def build_components(config: RunConfig) -> Components:
+def build_components(config: RunConfig, *, require_data: bool = True) -> Components:
     """Build every component of a configuration.
+
+    Args:
+        require_data: whether the data must be where they should be.
 
     Raises:
         ConfigError: the first problem, by dotted key; nothing has been started then.
@@ -186,8 +194,8 @@ def build_components(config: RunConfig) -> Components:
     for position, (section, attack) in enumerate(zip(config.attack, run_attacks, strict=True)):
         with keys_under(attack_key(config.attack, position)):
             attack.check(clients.count, section.count(clients.count))
-    with keys_under("data"):
-        components.source.check(components.data_root)
+    if require_data:
+        components.require_data()
     components.partitioner.check()
     with keys_under("model"):
         components.model.check()

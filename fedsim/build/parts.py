@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-import yaml
 from torch import nn
 
 from fedsim.build.components import Components
@@ -35,6 +34,7 @@ from fedsim.training.poisoned_labels import PoisonedLabels
 from fedsim.updates.global_model import GlobalModel
 from fedsim.updates.layout import RowLayout
 from fedsim.updates.model_rows import ModelRows
+from fedsim.yaml_text import yaml_text
 
 
 def build_model(components: Components, comm: Communicator, data: RunData) -> GlobalModel:
@@ -180,7 +180,7 @@ def build_writer(
     write_yaml(directory / "config.yaml", resolved)
     write_json(directory / "environment.json", host)
     metrics = directory / "metrics.jsonl"
-    writers = [JsonLines(metrics, done), progress(config.rounds, done), SummaryFile(directory)]
+    writers = [JsonLines(metrics, done), progress(config.rounds, done), SummaryFile(directory, done)]
     if config.tracking.tensorboard:
         settings = TensorBoardSettings(
             byzantine=byzantine,
@@ -190,7 +190,7 @@ def build_writer(
             curves=config.tracking.clients,
             images_every=config.tracking.images_every,
             rounds=config.rounds,
-            texts={"config": yaml.safe_dump(resolved, sort_keys=False), "environment": yaml.safe_dump(host)},
+            texts={"config": yaml_text(resolved), "environment": yaml_text(host)},
             hparams=dict(hparams_of(resolved)),
         )
         writers.append(TensorBoard(directory, metrics, done, settings))

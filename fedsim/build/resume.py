@@ -6,11 +6,14 @@ from typing import Any
 import torch
 
 from fedsim.build.components import Components
+from fedsim.build.given_settings import given_settings
 from fedsim.comm import Communicator
 from fedsim.config.source import differing_keys, read_yaml
-from fedsim.errors import ConfigError
+from fedsim.errors import ConfigError, counted
+from fedsim.records.summary import read_summary
+from fedsim.results_version import RESULTS_VERSION
 from fedsim.run_directory.checkpoint import on_device
-from fedsim.run_directory.directory import new_run_directory, run_directories
+from fedsim.run_directory.directory import new_run_directory, results_version, run_directories
 from fedsim.run_directory.launch_facts import is_relaunch
 from fedsim.server.round import ServerRound
 from fedsim.updates.global_model import GlobalModel
@@ -32,35 +35,83 @@ MAY_CHANGE = (
 def choose_run_directory(components: Components, *, resume: bool) -> tuple[Path, bool]:
     """Where the run is recorded, and whether it is resumed.
 
-    As asked for, the newest directory of this name is; without being asked, that of this launch if it starts again.
-    It must hold the same configuration.
+    As asked for, the newest directory of this name that holds the same configuration is, and before it that of this
+    launch; without being asked, that of this launch if it starts again.
 
     Raises:
-        ConfigError: it holds another one, or cannot be made.
+        ConfigError: all hold other configurations, the run cannot go on, or no directory can be made.
     """
-    output_dir, name = Path(components.config.output_dir), components.run_name()
-    known = run_directories(output_dir, name)
-    directory = next((path for path in known if resume or is_relaunch(path)), None)
-    if directory is None:
-        return new_run_directory(output_dir, name), resume
-    stored = read_yaml(directory / "config.yaml")
+    config, name = components.config, components.run_name()
+    known = run_directories(Path(config.output_dir), name)
+    of_launch = [path for path in known if is_relaunch(path)]
+    wanted = [*of_launch, *(path for path in known if resume and path not in of_launch)]
+    problems = []
+    for directory in wanted:
+        problem = _why_not(directory, components)
+        if problem is None:
+            _require_checkpoints(directory, config.rounds)
+            return directory, True
+        problems.append(problem)
+    if problems and resume:
+        others = f", and {len(problems) - 1} more of this name do not fit either" if problems[1:] else ""
+        raise ConfigError("--resume", f"{problems[0]}{others}", "start a new run instead")
+    return new_run_directory(Path(config.output_dir), name), resume
+
+
+def _why_not(directory: Path, components: Components) -> str | None:
+    """Why the run in a directory is not this one; None if it is.
+
+    Keys that its version of fedsim did not know count as their defaults.
+    """
+    version = results_version(directory)
+    if version != RESULTS_VERSION:
+        return (
+            f"{directory} has results of version {version}, and this fedsim gives version {RESULTS_VERSION} "
+            "(what has changed on purpose stands under Bits in CHANGELOG.md)"
+        )
+    try:
+        stored = given_settings(read_yaml(directory / "config.yaml"))
+    except ConfigError as error:
+        return error.problem
     changed = [
         key
-        for key in differing_keys(stored, components.resolved())
+        for key in differing_keys(stored, given_settings(components.resolved()))
         if not any(key == free or key.startswith(f"{free}.") for free in MAY_CHANGE)
     ]
-    if changed and resume:
+    return f"{directory} was run with other values of {', '.join(changed)}" if changed else None
+
+
+def finished_rounds(directory: Path) -> int:
+    """How many rounds a run has that was completed and has no checkpoints any more; 0 if it is none such."""
+    if any((directory / "checkpoints").glob("round_*.safetensors")):
+        return 0
+    try:
+        summary = read_summary(directory)
+        return int(summary["rounds"]) if summary["status"] == "completed" else 0
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def _require_checkpoints(directory: Path, rounds: int) -> None:
+    finished = finished_rounds(directory)
+    if 0 < finished < rounds:
         raise ConfigError(
-            "--resume", f"{directory} was run with other values of {', '.join(changed)}", "start a new run instead"
+            "--resume",
+            f"{directory} is finished after {counted(finished, 'round')} and its checkpoints were deleted, so it "
+            "cannot go on; its records stay as they are",
+            "start a new run instead",
         )
-    return (new_run_directory(output_dir, name), False) if changed else (directory, True)
 
 
 def restore(
-    comm: Communicator, model: GlobalModel, server: ServerRound, loaded: tuple[int, dict[str, Any]] | None
+    comm: Communicator,
+    model: GlobalModel,
+    server: ServerRound,
+    loaded: tuple[int, dict[str, Any]] | None,
+    finished: int = 0,
 ) -> int:
-    """Bring the checkpoint of rank 0 to all ranks; the number of rounds done."""
-    done = torch.zeros(1, dtype=torch.int64)
+    """Bring the checkpoint of rank 0 to all ranks; the number of rounds done: without a checkpoint ``finished``."""
+    done = torch.tensor([finished])
     if comm.rank == 0 and loaded is not None:
         done[0] = loaded[0]
         model.state.copy_(loaded[1]["state"])

@@ -15,7 +15,7 @@ from fedsim.build.parts import (
     build_server_round,
     build_writer,
 )
-from fedsim.build.resume import choose_run_directory, restore
+from fedsim.build.resume import choose_run_directory, finished_rounds, restore
 from fedsim.comm import Communicator, RankPlace, open_communicator
 from fedsim.data.split_file import save_or_check_split
 from fedsim.failures.handler import FailureHandler
@@ -23,6 +23,7 @@ from fedsim.participation.participants import Participation
 from fedsim.records.logs import start_logs
 from fedsim.records.phases import Phases
 from fedsim.records.summary import RunFacts
+from fedsim.records.writers import NoOpWriter
 from fedsim.run_directory.checkpoint import Checkpoints, NoCheckpoints
 from fedsim.run_directory.failure_note import clear_failure
 from fedsim.run_directory.lock import RunLock, lock_run_directory
@@ -121,8 +122,10 @@ def _build_run(
     model = build_model(components, comm, data)
     server = build_server_round(components, comm, data, model, phases)
     checkpoints = _open_checkpoints(components, comm, directory, model)
-    done = _restore(comm, model, server, checkpoints, resume=resume)
+    finished = finished_rounds(directory) if resume and comm.rank == 0 else 0
+    done = _restore(comm, model, server, checkpoints, finished, resume=resume)
     _log_start(components, comm, model, done)
+    writer = NoOpWriter() if finished else build_writer(components, comm, directory, data, done)
     participation = build_participation(components, comm.size)
     simulation = Simulation(
         schedule=build_schedule(components),
@@ -132,7 +135,7 @@ def _build_run(
         local=build_local_clients(components, comm, data, model, stop),
         server=server,
         evaluator=build_evaluator(components, comm, data),
-        recording=Recording(build_writer(components, comm, directory, data, done), checkpoints, phases),
+        recording=Recording(writer, checkpoints, phases),
         stop=stop,
         done=done,
     )
@@ -153,14 +156,21 @@ def _restore(
     model: GlobalModel,
     server: ServerRound,
     checkpoints: Checkpoints | NoCheckpoints,
+    finished: int,
     *,
     resume: bool,
 ) -> int:
-    """The number of rounds that the newest checkpoint has behind it; 0 for a new run."""
+    """The number of rounds that the newest checkpoint has behind it; 0 for a new run.
+
+    Args:
+        finished: rounds of a finished run whose checkpoints are gone.
+    """
     loaded = checkpoints.load_newest() if resume else None
-    if resume and loaded is None and comm.rank == 0:
+    if finished:
+        log.warning("the checkpoints of this finished run were deleted: its records stay as they are")
+    elif resume and loaded is None and comm.rank == 0:
         log.info("there is no checkpoint to resume from: starting with round 1")
-    return restore(comm, model, server, loaded)
+    return restore(comm, model, server, loaded, finished)
 
 
 def _facts(components: Components, data: RunData, participation: Participation) -> RunFacts:
