@@ -18,9 +18,9 @@ from statistics import median
 from typing import Any
 
 from fedsim.build.components import REGISTRIES
-from fedsim.cli import config_keys
 from fedsim.config.run import RunConfig
 from fedsim.files import write_text
+from fedsim.help_pages import config_keys
 from fedsim.records.console import print_text
 from fedsim.registry import Component, Description, Reference, Setting
 
