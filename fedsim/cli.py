@@ -24,6 +24,7 @@ class CommandLine:
     config: Path
     overrides: list[str]
     resume: bool
+    resume_or_start: bool
     check: bool
     plugins: list[Path]
     show_help: bool
@@ -54,7 +55,8 @@ def parse_command_line(arguments: Sequence[str]) -> CommandLine:
     return CommandLine(
         config=parsed.config,
         overrides=parsed.overrides,
-        resume=parsed.resume,
+        resume=parsed.resume or parsed.resume_or_start,
+        resume_or_start=parsed.resume_or_start,
         check=parsed.check,
         plugins=parsed.plugin,
         show_help=parsed.help is not None,
@@ -67,6 +69,7 @@ def _parser() -> QuietParser:
     parser = QuietParser(prog="fedsim", usage=USAGE, add_help=False, allow_abbrev=False)
     parser.add_argument("--config", type=Path, default=QUICKSTART, help="YAML file (default: quickstart)")
     parser.add_argument("--resume", action="store_true", help="continue the newest run of this name")
+    parser.add_argument("--resume-or-start", action="store_true", help="the same, or start it if there is none")
     parser.add_argument("--check", action="store_true", help="check the configuration and stop")
     parser.add_argument("--list", action="store_true", help="list aggregators, attacks, data sets, models, ...")
     parser.add_argument(

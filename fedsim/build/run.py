@@ -26,6 +26,7 @@ from fedsim.records.summary import RunFacts
 from fedsim.run_directory.checkpoint import Checkpoints, NoCheckpoints
 from fedsim.run_directory.failure_note import clear_failure
 from fedsim.run_directory.lock import RunLock, lock_run_directory
+from fedsim.run_directory.provenance import Provenance
 from fedsim.server.round import ServerRound
 from fedsim.simulation import Recording, Simulation
 from fedsim.stop_request import StopRequest
@@ -65,12 +66,14 @@ def open_run(
     resume: bool,
     stop: StopRequest | None = None,
     failures: FailureHandler | None = None,
+    provenance: Provenance | None = None,
 ) -> Run:
     """Open the run directory and the transport, and build this rank's part.
 
     Args:
         stop: whether this rank has been asked to stop.
         failures: what is done if the run fails; it learns of the other ranks and of the run's directory.
+        provenance: what was typed, for the records.
 
     Raises:
         ConfigError: what can be found out only now (the run directory, the data, the model).
@@ -90,7 +93,9 @@ def open_run(
             log.info("run directory %s", directory)
         if failures is not None:
             failures.ranks_are_connected(comm.monitor, directory)
-        run = _build_run(components, comm, directory, lock, stop or StopRequest(), resume=resume)
+        run = _build_run(
+            components, comm, directory, lock, stop or StopRequest(), provenance or Provenance(), resume=resume
+        )
     except BaseException:
         if lock is not None:
             lock.release()
@@ -108,6 +113,7 @@ def _build_run(
     directory: Path,
     lock: RunLock | None,
     stop: StopRequest,
+    provenance: Provenance,
     *,
     resume: bool,
 ) -> Run:
@@ -124,6 +130,7 @@ def _build_run(
     done = _restore(comm, model, server, checkpoints, resume=resume)
     _log_start(components, comm, model, done)
     participation = build_participation(components, comm.size)
+    writer = build_writer(components, comm, directory, data, done, provenance)
     simulation = Simulation(
         schedule=build_schedule(components),
         participation=participation,
@@ -132,7 +139,7 @@ def _build_run(
         local=build_local_clients(components, comm, data, model, stop),
         server=server,
         evaluator=build_evaluator(components, comm, data),
-        recording=Recording(build_writer(components, comm, directory, data, done), checkpoints, phases),
+        recording=Recording(writer, checkpoints, phases),
         stop=stop,
         done=done,
     )
