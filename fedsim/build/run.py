@@ -130,7 +130,6 @@ def _build_run(
     done = _restore(comm, model, server, checkpoints, resume=resume)
     _log_start(components, comm, model, done)
     participation = build_participation(components, comm.size)
-    writer = build_writer(components, comm, directory, data, done, provenance)
     simulation = Simulation(
         schedule=build_schedule(components),
         participation=participation,
@@ -139,7 +138,7 @@ def _build_run(
         local=build_local_clients(components, comm, data, model, stop),
         server=server,
         evaluator=build_evaluator(components, comm, data),
-        recording=Recording(writer, checkpoints, phases),
+        recording=Recording(build_writer(components, comm, directory, data, done, provenance), checkpoints, phases),
         stop=stop,
         done=done,
     )
