@@ -18,9 +18,9 @@ from statistics import median
 from typing import Any
 
 from fedsim.build.components import REGISTRIES
-from fedsim.cli import config_keys
 from fedsim.config.run import RunConfig
 from fedsim.files import write_text
+from fedsim.help_pages import config_keys
 from fedsim.records.console import print_text
 from fedsim.registry import Component, Description, Reference, Setting
 
@@ -68,7 +68,8 @@ def _config() -> Iterator[str]:
     yield "Every key of a config file, also as `dotted.key=value` on the command line. A section that names a"
     yield "component (`data`, `data.partition`, `model`, `attack`, `aggregator`) takes that component's settings too:"
     yield "see [aggregators](aggregators.md), [attacks](attacks.md), [data](data.md), [models](models.md),"
-    yield "[training](training.md)."
+    yield "[training](training.md). The default is what a key has that is not in the config; without `--config`,"
+    yield "`configs/quickstart.yaml` is run, which differs from it in `attack` and `aggregator.momentum`."
     yield ""
     yield "| key | default | |"
     yield "|---|---|---|"

@@ -15,25 +15,26 @@ if __name__ == "__main__":
 from fedsim.build.components import Components, build_components, warn_of_settings_without_effect
 from fedsim.build.data import check_data
 from fedsim.build.process import prepare_process
+from fedsim.build.resume import require_run
 from fedsim.build.run import open_run
-from fedsim.cli import CommandLine, help_text, list_text, load_plugin, parse_command_line
+from fedsim.cli import CommandLine, help_text, load_plugin, parse_command_line
 from fedsim.comm import RankPlace
 from fedsim.config.run import parse_config
 from fedsim.config.source import apply_overrides, read_yaml
 from fedsim.errors import keys_under
 from fedsim.failures.handler import EXIT_STATUS, FailureHandler, warnings_as_lines
 from fedsim.failures.messages import early_end
+from fedsim.help_pages import list_text
 from fedsim.records.console import print_text
 from fedsim.records.logs import keep_terminal, write_line
 from fedsim.records.summary import closing_message, read_summary
+from fedsim.run_directory.provenance import Provenance
 
 VALID = "the configuration is valid"
 
 
 def configure(command: CommandLine, *, speaks: bool) -> Components:
     """The checked components; notes and warnings are for the rank that speaks."""
-    for plugin in command.plugins:
-        load_plugin(plugin)
     values, notes = apply_overrides(read_yaml(command.config), command.overrides)
     config = parse_config(values)
     with warnings_as_lines(notes, speaks=speaks):
@@ -61,12 +62,17 @@ def execute(arguments: list[str], terminal: int) -> int:
         failures.rank_is_known(place)
         speaks = place.rank == 0
         command = parse_command_line(arguments)
+        for plugin in command.plugins:
+            load_plugin(plugin)
         components = configure(command, speaks=speaks) if not (command.show_help or command.show_list) else None
         if components is None or command.check:
-            text = help_text() if command.show_help else list_text() if command.show_list else VALID
+            text = help_text(command.help_topic) if command.show_help else list_text() if command.show_list else VALID
             return print_text(text) if speaks else 0
+        if command.resume and not command.resume_or_start and speaks:
+            require_run(Path(components.config.output_dir), components.run_name())
         prepare_process(components)
-        run = open_run(components, place, resume=command.resume, stop=stop, failures=failures)
+        provenance = Provenance([*sys.argv[:1], *arguments], command.plugins)
+        run = open_run(components, place, resume=command.resume, stop=stop, failures=failures, provenance=provenance)
         with stop.listening():  # until here a signal ends the process at once, and nothing is lost
             status = run.simulation.run()
             run.close(status)

@@ -19,7 +19,7 @@ from fedsim.data.channel_statistics import ChannelStatistics
 from fedsim.data.inputs import View
 from fedsim.data.partitioners import Partitioner, partitioners
 from fedsim.data.sources import DataSource, sources
-from fedsim.errors import ConfigError, FedsimWarning, keys_under
+from fedsim.errors import ConfigError, FedsimWarning, did_you_mean, keys_under
 from fedsim.files import user_path
 from fedsim.models import ModelBuilder, models
 from fedsim.participation.attack_plan import AttackPlan
@@ -237,4 +237,9 @@ def _component(registry: Registry[C], section: Section, prefix: str, num_byzanti
     if num_byzantine is not None and settings.get("num_byzantine") == "oracle":
         settings["num_byzantine"] = num_byzantine
     with keys_under(prefix):
+        known = registry.get(section.name).Settings.model_fields
+        for key, value in settings.items():
+            if key not in known:
+                hint = did_you_mean(key, {*known, *section.own_keys(), "name"})
+                raise ConfigError(key, f"unknown key (value {value!r})", hint)
         return registry.build(section.name, **settings)

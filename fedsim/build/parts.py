@@ -20,6 +20,7 @@ from fedsim.records.summary import SummaryFile
 from fedsim.records.tensor_board import TensorBoard, TensorBoardSettings, hparams_of
 from fedsim.records.writers import JsonLines, NoOpWriter, RecordWriter, WriterGroup
 from fedsim.run_directory.directory import environment, write_json, write_yaml
+from fedsim.run_directory.provenance import Provenance
 from fedsim.seeds import derive_seed, seeded
 from fedsim.server.adversary import Adversary
 from fedsim.server.client_momentum import ClientMomentum
@@ -166,7 +167,7 @@ def build_evaluator(components: Components, comm: Communicator, data: RunData) -
 
 
 def build_writer(
-    components: Components, comm: Communicator, directory: Path, data: RunData, done: int
+    components: Components, comm: Communicator, directory: Path, data: RunData, done: int, provenance: Provenance
 ) -> RecordWriter:
     """The writers of rank 0, which begin with what is known before the first round; none elsewhere."""
     if comm.rank != 0:
@@ -176,7 +177,7 @@ def build_writer(
     byzantine = components.attack_plan.ever
     partition = partition_picture(samples, class_names, byzantine)
     save_picture(directory / "partition.png", partition)
-    host = environment(comm.description, comm.size, str(comm.device))
+    host = {**environment(comm.description, comm.size, str(comm.device)), **provenance.to_dict()}
     write_yaml(directory / "config.yaml", resolved)
     write_json(directory / "environment.json", host)
     metrics = directory / "metrics.jsonl"

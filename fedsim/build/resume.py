@@ -1,5 +1,7 @@
 """Where a run is recorded, and whether it continues an earlier one."""
 
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +116,33 @@ def restore(
     done = torch.tensor([finished])
     if comm.rank == 0 and loaded is not None:
         done[0] = loaded[0]
-        model.state.copy_(loaded[1]["state"])
+        _load(model, loaded[1])
         server.load_state_dict(on_device(loaded[1]["server"], comm.device))
     comm.broadcast(done)
     comm.broadcast(model.state)
     return int(done)
+
+
+def _load(model: GlobalModel, state: Mapping[str, Any]) -> None:
+    """The global model of a checkpoint, in which it is named tensors, or one flat tensor (fedsim-3)."""
+    if "model" not in state:
+        model.state.copy_(state["state"])
+        return
+    for name, values in model.named().items():
+        values.copy_(state["model"][name])
+
+
+def require_run(output_dir: Path, name: str) -> None:
+    """Before a run is resumed: there is one of this name.
+
+    Raises:
+        ConfigError: there is none; the message says what was looked for, and which runs there are.
+    """
+    if run_directories(output_dir, name):
+        return
+    runs = sorted(path.parent.name for path in output_dir.glob("*/config.yaml"))
+    near = get_close_matches(name, runs, n=3, cutoff=0.5)
+    problem = f"there is no run {output_dir / name}, nor one with -2, -3, ... behind the name"
+    others = f"; nearest: {', '.join(near)}" if near else f"; {output_dir} holds no run" if not runs else ""
+    remedy = "name it by run_name or output_dir, or start it without --resume"
+    raise ConfigError("--resume", f"{problem}{others}", remedy)

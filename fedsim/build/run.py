@@ -27,6 +27,7 @@ from fedsim.records.writers import NoOpWriter
 from fedsim.run_directory.checkpoint import Checkpoints, NoCheckpoints
 from fedsim.run_directory.failure_note import clear_failure
 from fedsim.run_directory.lock import RunLock, lock_run_directory
+from fedsim.run_directory.provenance import Provenance
 from fedsim.server.round import ServerRound
 from fedsim.simulation import Recording, Simulation
 from fedsim.stop_request import StopRequest
@@ -66,12 +67,14 @@ def open_run(
     resume: bool,
     stop: StopRequest | None = None,
     failures: FailureHandler | None = None,
+    provenance: Provenance | None = None,
 ) -> Run:
     """Open the run directory and the transport, and build this rank's part.
 
     Args:
         stop: whether this rank has been asked to stop.
         failures: what is done if the run fails; it learns of the other ranks and of the run's directory.
+        provenance: what was typed, for the records.
 
     Raises:
         ConfigError: what can be found out only now (the run directory, the data, the model).
@@ -91,7 +94,9 @@ def open_run(
             log.info("run directory %s", directory)
         if failures is not None:
             failures.ranks_are_connected(comm.monitor, directory)
-        run = _build_run(components, comm, directory, lock, stop or StopRequest(), resume=resume)
+        run = _build_run(
+            components, comm, directory, lock, stop or StopRequest(), provenance or Provenance(), resume=resume
+        )
     except BaseException:
         if lock is not None:
             lock.release()
@@ -109,6 +114,7 @@ def _build_run(
     directory: Path,
     lock: RunLock | None,
     stop: StopRequest,
+    provenance: Provenance,
     *,
     resume: bool,
 ) -> Run:
@@ -125,7 +131,7 @@ def _build_run(
     finished = finished_rounds(directory) if resume and comm.rank == 0 else 0
     done = _restore(comm, model, server, checkpoints, finished, resume=resume)
     _log_start(components, comm, model, done)
-    writer = NoOpWriter() if finished else build_writer(components, comm, directory, data, done)
+    writer = NoOpWriter() if finished else build_writer(components, comm, directory, data, done, provenance)
     participation = build_participation(components, comm.size)
     simulation = Simulation(
         schedule=build_schedule(components),

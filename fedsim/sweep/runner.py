@@ -157,7 +157,8 @@ def command(sweep: Sweep, cell: Cell, ranks: int, plugins: Sequence[Path]) -> li
     """What is typed to run a cell; its config is written beside the sweep's records."""
     more = [word for plugin in plugins for word in ("--plugin", str(plugin))]
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"] if ranks > 1 else []
-    return [sys.executable, *launcher, str(MAIN), "--config", str(keep_config(sweep, cell)), "--resume", *more]
+    config = str(keep_config(sweep, cell))
+    return [sys.executable, *launcher, str(MAIN), "--config", config, "--resume-or-start", *more]
 
 
 def keep_config(sweep: Sweep, cell: Cell) -> Path:
