@@ -14,9 +14,11 @@ from pydantic import BaseModel
 from fedsim.build.components import REGISTRIES
 from fedsim.config.run import RunConfig
 from fedsim.errors import ConfigError
+from fedsim.files import user_path
 
 USAGE = "torchrun --nproc_per_node=N fedsim/main.py [--config FILE] [dotted.key=value ...]"
-QUICKSTART = Path(__file__).resolve().parent.parent / "configs" / "quickstart.yaml"
+QUICKSTART = Path(__file__).resolve().parent / "config" / "quickstart.yaml"
+"""A link to ``configs/quickstart.yaml``, so that an installed package has it too."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,11 @@ def parse_command_line(arguments: Sequence[str]) -> CommandLine:
     """The command line, taken apart; ConfigError for an option that does not exist."""
     parsed = _parser().parse_intermixed_args(arguments)
     return CommandLine(
-        config=parsed.config,
+        config=QUICKSTART if parsed.config is None else user_path(parsed.config, "--config"),
         overrides=parsed.overrides,
         resume=parsed.resume,
         check=parsed.check,
-        plugins=parsed.plugin,
+        plugins=[user_path(plugin, "--plugin") for plugin in parsed.plugin],
         show_help=parsed.help,
         show_list=parsed.list,
     )
@@ -56,13 +58,12 @@ def parse_command_line(arguments: Sequence[str]) -> CommandLine:
 
 def _parser() -> QuietParser:
     parser = QuietParser(prog="fedsim", usage=USAGE, add_help=False, allow_abbrev=False)
-    parser.add_argument("--config", type=Path, default=QUICKSTART, help="YAML file (default: quickstart)")
+    parser.add_argument("--config", help="YAML file (default: quickstart)")
     parser.add_argument("--resume", action="store_true", help="continue the newest run of this name")
     parser.add_argument("--check", action="store_true", help="check the configuration and stop")
     parser.add_argument("--list", action="store_true", help="list aggregators, attacks, data sets, models, ...")
     parser.add_argument(
         "--plugin",
-        type=Path,
         action="append",
         default=[],
         metavar="FILE",

@@ -17,6 +17,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from fedsim.systems import require_posix
+
+require_posix()
+
 from fedsim.build.components import REGISTRIES
 from fedsim.cli import config_keys
 from fedsim.config.run import RunConfig

@@ -5,13 +5,19 @@ from pathlib import Path
 
 # A script's own folder comes first on sys.path; its parent belongs there, so that `fedsim` is this one.
 HERE = Path(__file__).resolve().parent
-sys.path[:] = [str(HERE.parent), *(entry for entry in sys.path if Path(entry or ".").resolve() != HERE)]
+if not __package__:
+    sys.path[:] = [str(HERE.parent), *(entry for entry in sys.path if Path(entry or ".").resolve() != HERE)]
+
+from fedsim.systems import require_posix
+
+require_posix()
 
 from fedsim.stop_request import StopRequest, stop_with_the_launcher
 
 if __name__ == "__main__":
     stop_with_the_launcher()  # before the seconds that the other imports take
 
+from fedsim.build.compilation import require_compiler
 from fedsim.build.components import Components, build_components, warn_of_settings_without_effect
 from fedsim.build.process import prepare_process
 from fedsim.build.run import open_run
@@ -29,8 +35,9 @@ from fedsim.records.summary import closing_message, read_summary
 VALID = "the configuration is valid"
 
 
-def configure(command: CommandLine, *, speaks: bool) -> Components:
-    """The checked components; notes and warnings are for the rank that speaks."""
+def configure(command: CommandLine, place: RankPlace) -> Components:
+    """The checked components; rank 0 shows notes and warnings, and one rank of each host what that lacks."""
+    speaks = place.rank == 0
     for plugin in command.plugins:
         load_plugin(plugin)
     values, notes = apply_overrides(read_yaml(command.config), command.overrides)
@@ -41,6 +48,8 @@ def configure(command: CommandLine, *, speaks: bool) -> Components:
     if speaks:
         with keys_under("model"):
             components.model.check_weights()
+    if config.runtime.compile and place.local_rank == 0:
+        require_compiler(config.runtime)
     return components
 
 
@@ -58,7 +67,7 @@ def execute(arguments: list[str], terminal: int) -> int:
         failures.rank_is_known(place)
         speaks = place.rank == 0
         command = parse_command_line(arguments)
-        components = configure(command, speaks=speaks) if not (command.show_help or command.show_list) else None
+        components = configure(command, place) if not (command.show_help or command.show_list) else None
         if components is None or command.check:
             text = help_text() if command.show_help else list_text() if command.show_list else VALID
             return print_text(text) if speaks else 0

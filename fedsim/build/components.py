@@ -66,7 +66,13 @@ class Components:
 
     @property
     def data_root(self) -> Path | None:
-        return None if self.config.data.root is None else user_path(self.config.data.root)
+        root = self.config.data.root
+        return None if root is None else user_path(root, "data.root")
+
+    @property
+    def output_dir(self) -> Path:
+        """Folder of all run directories."""
+        return user_path(self.config.output_dir, "output_dir")
 
     def statistics(self, splits: Splits) -> ChannelStatistics | None:
         """What images are normalised by: what is configured, else what the model expects, else of the data set."""
@@ -186,8 +192,10 @@ def build_components(config: RunConfig) -> Components:
     for position, (section, attack) in enumerate(zip(config.attack, run_attacks, strict=True)):
         with keys_under(attack_key(config.attack, position)):
             attack.check(clients.count, section.count(clients.count))
+    user_path(config.output_dir, "output_dir")
+    root = components.data_root
     with keys_under("data"):
-        components.source.check(components.data_root)
+        components.source.check(root)
     components.partitioner.check()
     with keys_under("model"):
         components.model.check()

@@ -9,6 +9,7 @@ from fedsim.build.components import Components
 from fedsim.comm import Communicator
 from fedsim.config.source import differing_keys, read_yaml
 from fedsim.errors import ConfigError
+from fedsim.files import file_name
 from fedsim.run_directory.checkpoint import on_device
 from fedsim.run_directory.directory import new_run_directory, run_directories
 from fedsim.run_directory.launch_facts import is_relaunch
@@ -38,7 +39,7 @@ def choose_run_directory(components: Components, *, resume: bool) -> tuple[Path,
     Raises:
         ConfigError: it holds another one, or cannot be made.
     """
-    output_dir, name = Path(components.config.output_dir), components.run_name()
+    output_dir, name = components.output_dir, file_name(components.run_name())
     known = run_directories(output_dir, name)
     directory = next((path for path in known if resume or is_relaunch(path)), None)
     if directory is None:
