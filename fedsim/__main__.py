@@ -1,4 +1,4 @@
-"""``python -m fedsim``, ``torchrun --nproc_per_node=8 -m fedsim``, and the command ``fedsim``: as ``fedsim/main.py``."""
+"""``python -m fedsim``, ``torchrun -m fedsim`` and the command ``fedsim``: the same as ``fedsim/main.py``."""
 
 import sys
 

@@ -84,6 +84,16 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+@contextmanager
+def readable_path(path: Path) -> Iterator[Path]:
+    """A path to the same file for a library that takes only UTF-8."""
+    if printable(str(path)) == str(path):
+        yield path
+        return
+    with path.open("rb") as file:
+        yield Path(f"/dev/fd/{file.fileno()}")
+
+
 def reserve(descriptor: int, start: int, size: int) -> None:
     """Set room on disk aside for a part of a file, where the system can (macOS cannot): OSError if there is none."""
     if hasattr(os, "posix_fallocate"):

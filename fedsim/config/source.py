@@ -15,6 +15,10 @@ from fedsim.errors import ConfigError
 class _Loader(yaml.SafeLoader):
     """YAML without code, without duplicate keys, and with 1e-3 as the number it looks like."""
 
+    def check_printable(self, data: str) -> None:
+        """Bytes of a file name that is no UTF-8, which Python shows as surrogates, are let through."""
+        super().check_printable(re.sub("[\udc80-\udcff]", "?", data))
+
 
 def _mapping_without_duplicates(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     keys = [loader.construct_object(key, deep=True) for key, _ in node.value]

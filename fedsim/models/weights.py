@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from fedsim.errors import ConfigError
+from fedsim.files import readable_path
 
 WRAPPERS = ("state_dict", "model", "model_state_dict")
 """Keys under which training programs put a model's parameters into their checkpoints."""
@@ -30,7 +31,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     try:
         if path.suffix == ".safetensors":
-            return dict(load_file(path))
+            with readable_path(path) as readable:
+                return dict(load_file(readable))
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ConfigError("weights", f"cannot read {path}: {error.strerror or error}", "name another file") from None
