@@ -186,7 +186,7 @@ def build_writer(
     metrics = directory / "metrics.jsonl"
     writers = [JsonLines(metrics, done), progress(config.rounds, done), SummaryFile(directory)]
     if config.tracking.tensorboard and printable(str(directory)) != str(directory):
-        log.warning("tracking.tensorboard: nothing is written, as TensorBoard takes names in UTF-8 only: %s", directory)
+        log.warning("tracking.tensorboard: nothing is written, TensorBoard takes only names in UTF-8: %s", directory)
     elif config.tracking.tensorboard:
         settings = TensorBoardSettings(
             byzantine=byzantine,
