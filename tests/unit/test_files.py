@@ -50,7 +50,7 @@ def test_variables_and_homes_are_expanded(text: str, path: str) -> None:
     ],
 )
 def test_what_cannot_be_expanded_is_an_error_that_names_the_key(text: str, problem: str) -> None:
-    with pytest.raises(ConfigError, match="data.root: ") as caught:
+    with pytest.raises(ConfigError, match=r"data\.root: ") as caught:
         user_path(text, "data.root")
     assert problem in str(caught.value)
 
