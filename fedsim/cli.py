@@ -11,10 +11,12 @@ from typing import NoReturn
 
 from fedsim.config.source import read_yaml
 from fedsim.errors import ConfigError, did_you_mean
+from fedsim.files import user_path
 from fedsim.help_pages import keys_text, nearest_key, topic_text
 
 USAGE = "torchrun --nproc_per_node=N fedsim/main.py [--config FILE] [dotted.key=value ...]"
-QUICKSTART = Path(__file__).resolve().parent.parent / "configs" / "quickstart.yaml"
+QUICKSTART = Path(__file__).resolve().parent / "config" / "quickstart.yaml"
+"""A link to ``configs/quickstart.yaml``, so that an installed package has it too."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,12 @@ def parse_command_line(arguments: Sequence[str]) -> CommandLine:
         if "=" not in word:
             raise _no_setting(word)
     return CommandLine(
-        config=parsed.config,
+        config=QUICKSTART if parsed.config is None else user_path(parsed.config, "--config"),
         overrides=parsed.overrides,
         resume=parsed.resume or parsed.resume_or_start,
         resume_or_start=parsed.resume_or_start,
         check=parsed.check,
-        plugins=parsed.plugin,
+        plugins=[user_path(plugin, "--plugin") for plugin in parsed.plugin],
         show_help=parsed.help is not None,
         help_topic=parsed.help or "",
         show_list=parsed.list,
@@ -67,14 +69,13 @@ def parse_command_line(arguments: Sequence[str]) -> CommandLine:
 
 def _parser() -> QuietParser:
     parser = QuietParser(prog="fedsim", usage=USAGE, add_help=False, allow_abbrev=False)
-    parser.add_argument("--config", type=Path, default=QUICKSTART, help="YAML file (default: quickstart)")
+    parser.add_argument("--config", help="YAML file (default: quickstart)")
     parser.add_argument("--resume", action="store_true", help="continue the newest run of this name")
     parser.add_argument("--resume-or-start", action="store_true", help="the same, or start it if there is none")
     parser.add_argument("--check", action="store_true", help="check the configuration and stop")
     parser.add_argument("--list", action="store_true", help="list aggregators, attacks, data sets, models, ...")
     parser.add_argument(
         "--plugin",
-        type=Path,
         action="append",
         default=[],
         metavar="FILE",

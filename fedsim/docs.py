@@ -17,6 +17,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from fedsim.systems import require_posix
+
+require_posix()
+
 from fedsim.build.components import REGISTRIES
 from fedsim.config.run import RunConfig
 from fedsim.files import write_text
@@ -272,10 +276,13 @@ def _row(reading: Mapping[str, Any], unit_bytes: int) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status: 0 written, or current; 1 with ``--check`` where a page is not current."""
+    """Exit status: 0 written, or current; 1 with ``--check`` where a page is not current; 2 outside a clone."""
     parser = argparse.ArgumentParser(prog="python -m fedsim.docs", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a page is not current")
     check = parser.parse_args(arguments).check
+    if not DOCS.is_dir():
+        sys.stderr.write("fedsim: the pages are not part of the installed package; run this in a clone\n")
+        return 2
     stale = []
     for name, text in pages(DOCS / "benchmarks").items():
         path = DOCS / name

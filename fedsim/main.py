@@ -5,13 +5,19 @@ from pathlib import Path
 
 # A script's own folder comes first on sys.path; its parent belongs there, so that `fedsim` is this one.
 HERE = Path(__file__).resolve().parent
-sys.path[:] = [str(HERE.parent), *(entry for entry in sys.path if Path(entry or ".").resolve() != HERE)]
+if not __package__:
+    sys.path[:] = [str(HERE.parent), *(entry for entry in sys.path if Path(entry or ".").resolve() != HERE)]
+
+from fedsim.systems import require_posix
+
+require_posix()
 
 from fedsim.stop_request import StopRequest, stop_with_the_launcher
 
 if __name__ == "__main__":
     stop_with_the_launcher()  # before the seconds that the other imports take
 
+from fedsim.build.compilation import require_compiler
 from fedsim.build.components import Components, build_components, warn_of_settings_without_effect
 from fedsim.build.data import check_data
 from fedsim.build.process import prepare_process
@@ -33,8 +39,9 @@ from fedsim.run_directory.provenance import Provenance
 VALID = "the configuration is valid"
 
 
-def configure(command: CommandLine, *, speaks: bool) -> Components:
-    """The checked components; notes and warnings are for the rank that speaks."""
+def configure(command: CommandLine, place: RankPlace) -> Components:
+    """The checked components; rank 0 shows notes and warnings, and one rank of each host what that lacks."""
+    speaks = place.rank == 0
     values, notes = apply_overrides(read_yaml(command.config), command.overrides)
     config = parse_config(values)
     with warnings_as_lines(notes, speaks=speaks):
@@ -45,6 +52,8 @@ def configure(command: CommandLine, *, speaks: bool) -> Components:
     if speaks:
         with keys_under("model"):
             components.model.check_weights()
+    if config.runtime.compile and place.local_rank == 0:
+        require_compiler(config.runtime)
     return components
 
 
@@ -64,12 +73,12 @@ def execute(arguments: list[str], terminal: int) -> int:
         command = parse_command_line(arguments)
         for plugin in command.plugins:
             load_plugin(plugin)
-        components = configure(command, speaks=speaks) if not (command.show_help or command.show_list) else None
+        components = configure(command, place) if not (command.show_help or command.show_list) else None
         if components is None or command.check:
             text = help_text(command.help_topic) if command.show_help else list_text() if command.show_list else VALID
             return print_text(text) if speaks else 0
         if command.resume and not command.resume_or_start and speaks:
-            require_run(Path(components.config.output_dir), components.run_name())
+            require_run(components.output_dir, file_name(components.run_name()))
         prepare_process(components)
         provenance = Provenance([*sys.argv[:1], *arguments], command.plugins)
         run = open_run(components, place, resume=command.resume, stop=stop, failures=failures, provenance=provenance)

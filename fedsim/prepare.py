@@ -3,6 +3,10 @@
 import sys
 import warnings
 
+from fedsim.systems import require_posix
+
+require_posix()
+
 from fedsim.cli import QuietParser
 from fedsim.config.source import apply_overrides
 from fedsim.data.cache import cache_folder, is_lasting
@@ -18,12 +22,13 @@ def main(arguments: list[str]) -> int:
     """Exit status: 0 the data set is ready, 2 it is missing or damaged."""
     parser = QuietParser(prog="python -m fedsim.prepare", description=__doc__)
     parser.add_argument("name", help="data set: " + ", ".join(sources.describe()))
-    parser.add_argument("--root", type=user_path, help="folder of its files (data.root of a config)")
+    parser.add_argument("--root", help="folder of its files (data.root of a config)")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="settings of the data set (see --list)")
     try:
         parsed = parser.parse_intermixed_args(arguments)
         settings, _ = apply_overrides({}, parsed.settings)
-        source, root = sources.build(parsed.name, **settings), parsed.root
+        source = sources.build(parsed.name, **settings)
+        root = None if parsed.root is None else user_path(parsed.root, "--root")
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", FedsimWarning)
             splits = source.prepare(root)

@@ -66,12 +66,19 @@ class Components:
 
     @property
     def data_root(self) -> Path | None:
-        return None if self.config.data.root is None else user_path(self.config.data.root)
+        root = self.config.data.root
+        return None if root is None else user_path(root, "data.root")
+
+    @property
+    def output_dir(self) -> Path:
+        """Folder of all run directories."""
+        return user_path(self.config.output_dir, "output_dir")
 
     def require_data(self) -> None:
         """Raise ConfigError if the data are not where they should be."""
+        root = self.data_root
         with keys_under("data"):
-            self.source.check(self.data_root)
+            self.source.check(root)
 
     def statistics(self, splits: Splits) -> ChannelStatistics | None:
         """What images are normalised by: what is configured, else what the model expects, else of the data set."""
@@ -194,6 +201,7 @@ def build_components(config: RunConfig, *, require_data: bool = True) -> Compone
     for position, (section, attack) in enumerate(zip(config.attack, run_attacks, strict=True)):
         with keys_under(attack_key(config.attack, position)):
             attack.check(clients.count, section.count(clients.count))
+    user_path(config.output_dir, "output_dir")
     if require_data:
         components.require_data()
     components.partitioner.check()

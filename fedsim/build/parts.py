@@ -1,5 +1,6 @@
 """The parts of one rank, made from checked components: model, clients, server, evaluation, records."""
 
+import logging
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from fedsim.comm import Communicator
 from fedsim.data.split_file import samples_by_class
 from fedsim.errors import keys_under
 from fedsim.evaluation.evaluator import Evaluator
+from fedsim.files import printable
 from fedsim.participation.participants import Participation
 from fedsim.participation.placement import place_clients
 from fedsim.records.console import progress
@@ -36,6 +38,8 @@ from fedsim.updates.global_model import GlobalModel
 from fedsim.updates.layout import RowLayout
 from fedsim.updates.model_rows import ModelRows
 from fedsim.yaml_text import yaml_text
+
+log = logging.getLogger(__name__)
 
 
 def build_model(components: Components, comm: Communicator, data: RunData) -> GlobalModel:
@@ -182,7 +186,9 @@ def build_writer(
     write_json(directory / "environment.json", host)
     metrics = directory / "metrics.jsonl"
     writers = [JsonLines(metrics, done), progress(config.rounds, done), SummaryFile(directory, done)]
-    if config.tracking.tensorboard:
+    if config.tracking.tensorboard and printable(str(directory)) != str(directory):
+        log.warning("tracking.tensorboard: nothing is written, TensorBoard takes only names in UTF-8: %s", directory)
+    elif config.tracking.tensorboard:
         settings = TensorBoardSettings(
             byzantine=byzantine,
             num_clients=config.clients.count,

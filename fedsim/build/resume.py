@@ -12,6 +12,7 @@ from fedsim.build.given_settings import given_settings
 from fedsim.comm import Communicator
 from fedsim.config.source import differing_keys, read_yaml
 from fedsim.errors import ConfigError, counted
+from fedsim.files import file_name
 from fedsim.records.summary import read_summary
 from fedsim.results_version import RESULTS_VERSION
 from fedsim.run_directory.checkpoint import on_device
@@ -43,21 +44,21 @@ def choose_run_directory(components: Components, *, resume: bool) -> tuple[Path,
     Raises:
         ConfigError: all hold other configurations, the run cannot go on, or no directory can be made.
     """
-    config, name = components.config, components.run_name()
-    known = run_directories(Path(config.output_dir), name)
+    output_dir, name, rounds = components.output_dir, file_name(components.run_name()), components.config.rounds
+    known = run_directories(output_dir, name)
     of_launch = [path for path in known if is_relaunch(path)]
     wanted = [*of_launch, *(path for path in known if resume and path not in of_launch)]
     problems = []
     for directory in wanted:
         problem = _why_not(directory, components)
         if problem is None:
-            _require_checkpoints(directory, config.rounds)
+            _require_checkpoints(directory, rounds)
             return directory, True
         problems.append(problem)
     if problems and resume:
         others = f", and {len(problems) - 1} more of this name do not fit either" if problems[1:] else ""
         raise ConfigError("--resume", f"{problems[0]}{others}", "start a new run instead")
-    return new_run_directory(Path(config.output_dir), name), resume
+    return new_run_directory(output_dir, name), resume
 
 
 def _why_not(directory: Path, components: Components) -> str | None:

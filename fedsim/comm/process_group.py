@@ -191,11 +191,11 @@ def _a_group(group: object) -> dist.ProcessGroup:
 
 def _text_to_bytes(text: str) -> Tensor:
     """Text as a zero-padded uint8 tensor: control messages need no pickle."""
-    return torch.tensor(list(text.encode().ljust(TEXT_BYTES, b"\0")), dtype=torch.uint8)
+    return torch.tensor(list(text.encode("utf-8", "surrogatepass").ljust(TEXT_BYTES, b"\0")), dtype=torch.uint8)
 
 
 def _bytes_to_text(carrier: Tensor) -> str:
-    return bytes(carrier.tolist()).rstrip(b"\0").decode()
+    return bytes(carrier.tolist()).rstrip(b"\0").decode("utf-8", "surrogatepass")
 
 
 def _boot_id() -> str:

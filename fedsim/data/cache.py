@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fedsim.data.temporary_cache import join_temporary_cache
 from fedsim.errors import ConfigError, FedsimWarning
-from fedsim.files import folder_exists, user_path
+from fedsim.files import folder_exists, reserve, user_path
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -27,9 +27,14 @@ ONE_DAY = 24 * 3600
 
 
 def cache_folder() -> Path:
-    """``$FEDSIM_CACHE``, or ``fedsim`` in the user's cache folder."""
+    """``$FEDSIM_CACHE``, or ``fedsim`` in the user's cache folder; without a home, in the temporary one."""
     given = os.environ.get("FEDSIM_CACHE")
-    return user_path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedsim"
+    if given:
+        return user_path(given, "FEDSIM_CACHE")
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedsim"
+    except RuntimeError:  # neither HOME nor an entry in passwd, as in a container
+        return Path(tempfile.gettempdir()) / f"fedsim-{os.getuid()}"
 
 
 def cached_arrays(name: str, names: Sequence[str], make: Callable[[Path], None]) -> Arrays:
@@ -71,7 +76,7 @@ def reserve_array(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """
     array: NDArray[np.uint8] = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     with path.open("r+b") as file:
-        os.posix_fallocate(file.fileno(), path.stat().st_size - prod(shape), prod(shape))
+        reserve(file.fileno(), path.stat().st_size - prod(shape), prod(shape))
     return array
 
 

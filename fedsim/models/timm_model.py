@@ -71,7 +71,7 @@ class TimmModel(ModelBuilder):
     def check_weights(self) -> None:
         if self.settings.pretrained:
             require_hub(self._expected())
-        elif self.settings.weights is not None and not file_exists(user_path(self.settings.weights)):
+        elif self.settings.weights is not None and not file_exists(user_path(self.settings.weights, "weights")):
             raise ConfigError("weights", f"there is no file {self.settings.weights}", "name another file")
 
     def build(self, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
@@ -81,7 +81,7 @@ class TimmModel(ModelBuilder):
         self.check_weights()
         if self.settings.weights is None:
             return self._build(input_shape, num_classes, pretrained=True)
-        state = read_weights(user_path(self.settings.weights))
+        state = read_weights(user_path(self.settings.weights, "weights"))
         head = f"{self._head_name()}.weight"
         in_file = next((len(tensor) for name, tensor in state.items() if head in bare_names(name)), 0)
         model = self._build(input_shape, in_file)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from fedsim.errors import ConfigError
+from fedsim.files import readable_path
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     try:
         if path.suffix == ".safetensors":
-            return dict(load_file(path))
+            with readable_path(path) as readable:
+                return dict(load_file(readable))
         with torch.serialization.safe_globals([(_Skipped, name) for name in METADATA]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:

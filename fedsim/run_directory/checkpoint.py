@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fedsim.errors import CheckpointError
-from fedsim.files import whole_or_not_at_all
+from fedsim.files import readable_path, whole_or_not_at_all
 
 log = logging.getLogger(__name__)
 
@@ -174,7 +174,7 @@ class Checkpoints:
 
 
 def _read(path: Path, frozen: str) -> dict[str, Any]:
-    with safe_open(path, framework="pt") as file:
+    with readable_path(path) as readable, safe_open(readable, framework="pt") as file:
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     if metadata.get("format") not in READABLE:

@@ -4,11 +4,15 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from time import sleep
+
+from fedsim.systems import require_posix
+
+require_posix()
 
 from fedsim.cli import load_plugin
 from fedsim.errors import ConfigError, counted
+from fedsim.files import user_path
 from fedsim.records.console import print_text
 from fedsim.sweep.array import array_jobs
 from fedsim.sweep.cells import Progress, progress_of
@@ -24,10 +28,12 @@ def main(arguments: Sequence[str]) -> int:
     """Exit status: 0 every cell is done, 1 some failed or diverged, 2 a mistake, 75 stopped by a signal."""
     options = _parser().parse_intermixed_args(arguments)
     try:
+        options.plugin = [user_path(plugin, "--plugin") for plugin in options.plugin]
         for plugin in options.plugin:
             load_plugin(plugin)
         computes = not (options.dry_run or options.status or options.watch)
-        sweep = read_sweep(options.file, options.overrides, options.only, require_data=computes)
+        file = user_path(options.file, "FILE")
+        sweep = read_sweep(file, options.overrides, options.only, require_data=computes)
         return _carry_out(sweep, options)
     except ConfigError as error:
         sys.stderr.write(f"fedsim: configuration error: {error}\n")
@@ -128,7 +134,7 @@ def _positive(text: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m fedsim.sweep", description=__doc__)
-    parser.add_argument("file", type=Path, help="the sweep's YAML (configs/sweeps/)")
+    parser.add_argument("file", help="the sweep's YAML (configs/sweeps/)")
     parser.add_argument("overrides", nargs="*", metavar="dotted.key=value", help="settings of every cell")
     parser.add_argument(
         "--only", action="append", default=[], metavar="AXIS=LABEL,LABEL", help="leave out other cells"
@@ -146,9 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sbatch", action="append", default=[], metavar="OPTION", help="option of sbatch, as --sbatch=--time=60"
     )
-    parser.add_argument(
-        "--plugin", type=Path, action="append", default=[], metavar="FILE", help="components of yours"
-    )
+    parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="components of yours")
     return parser
 
 

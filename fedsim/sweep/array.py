@@ -1,5 +1,6 @@
 """Cells as SLURM array jobs: one, or as many as it takes where SLURM limits their size."""
 
+import os
 import re
 import subprocess
 import time
@@ -8,11 +9,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedsim.errors import ConfigError
-from fedsim.files import write_text
+from fedsim.files import as_typed, write_text
 from fedsim.sweep.plan import Cell, Sweep
 from fedsim.sweep.runner import keep_config
 
-SLURM = Path(__file__).resolve().parent.parent.parent / "slurm"
+CLONE = Path(__file__).resolve().parent.parent.parent
+SCRIPT = Path("slurm", "sweep.sbatch")
+
+
+def clone() -> Path:
+    """The clone of the project whose SLURM scripts are used: the one of this code, else ``$FEDSIM_HOME``.
+
+    Raises:
+        ConfigError: fedsim is installed without them.
+    """
+    places = [CLONE, *map(Path, filter(None, [os.environ.get("FEDSIM_HOME")]))]
+    found = next((place for place in places if (place / SCRIPT).is_file()), None)
+    if found is None:
+        problem = f"{SCRIPT} is not part of the installed package"
+        raise ConfigError("--slurm", problem, "clone the project, and set FEDSIM_HOME to the clone")
+    return found
+
 
 MAX_ARRAY_SIZE = 1001
 """SLURM's default."""
@@ -62,12 +79,12 @@ def _command(
     options: Sequence[str],
     plugins: Sequence[Path],
 ) -> list[str]:
-    write_text(listing, "".join(f"{keep_config(sweep, cell).resolve()}\n" for cell in cells))
+    write_text(listing, "".join(f"{as_typed(keep_config(sweep, cell).resolve())}\n" for cell in cells))
     limit = "" if at_a_time is None else f"%{at_a_time}"
     outputs = sweep.folder.resolve() / "cells" / "%A_%a.out"
-    more = [word for plugin in plugins for word in ("--plugin", str(plugin.resolve()))]
+    more = [word for plugin in plugins for word in ("--plugin", as_typed(plugin.resolve()))]
     array = [f"--array=0-{len(cells) - 1}{limit}", f"--output={outputs}", "--parsable", *options]
-    return ["sbatch", *array, str(SLURM / "sweep.sbatch"), str(listing.resolve()), *more]
+    return ["sbatch", *array, str(clone() / SCRIPT), str(listing.resolve()), *more]
 
 
 def max_array_size() -> int:
@@ -86,6 +103,4 @@ def max_array_size() -> int:
 
 def _on_site(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
     script = 'export FEDSIM_HOME="${FEDSIM_HOME:-$0}" && source "$0/slurm/site.env" && exec "$@"'
-    return subprocess.run(
-        ["bash", "-c", script, str(SLURM.parent), *command], capture_output=True, text=True, check=False
-    )
+    return subprocess.run(["bash", "-c", script, str(clone()), *command], capture_output=True, text=True, check=False)

@@ -17,6 +17,7 @@ from fedsim.build.given_settings import given_settings
 from fedsim.config.run import parse_config
 from fedsim.config.source import NAMED_SECTIONS, apply_overrides, read_yaml
 from fedsim.errors import ConfigError, FedsimWarning, did_you_mean
+from fedsim.files import as_typed, file_name, user_path
 from fedsim.results_version import RESULTS_VERSION
 from fedsim.settings import Schema, parse_settings
 from fedsim.yaml_text import yaml_line
@@ -72,7 +73,7 @@ class Cell:
     @property
     def directory(self) -> Path:
         """Of its run."""
-        return Path(self.config["output_dir"]) / str(self.config["run_name"])
+        return user_path(self.config["output_dir"], "output_dir") / str(self.config["run_name"])
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def _read(path: Path, overrides: Sequence[str], only: Sequence[str], *, require_
         _check_rule(f"overrides.{position}.where", exception.where, labels)
     kept = _kept(only, labels)
     try:
-        base = read_yaml(path.parent / file.base)
+        base = read_yaml(path.parent / user_path(file.base, "base"))
     except ConfigError as error:
         raise ConfigError("base", error.problem, error.remedy) from None
     name = file.name or path.stem
@@ -169,10 +170,10 @@ def _of_cell(
 def _cell(components: Components, place: Mapping[str, str], name: str) -> Cell:
     config = components.resolved()
     config_hash = _hash(config)
-    folder = Path(config["output_dir"]) / name
+    folder = components.output_dir / file_name(name)
     groups = [_as_name(place[axis]) for axis in GROUPS if axis in place]
     others = [f"{_as_name(axis)}{_as_name(label)}" for axis, label in place.items() if axis not in GROUPS]
-    config["output_dir"] = str(folder.joinpath(*groups))
+    config["output_dir"] = as_typed(folder.joinpath(*groups))
     config["run_name"] = "-".join([*others, config_hash])
     return Cell(place, config_hash, config, components.config.clients.count, folder)
 
