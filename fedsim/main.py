@@ -30,6 +30,7 @@ from fedsim.config.source import apply_overrides, read_yaml
 from fedsim.errors import keys_under
 from fedsim.failures.handler import EXIT_STATUS, FailureHandler, warnings_as_lines
 from fedsim.failures.messages import early_end
+from fedsim.files import file_name
 from fedsim.help_pages import list_text
 from fedsim.records.console import print_text
 from fedsim.records.logs import keep_terminal, write_line

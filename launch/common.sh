@@ -3,10 +3,8 @@
 
 home=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-default_ranks() { # one per GPU, or per core where there is none
-    local gpus=0
-    if command -v nvidia-smi >/dev/null; then gpus=$(nvidia-smi --list-gpus 2>/dev/null | wc -l); fi
-    if [ "$gpus" -gt 0 ]; then echo "$gpus"; else nproc; fi
+default_ranks() { # HOSTS [arguments of fedsim ...]: one per GPU, or per core where there is none, at most one per client
+    PYTHONPATH=$home${PYTHONPATH:+:$PYTHONPATH} python -m fedsim.ranks --hosts "$@"
 }
 
 check() { # a mistake in the configuration is reported once, instead of by every attempt

@@ -6,10 +6,10 @@ usage() {
     cat <<'TEXT'
 launch/local.sh [--ranks N] [--restarts N] [--dry-run] [arguments of fedsim ...]
 
-Runs fedsim on this machine, on one rank per GPU, or per core where there is none, and at most as many as clients are
-useful: the others only evaluate. If a rank dies, the run is started again and goes on from its newest checkpoint.
+Runs fedsim on this machine, on one rank per GPU, or per core where there is none or runtime.device=cpu, and at most
+one per client. If a rank dies, the run is started again and goes on from its newest checkpoint.
 
-  --ranks N      how many ranks (default: the GPUs, else the cores)
+  --ranks N      how many ranks (default: the GPUs, else the cores; at most the clients)
   --restarts N   how often it is started again after a failure (default 3)
   --dry-run      say what would be typed, and stop
 
@@ -21,7 +21,7 @@ TEXT
 
 # shellcheck source=launch/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-ranks=$(default_ranks)
+ranks=''
 restarts=3
 run=()
 
@@ -36,6 +36,7 @@ while [ $# -gt 0 ]; do
 done
 
 if [ ${#run[@]} -eq 0 ]; then check "$@"; fi
+if [ -z "$ranks" ]; then ranks=$(default_ranks 1 "$@"); fi
 
 # fedsim sets the threads of each rank itself; without this, torchrun says that it does so.
 export OMP_NUM_THREADS=1

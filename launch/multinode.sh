@@ -17,7 +17,7 @@ host. Then the ranks connect to each other at ports of their own choice, so the 
 
   --nodes N      how many hosts take part
   --at HOST      one of them, by a name or address that all of them reach (port 29400 if none is given)
-  --ranks N      how many ranks on this host (default: its GPUs, else its cores)
+  --ranks N      how many ranks on this host (default: its GPUs, else its cores; at most its share of the clients)
   --id NAME      distinguishes this launch from others at the same port (default: fedsim)
   --restarts N   how often it is started again after a failure (default 3)
   --dry-run      say what would be typed, and stop
@@ -34,8 +34,7 @@ TEXT
 
 # shellcheck source=launch/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-nodes='' at='' id=fedsim restarts=3
-ranks=$(default_ranks)
+nodes='' at='' ranks='' id=fedsim restarts=3
 run=()
 
 while [ $# -gt 0 ]; do
@@ -58,6 +57,7 @@ fi
 case $at in *:*) ;; *) at=$at:29400 ;; esac
 
 if [ ${#run[@]} -eq 0 ]; then check "$@"; fi
+if [ -z "$ranks" ]; then ranks=$(default_ranks "$nodes" "$@"); fi
 
 # A store of its own for every attempt: in a shared one the new ranks find the addresses of the dead.
 export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 OMP_NUM_THREADS=1

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # The body of a job: torchrun on every node; before the time limit a checkpoint, and back into the queue.
 #
-#   RANKS_PER_NODE   ranks on a node (default: its GPUs in the allocation, else its cores)
+#   RANKS_PER_NODE   ranks on a node (default: its GPUs in the allocation, else its cores; at most its share of the clients)
 #   RESTARTS         how often a run is started again within the job after a failure (default 3)
 set -uo pipefail
 
@@ -9,7 +9,16 @@ FEDSIM_HOME=${FEDSIM_HOME:-$SLURM_SUBMIT_DIR}
 # shellcheck source=slurm/site.env
 source "$FEDSIM_HOME/slurm/site.env"
 
-ranks=${RANKS_PER_NODE:-${SLURM_GPUS_ON_NODE:-$SLURM_CPUS_ON_NODE}}
+if [ "${SLURM_NTASKS:-$SLURM_JOB_NUM_NODES}" -ne "$SLURM_JOB_NUM_NODES" ]; then
+    echo "job $SLURM_JOB_ID: $SLURM_NTASKS tasks on $SLURM_JOB_NUM_NODES nodes would be several runs: submit without" \
+        "--ntasks and --ntasks-per-node, and say RANKS_PER_NODE=N slurm/submit.sh --cpus-per-task=N ... for N ranks" \
+        "on each node" >&2
+    exit 2
+fi
+
+# shellcheck disable=SC2086 # a container's command is several words
+ranks=${RANKS_PER_NODE:-$(PYTHONPATH=$FEDSIM_HOME${PYTHONPATH:+:$PYTHONPATH} ${FEDSIM_IN_CONTAINER:-} \
+    python -m fedsim.ranks --hosts "$SLURM_JOB_NUM_NODES" "$@" "${RUNTIME[@]}")} || exit 2
 if [ "$SLURM_JOB_NUM_NODES" -eq 1 ]; then
     meeting=(--standalone) # at a free port
 else
@@ -22,13 +31,16 @@ fi
 # Of an array, this task: the number of its last one is that of the array, and means all of them.
 job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
 job=${job:-$SLURM_JOB_ID}
+# Since SLURM 22.05 srun does not take it from sbatch, and where tasks are bound all ranks would share one core.
+cores=()
+if [ -n "${SLURM_CPUS_PER_TASK:-}" ]; then cores=(--cpus-per-task="$SLURM_CPUS_PER_TASK"); fi
 
 # One store per attempt: in a shared one the new ranks find the addresses of the dead.
 export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 OMP_NUM_THREADS=1
 
 echo "job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1)): $SLURM_JOB_NODELIST, $ranks ranks on each"
 # shellcheck disable=SC2086 # a container's command is several words
-srun --kill-on-bad-exit=1 ${FEDSIM_IN_CONTAINER:-} torchrun "${meeting[@]}" --nproc_per_node="$ranks" \
+srun --kill-on-bad-exit=1 "${cores[@]}" ${FEDSIM_IN_CONTAINER:-} torchrun "${meeting[@]}" --nproc_per_node="$ranks" \
     --max-restarts="${RESTARTS:-3}" "$FEDSIM_HOME/fedsim/main.py" "$@" "${RUNTIME[@]}" &
 step=$!
 

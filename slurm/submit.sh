@@ -37,10 +37,16 @@ export FEDSIM_HOME=${FEDSIM_HOME:-$home}
 source "$home/slurm/site.env"
 python "$FEDSIM_HOME/fedsim/main.py" --check "$@" >/dev/null
 
+missing=no
+if ! command -v sbatch >/dev/null; then
+    missing=yes
+    echo 'submit.sh: sbatch is not here: type this on a login node of your SLURM cluster, or use launch/local.sh' >&2
+fi
 if [ $dry = yes ]; then
     env | grep -E '^(SBATCH_|FEDSIM_|RANKS_PER_NODE=|RESTARTS=|GLOO_|NCCL_)' | sort
     grep '^#SBATCH' "$script"
     echo sbatch "${options[@]}" "$script" "$@"
     exit 0
 fi
+if [ $missing = yes ]; then exit 2; fi
 exec sbatch "${options[@]}" "$script" "$@"

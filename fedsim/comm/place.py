@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from fedsim.comm.launchers import refuse_copies
 from fedsim.errors import ConfigError
 
 
@@ -25,8 +26,13 @@ class RankPlace:
 
     @classmethod
     def from_environment(cls, environment: dict[str, str] | None = None) -> RankPlace:
-        """The place that torchrun gave; without torchrun the only rank."""
+        """The place that torchrun gave; without torchrun the only rank.
+
+        Raises:
+            ConfigError: torchrun's variables are not all there, or another launcher has started several runs.
+        """
         env = dict(os.environ) if environment is None else environment
+        refuse_copies(env)
         if "WORLD_SIZE" not in env:
             return cls(0, 1, 0, 1)
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")

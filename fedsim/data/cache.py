@@ -4,6 +4,7 @@ import os
 import pwd
 import secrets
 import shutil
+import tempfile
 import time
 import warnings
 import weakref

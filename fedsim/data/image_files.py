@@ -1,7 +1,6 @@
 """Image files, decoded once into one array that every rank maps."""
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from fedsim.data.cache import cached_arrays, reserve_array
 from fedsim.data.image_formats import decoders_for
 from fedsim.data.samples import Columns, Samples, TensorSamples
 from fedsim.errors import ConfigError
+from fedsim.machine import count_cores
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -157,8 +157,7 @@ def _opened(file: Path, repair: str) -> Iterator[Image.Image]:
 
 def in_threads(work: Callable[[T], R], items: Sequence[T], doing: str) -> Iterator[R]:
     """Results of ``work`` in the order of the items, on as many threads as there are cores, with a progress bar."""
-    cores = len(os.sched_getaffinity(0))
-    with ThreadPoolExecutor(cores) as pool, tqdm(total=len(items), desc=doing, delay=2, mininterval=1) as bar:
+    with ThreadPoolExecutor(count_cores()) as pool, tqdm(total=len(items), desc=doing, delay=2, mininterval=1) as bar:
         try:
             for result in pool.map(work, items):
                 bar.update()

@@ -1,7 +1,6 @@
 """Run the cells of a sweep: ``python -m fedsim.sweep FILE``; see ``--help``."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from time import sleep
@@ -11,8 +10,10 @@ from fedsim.systems import require_posix
 require_posix()
 
 from fedsim.cli import load_plugin
+from fedsim.comm.launchers import refuse_copies
 from fedsim.errors import ConfigError, counted
 from fedsim.files import user_path
+from fedsim.machine import count_cores, count_gpus
 from fedsim.records.console import print_text
 from fedsim.sweep.array import array_jobs
 from fedsim.sweep.cells import Progress, progress_of
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     """Exit status: 0 every cell is done, 1 some failed or diverged, 2 a mistake, 75 stopped by a signal."""
     options = _parser().parse_intermixed_args(arguments)
     try:
+        refuse_copies()
         options.plugin = [user_path(plugin, "--plugin") for plugin in options.plugin]
         for plugin in options.plugin:
             load_plugin(plugin)
@@ -82,12 +84,10 @@ def _to_run(retry: str | None) -> tuple[str, ...]:
 
 
 def _slots(cells: Sequence[Cell], options: argparse.Namespace) -> Slots:
-    from torch.cuda import device_count
-
     clients = max((cell.num_clients for cell in cells), default=1)
     on_cpu = bool(cells) and all(cell.config["runtime"]["device"] == "cpu" for cell in cells)
-    cores = len(os.sched_getaffinity(0))
-    return slots_for(len(cells), clients, options.jobs, options.ranks, 0 if on_cpu else device_count(), cores)
+    gpus = 0 if on_cpu else count_gpus()
+    return slots_for(len(cells), clients, options.jobs, options.ranks, gpus, count_cores())
 
 
 def _submit(sweep: Sweep, cells: Sequence[Cell], options: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from time import monotonic, sleep
 
 from fedsim.failures.handler import EXIT_STATUS
 from fedsim.files import as_typed
+from fedsim.machine import gpu_name
 from fedsim.run_directory.directory import write_yaml
 from fedsim.stop_request import FOLLOW_LAUNCHER, StopRequest
 from fedsim.sweep.cells import Progress, note_failure, progress_of
@@ -38,7 +39,7 @@ class Slots:
         """The GPUs of one of the jobs, as CUDA_VISIBLE_DEVICES takes them."""
         if not self.gpus:
             return None
-        return ",".join(str((job * self.ranks + rank) % self.gpus) for rank in range(self.ranks))
+        return ",".join(gpu_name((job * self.ranks + rank) % self.gpus) for rank in range(self.ranks))
 
 
 def slots_for(cells: int, clients: int, jobs: int | None, ranks: int | None, gpus: int, cores: int) -> Slots:

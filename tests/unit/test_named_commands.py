@@ -13,10 +13,11 @@ from fedsim.benchmark.__main__ import _parser as benchmark_parser
 from fedsim.build.components import REGISTRIES, build_components
 from fedsim.cli import QUICKSTART, parse_command_line
 from fedsim.config.run import RunConfig, parse_config
-from fedsim.config.source import apply_overrides, parse_yaml, read_yaml
+from fedsim.config.source import apply_overrides, read_yaml
 from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.help_pages import topic_text
 from fedsim.sweep.__main__ import _parser as sweep_parser
+from fedsim.yaml_text import parse_yaml
 from support.launch import ROOT
 
 TEXTS = [

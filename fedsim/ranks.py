@@ -1,0 +1,55 @@
+"""How many ranks to start on each host: ``python -m fedsim.ranks [--hosts N] [arguments of fedsim ...]``.
+
+One per GPU, or per core where there is none or ``runtime.device=cpu``, and at most one per client.
+"""
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from fedsim.config.run import RunConfig, parse_config
+from fedsim.config.source import apply_overrides, read_yaml
+from fedsim.errors import ConfigError
+from fedsim.machine import count_cores, count_gpus
+from fedsim.records.console import print_text
+
+MISTAKE = 2
+
+
+def ranks_for(clients: int, hosts: int, gpus: int, cores: int) -> int:
+    """Ranks on each of the hosts.
+
+    >>> ranks_for(clients=8, hosts=1, gpus=0, cores=64), ranks_for(clients=5, hosts=2, gpus=4, cores=64)
+    (8, 3)
+    """
+    return min(gpus or cores, math.ceil(clients / hosts))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit status: 0, or 2 for a mistake in the configuration."""
+    parser = argparse.ArgumentParser(prog="python -m fedsim.ranks", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--hosts", type=int, default=1, help="how many hosts take part")
+    own, rest = parser.parse_known_args(arguments)
+    try:
+        config = _config(rest)
+    except ConfigError as error:
+        sys.stderr.write(f"fedsim: configuration error: {error}\n")
+        return MISTAKE
+    gpus = 0 if config.runtime.device == "cpu" else count_gpus()
+    return print_text(str(ranks_for(config.clients.count, own.hosts, gpus, count_cores())))
+
+
+def _config(arguments: Sequence[str]) -> RunConfig:
+    """The configuration that fedsim's arguments describe, without the components, whose checks need torch."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--plugin")
+    config, rest = parser.parse_known_args(arguments)
+    values = read_yaml(config.config) if config.config else {}
+    return parse_config(apply_overrides(values, [word for word in rest if not word.startswith("-")])[0])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
