@@ -53,7 +53,7 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def images_below(folder: Path) -> Found:
-    """The images in a folder and the folders below, linked ones included. OSError for a folder that cannot be read."""
+    """The images in a folder and the folders below, linked ones too. OSError for a folder that cannot be read."""
     found, seen = Found(), {_identity(folder)}
     for place, folders, names in os.walk(folder, onerror=_give_up, followlinks=True):
         folders[:] = sorted(name for name in folders if not is_hidden(name))

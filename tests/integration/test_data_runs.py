@@ -150,3 +150,39 @@ def test_check_looks_at_folders_and_tables_and_decodes_nothing(
     assert main(arguments) == 2
     assert "line 3: image train/ant/0.jpg is there twice (see line 2)" in capfd.readouterr().err
     assert list(cache.iterdir()) == []
+
+
+COUNTING = """
+import os, tempfile
+import fedsim.data.image_files as image_files
+
+os.environ["FEDSIM_CACHE"] = "/proc/none"
+tempfile.tempdir = "{scratch}"
+read = image_files.read_rgb
+
+
+def counted(*arguments, **keywords):
+    with open("{scratch}/decoded.txt", "a") as file:
+        file.write(f"{{os.getpid()}}\\n")
+    return read(*arguments, **keywords)
+
+
+image_files.read_rgb = counted
+"""
+
+
+def test_ranks_without_a_cache_decode_once_and_say_so_once(tmp_path: Path) -> None:
+    write_class_folders(tmp_path / "set", per_class=6)
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "count.py").write_text(COUNTING.format(scratch=tmp_path / "scratch"))
+    ranks = forked_ranks(
+        3,
+        f"--plugin={tmp_path / 'count.py'}",
+        *[*SMALL, "data.name=image_folder", f"data.root={tmp_path / 'set'}", "data.resize=24", "clients.count=3"],
+        *["attack={name: none, num_byzantine: 0}", "rounds=1", f"output_dir={tmp_path / 'runs'}"],
+    )
+    assert ranks.status == 0, ranks.err
+    assert ranks.err.count("fedsim: warning: the cache /proc/none cannot be written") == 1
+    decoded = (tmp_path / "scratch" / "decoded.txt").read_text().split()
+    assert len(decoded) == 12
+    assert len(set(decoded)) == 1
