@@ -66,3 +66,11 @@ def test_hosts_are_needed_for_several() -> None:
     done = run("multinode.sh", "rounds=1")
     assert done.returncode == 2
     assert "--nodes and --at are needed" in done.stderr
+
+
+@pytest.mark.parametrize(("nohup", "signals"), [(["nohup"], "SIGTERM,SIGINT,SIGQUIT"), ([], "")])
+def test_under_nohup_torchrun_ignores_hangups_too(nohup: list[str], signals: str) -> None:
+    shows = f"source {LAUNCH}/common.sh; echo signals: $TORCHELASTIC_SIGNALS_TO_HANDLE"
+    command = [*nohup, "bash", "-c", shows]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == f"signals: {signals}".strip()
