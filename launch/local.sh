@@ -15,7 +15,7 @@ one per client. If a rank dies, the run is started again and goes on from its ne
 
 The same by hand:
 
-  torchrun --standalone --nproc_per_node=N --max-restarts=3 fedsim/main.py [arguments of fedsim ...]
+  torchrun --standalone --local-addr=127.0.0.1 --nproc_per_node=N --max-restarts=3 fedsim/main.py [arguments of fedsim ...]
 TEXT
 }
 
@@ -40,4 +40,4 @@ if [ -z "$ranks" ]; then ranks=$(default_ranks 1 "$@"); fi
 
 # fedsim sets the threads of each rank itself; without this, torchrun says that it does so.
 export OMP_NUM_THREADS=1
-exec "${run[@]}" torchrun --standalone --nproc_per_node="$ranks" --max-restarts="$restarts" "$home/fedsim/main.py" "$@"
+exec "${run[@]}" torchrun --standalone --local-addr=127.0.0.1 --nproc_per_node="$ranks" --max-restarts="$restarts" "$home/fedsim/main.py" "$@"

@@ -20,7 +20,7 @@ fi
 ranks=${RANKS_PER_NODE:-$(PYTHONPATH=$FEDSIM_HOME${PYTHONPATH:+:$PYTHONPATH} ${FEDSIM_IN_CONTAINER:-} \
     python -m fedsim.ranks --hosts "$SLURM_JOB_NUM_NODES" "$@" "${RUNTIME[@]}")} || exit 2
 if [ "$SLURM_JOB_NUM_NODES" -eq 1 ]; then
-    meeting=(--standalone) # at a free port
+    meeting=(--standalone --local-addr=127.0.0.1) # at a free port, without the host's name
 else
     # Jobs on one node must not meet at one port; ids of jobs that run at the same time are close to each other.
     first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)

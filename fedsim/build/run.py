@@ -81,19 +81,21 @@ def open_run(
     """
     runtime = components.config.runtime
     device = place.device(runtime.device)
-    directory, lock = None, None
-    if place.rank == 0:
-        directory, resume = choose_run_directory(components, resume=resume)
-        lock = lock_run_directory(directory)
-        clear_failure(directory)
-    comm = open_communicator(place, device, runtime.timeout, failures)
+    comm = open_communicator(place, device, runtime.timeout, failures)  # first: else a failed start left a directory
+    if failures is not None:
+        failures.ranks_are_connected(comm.monitor)
+    chosen, lock = None, None
     try:
-        directory = Path(comm.share_text(str(directory or "")))
+        if place.rank == 0:
+            chosen, resume = choose_run_directory(components, resume=resume)
+            lock = lock_run_directory(chosen)
+            clear_failure(chosen)
+        directory = Path(comm.share_text(str(chosen or "")))
         start_logs(place.rank, directory)
         if place.rank == 0:
             log.info("run directory %s", directory)
         if failures is not None:
-            failures.ranks_are_connected(comm.monitor, directory)
+            failures.directory_is_known(directory)
         run = _build_run(
             components, comm, directory, lock, stop or StopRequest(), provenance or Provenance(), resume=resume
         )

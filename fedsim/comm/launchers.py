@@ -1,4 +1,4 @@
-"""Who started this process: torchrun starts the ranks of a run; others start copies that know nothing of each other."""
+"""Who started this process: torchrun starts the ranks of a run; others start unrelated copies."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from fedsim.comm.addresses import advice, settle_addresses
 from fedsim.comm.communicator import Communicator, SingleProcess
 from fedsim.comm.health.connections import connect_ranks
 from fedsim.comm.health.monitor import Monitor, RankFailureHandler
@@ -52,11 +53,13 @@ class ProcessGroup(Communicator):
         self._timeout = timedelta(seconds=timeout)
         if device.type == "cuda":
             torch.cuda.set_device(device)
+        settle_addresses(place)
+        _leave_out_checks_of_torch(speaks=place.rank == 0)
         try:
             dist.init_process_group("gloo", timeout=self._timeout, **_store_of_this_attempt(place, self._timeout))
         except RuntimeError as error:
-            remedy = "after a restart over several hosts, set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for torchrun"
-            raise CollectiveError(f"the ranks cannot connect: {str(error).splitlines()[0]}; {remedy}") from error
+            what = f"the ranks cannot connect: {str(error).splitlines()[0]}; {advice(place)}"
+            raise CollectiveError(what) from error
         self._control: dist.ProcessGroup | None = None  # the default group, which is gloo
         super().__init__(place, device, torch.device("cpu"))
         if handler is not None:
@@ -182,6 +185,15 @@ def _store_of_this_attempt(place: RankPlace, timeout: timedelta) -> dict[str, An
     store = dist.TCPStore(address, port, is_master=False, timeout=timeout)  # type: ignore[attr-defined]
     own = dist.PrefixStore(f"attempt {attempt}", store)  # type: ignore[attr-defined]
     return {"store": own, "rank": place.rank, "world_size": place.size}
+
+
+def _leave_out_checks_of_torch(*, speaks: bool) -> None:
+    """``TORCH_DISTRIBUTED_DEBUG=DETAIL`` compares each rank's collectives, and takes our barriers for a mismatch."""
+    if dist.get_debug_level() != dist.DebugLevel.DETAIL:
+        return
+    dist.set_debug_level(dist.DebugLevel.INFO)
+    if speaks:
+        log.warning("TORCH_DISTRIBUTED_DEBUG=DETAIL counts as INFO: it takes our barriers for errors")
 
 
 def _a_group(group: object) -> dist.ProcessGroup:

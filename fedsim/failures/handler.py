@@ -69,10 +69,13 @@ class FailureHandler:
         """This process knows its rank."""
         self._place = place
 
-    def ranks_are_connected(self, monitor: Monitor, directory: Path) -> None:
-        """From now on this rank knows of the others, and where the run is recorded."""
-        self._monitor, self._directory = monitor, directory
-        self._summary = SummaryFile(directory)
+    def ranks_are_connected(self, monitor: Monitor) -> None:
+        """From now on this rank knows of the others."""
+        self._monitor = monitor
+
+    def directory_is_known(self, directory: Path) -> None:
+        """From now on this rank knows where the run is recorded."""
+        self._directory, self._summary = directory, SummaryFile(directory)
 
     def records_are_open(self, close: Callable[[str], None]) -> None:
         """From now on there are records to close, by a function that takes the status of the run."""
@@ -90,7 +93,8 @@ class FailureHandler:
             return self._handle_at_start(error)
         if isinstance(error, ConfigError):
             return self._end(messages.mistake(error), MISTAKE)
-        log.error("what happened:", exc_info=error, extra=FILE_ONLY)
+        if self._directory is not None:
+            log.error("what happened:", exc_info=error, extra=FILE_ONLY)
         if isinstance(error, RankError) and self._place.rank != 0:
             sleep(WAIT_FOR_RANK_0)  # it knows more
         elif isinstance(error, CollectiveError):
@@ -125,7 +129,7 @@ class FailureHandler:
 
     def on_leaving(self, rank: RankStatus, reason: str) -> None:
         """Another rank fails, and has reported it."""
-        self._end(reason)
+        self._end(reason, reported=self._directory is None)
 
     def on_late(self, me: RankStatus, ranks: Sequence[RankStatus], seconds: float) -> None:
         """Other ranks have not come to the collective in which this one waits."""
@@ -134,13 +138,20 @@ class FailureHandler:
     # The end -----------------------------------------------------------------------------------------
 
     def _end(
-        self, sentence: str, status: int = FAILED, because_of: Sequence[RankStatus] = (), outcome: str = "failed"
+        self,
+        sentence: str,
+        status: int = FAILED,
+        because_of: Sequence[RankStatus] = (),
+        outcome: str = "failed",
+        *,
+        reported: bool = False,
     ) -> int:
         """Report, close the records and leave; the first of this rank's threads to come here does it."""
         self._ending.acquire()
-        if self._directory is None or record_failure(self._directory, sentence):
+        if not reported and (self._directory is None or record_failure(self._directory, sentence)):
             write_line(self._terminal, sentence)
-        log.error("%s", sentence, extra=FILE_ONLY)
+        if self._directory is not None:
+            log.error("%s", sentence, extra=FILE_ONLY)
         if self._monitor is not None:
             self._monitor.leave(sentence)
         with suppress(Exception):

@@ -21,6 +21,10 @@ GRACE = 60.0
 """Seconds that cells have to write a checkpoint when the sweep is stopped."""
 
 
+ON_THIS_HOST = ("--standalone", "--local-addr=127.0.0.1")
+"""torchrun's options: its host's name need not be known."""
+
+
 @dataclass(frozen=True)
 class Slots:
     """What this machine has for cells.
@@ -156,7 +160,7 @@ class Runner:
 def command(sweep: Sweep, cell: Cell, ranks: int, plugins: Sequence[Path]) -> list[str]:
     """What is typed to run a cell; its config is written beside the sweep's records."""
     more = [word for plugin in plugins for word in ("--plugin", as_typed(plugin))]
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"] if ranks > 1 else []
+    launcher = ["-m", "torch.distributed.run", *ON_THIS_HOST, f"--nproc_per_node={ranks}"] if ranks > 1 else []
     config = as_typed(keep_config(sweep, cell))
     return [sys.executable, *launcher, "-m", "fedsim", "--config", config, "--resume-or-start", *more]
 
