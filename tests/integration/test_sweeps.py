@@ -126,7 +126,7 @@ def test_cells_that_fail_or_diverge_stop_no_other(tmp_path: Path, capfd: pytest.
     assert "4 cells: 2 done, 1 diverged, 1 failed" in out
 
     assert main([str(path), "--retry", "failed", "--ranks", "1"]) == 1
-    assert "1 cells to run" in capfd.readouterr().out
+    assert "1 cell to run" in capfd.readouterr().out
     assert main([str(path)]) == 1
     assert "0 cells to run" in capfd.readouterr().out
 
