@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fedsim.data.image_files import is_image
 from fedsim.errors import ConfigError
+from fedsim.files import printable
 from fedsim.seeds import derive_generator
 
 
@@ -39,7 +40,7 @@ def labelled_files(folder: Path, repair: str) -> LabelledFiles:
             raise ConfigError("root", f"{kind} holds no image", repair)
     labels = torch.repeat_interleave(torch.arange(len(classes)), torch.tensor([len(members) for members in files]))
     return LabelledFiles(
-        [path for members in files for path in members], labels, tuple(path.name for path in classes)
+        [path for members in files for path in members], labels, tuple(printable(path.name) for path in classes)
     )
 
 
