@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fedsim.data.walk import images_below, images_in, in_words, subfolders
 from fedsim.errors import ConfigError, FedsimWarning
+from fedsim.files import printable
 from fedsim.seeds import derive_generator
 
 
@@ -51,7 +52,7 @@ def labelled_files(folder: Path, repair: str, *, least: int = 2) -> LabelledFile
     return LabelledFiles(
         [path for members in found for path in members.images],
         labels,
-        tuple(path.name for path in classes),
+        tuple(printable(path.name) for path in classes),
         sum((members.left_out for members in found), Counter()),
         of_no_class,
     )

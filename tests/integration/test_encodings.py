@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from fedsim.main import main
 from fedsim.run_directory.failure_note import record_failure, recorded_failure
@@ -87,6 +88,18 @@ def test_a_failure_with_such_a_name_is_one_sentence(tmp_path: Path, capfd: pytes
     assert "caf\\udce9.pt" in said[0]
     assert record_failure(tmp_path, f"no {LATIN}")
     assert recorded_failure(tmp_path) == "no caf\\udce9"
+
+
+def test_classes_with_such_names_are_shown_escaped(tmp_path: Path, cache: Path) -> None:
+    for part in ("train", "test"):
+        for kind in (LATIN, "tea"):
+            folder = tmp_path / "images" / part / kind
+            folder.mkdir(parents=True)
+            for number in range(2):
+                Image.new("RGB", (8, 8), (90 * number, 60, 9)).save(folder / f"{number}.png")
+    data = f"data={{name: image_folder, root: '{tmp_path}/images'}}"
+    assert main([*RUN, data, "clients.count=2", "rounds=2", "attack=[]", f"output_dir={tmp_path}"]) == 0
+    assert status(tmp_path) == "completed"
 
 
 def test_nobody_reading_is_no_failure() -> None:

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from fedsim.errors import ConfigError
 from fedsim.main import main
 
 
-def check(device: str = "cpu") -> None:
+def check(device: Literal["auto", "cpu", "cuda"] = "cpu") -> None:
     require_compiler(RuntimeSection(device=device, compile=True))
 
 
