@@ -199,7 +199,8 @@ def _warn_of_too_small_f(components: Components) -> None:
     byzantine = components.attack_plan.most[0]
     too_small = [f"{name} defends against {f}" for name, f in components.tolerated if f < byzantine]
     if too_small and components.attack_names != "none":
-        text = f"aggregator.num_byzantine: the run has {counted(byzantine, 'Byzantine client')}, but {' and '.join(too_small)}"
+        run = f"the run has {counted(byzantine, 'Byzantine client')}"
+        text = f"aggregator.num_byzantine: {run}, but {' and '.join(too_small)}"
         warnings.warn(text, FedsimWarning, stacklevel=3)
 
 
