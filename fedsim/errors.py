@@ -62,8 +62,8 @@ class CheckpointError(FedsimError):
 def counted(number: int, noun: str) -> str:
     """A number with its noun.
 
-    >>> counted(1, "cell"), counted(0, "rank")
-    ('1 cell', '0 ranks')
+    >>> counted(1, "round"), counted(3, "Byzantine client")
+    ('1 round', '3 Byzantine clients')
     """
     return f"{number} {noun}{'s' * (number != 1)}"
 

@@ -19,7 +19,7 @@ from fedsim.data.channel_statistics import ChannelStatistics
 from fedsim.data.inputs import View
 from fedsim.data.partitioners import Partitioner, partitioners
 from fedsim.data.sources import DataSource, sources
-from fedsim.errors import ConfigError, FedsimWarning, did_you_mean, keys_under
+from fedsim.errors import ConfigError, FedsimWarning, counted, did_you_mean, keys_under
 from fedsim.files import user_path
 from fedsim.models import ModelBuilder, models
 from fedsim.participation.attack_plan import AttackPlan
@@ -215,7 +215,8 @@ def _warn_of_too_small_f(components: Components) -> None:
     byzantine = components.attack_plan.most[0]
     too_small = [f"{name} defends against {f}" for name, f in components.tolerated if f < byzantine]
     if too_small and components.attack_names != "none":
-        text = f"aggregator.num_byzantine: the run has {byzantine} Byzantine clients, but {' and '.join(too_small)}"
+        run = f"the run has {counted(byzantine, 'Byzantine client')}"
+        text = f"aggregator.num_byzantine: {run}, but {' and '.join(too_small)}"
         warnings.warn(text, FedsimWarning, stacklevel=3)
 
 

@@ -18,6 +18,7 @@ from fedsim.build.parts import (
 from fedsim.build.resume import choose_run_directory, finished_rounds, restore
 from fedsim.comm import Communicator, RankPlace, open_communicator
 from fedsim.data.split_file import save_or_check_split
+from fedsim.errors import counted
 from fedsim.failures.handler import FailureHandler
 from fedsim.participation.participants import Participation
 from fedsim.records.logs import start_logs
@@ -218,6 +219,6 @@ def _log_start(components: Components, comm: Communicator, model: GlobalModel, d
         spare = comm.size - config.clients.count
         log.info("%d spare rank%s evaluate%s and wait%s", spare, *(["s", "", ""] if spare > 1 else ["", "s", "s"]))
     if done >= config.rounds:
-        log.info("the run is finished: %d rounds are done", done)
+        log.info("the run is finished: %s done", counted(done, "round"))
     elif done:
         log.info("resumed after round %d", done)
