@@ -189,9 +189,9 @@ def _store_of_this_attempt(place: RankPlace, timeout: timedelta) -> dict[str, An
 
 def _leave_out_checks_of_torch(*, speaks: bool) -> None:
     """``TORCH_DISTRIBUTED_DEBUG=DETAIL`` compares each rank's collectives, and takes our barriers for a mismatch."""
-    if dist.get_debug_level() != dist.DebugLevel.DETAIL:
+    if dist.get_debug_level() != dist.DebugLevel.DETAIL:  # type: ignore[attr-defined]
         return
-    dist.set_debug_level(dist.DebugLevel.INFO)
+    dist.set_debug_level(dist.DebugLevel.INFO)  # type: ignore[attr-defined]
     if speaks:
         log.warning("TORCH_DISTRIBUTED_DEBUG=DETAIL counts as INFO: it takes our barriers for errors")
 

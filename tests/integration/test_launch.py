@@ -48,7 +48,8 @@ def test_a_mistake_is_reported_once(script: str) -> None:
 
 def test_a_dry_run_says_what_would_be_typed() -> None:
     done = run("local.sh", "--ranks", "3", "--restarts", "1", "--dry-run", "rounds=2", "--resume")
-    typed = f"torchrun --standalone --local-addr=127.0.0.1 --nproc_per_node=3 --max-restarts=1 {ROOT}/fedsim/main.py rounds=2 --resume"
+    launcher = "torchrun --standalone --local-addr=127.0.0.1 --nproc_per_node=3 --max-restarts=1"
+    typed = f"{launcher} {ROOT}/fedsim/main.py rounds=2 --resume"
     assert done.stdout.strip() == typed
     done = run("multinode.sh", "--nodes", "2", "--at", "node1", "--ranks", "4", "--id", "x", "--dry-run", "rounds=2")
     assert "--rdzv-endpoint=node1:29400 --rdzv-id=x" in done.stdout
