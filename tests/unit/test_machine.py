@@ -1,0 +1,52 @@
+"""Cores and GPUs: what control groups, affinity, SLURM and variables allow."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from fedsim.machine import count_cores, count_gpus, gpu_name
+
+
+@pytest.fixture(autouse=True)
+def _sixteen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)))
+
+
+def write(root: Path, **files: str) -> Path:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("300000 100000", 3), ("250000 100000", 3), ("5000 100000", 1)])
+def test_a_quota_of_version_2_around_the_own_group_counts(tmp_path: Path, quota: str, cores: int) -> None:
+    groups = {"sys/fs/cgroup/pod/cpu.max": quota, "sys/fs/cgroup/pod/own/cpu.max": "max 100000"}
+    write(tmp_path, **{"proc/self/cgroup": "0::/pod/own\n", **groups})
+    assert count_cores({}, tmp_path) == cores
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("200000", 4), ("-1", 16)])
+@pytest.mark.parametrize("group", ["", "host/only/there"])
+def test_a_quota_of_version_1_counts(tmp_path: Path, quota: str, cores: int, group: str) -> None:
+    place = "sys/fs/cgroup/cpu,cpuacct"
+    files = {f"{place}/cpu.cfs_quota_us": quota, f"{place}/cpu.cfs_period_us": "50000"}
+    write(tmp_path, **{"proc/self/cgroup": f"5:cpuset:/\n4:cpu,cpuacct:/{group}\n", **files})
+    assert count_cores({}, tmp_path) == cores
+
+
+def test_affinity_and_the_slurm_job_limit_but_not_omp(tmp_path: Path) -> None:
+    assert count_cores({"OMP_NUM_THREADS": "1", "OMP_THREAD_LIMIT": "1"}, tmp_path) == 16
+    assert count_cores({"SLURM_CPUS_ON_NODE": "6"}, tmp_path) == 6
+    assert count_cores({"SLURM_CPUS_ON_NODE": "64"}, tmp_path) == 16
+
+
+def test_gpus_are_those_that_torch_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert count_gpus({}) == 3
+    assert count_gpus({"CUDA_VISIBLE_DEVICES": ""}) == 0
+    assert gpu_name(0, {"CUDA_VISIBLE_DEVICES": "GPU-a, GPU-b"}) == "GPU-a"
+    assert gpu_name(1, {"CUDA_VISIBLE_DEVICES": "GPU-a, GPU-b"}) == "GPU-b"
