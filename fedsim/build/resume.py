@@ -134,12 +134,12 @@ def _load(model: GlobalModel, state: Mapping[str, Any]) -> None:
 
 
 def require_run(output_dir: Path, name: str) -> None:
-    """Before a run is resumed: there is one of this name.
+    """Before a run is resumed: there is one of this name, be it one that failed before its first record.
 
     Raises:
         ConfigError: there is none; the message says what was looked for, and which runs there are.
     """
-    if run_directories(output_dir, name):
+    if run_directories(output_dir, name) or (output_dir / name).is_dir():
         return
     runs = sorted(path.parent.name for path in output_dir.glob("*/config.yaml"))
     near = get_close_matches(name, runs, n=3, cutoff=0.5)

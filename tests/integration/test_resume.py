@@ -11,7 +11,7 @@ import yaml
 
 from fedsim.build import resume
 from fedsim.main import main
-from fedsim.results_version import RESULTS_VERSION
+from fedsim.results_version import FIRST, RESULTS_VERSION
 from support.runs import RUN, lines
 
 SMALL = [*RUN, "data={name: synthetic, num_train: 80, num_test: 20}", "model={name: mlp}", "rounds=2"]
@@ -89,6 +89,9 @@ def test_a_run_of_another_version_of_results_is_refused(
     )
     monkeypatch.undo()
     edit(tmp_path / "run" / "environment.json", lambda values: values.pop("results_version"))
+    assert run("rounds=3", "--resume") == 2  # as old as that
+    assert f"has results of version {FIRST}" in capfd.readouterr().err
+    monkeypatch.setattr(resume, "RESULTS_VERSION", FIRST)
     assert run("rounds=3", "--resume") == 0
 
 

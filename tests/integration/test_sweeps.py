@@ -139,7 +139,7 @@ def test_a_cell_that_cannot_start_says_why(tmp_path: Path, capfd: pytest.Capture
         "import sys\nif 'fedsim.sweep.plan' not in sys.modules:\n    raise OSError('the disk is on fire')\n"
     )
     assert main([str(path), "--plugin", str(plugin)]) == 1
-    assert "theirs.py: line 3: OSError: the disk is on fire" in capfd.readouterr().out
+    assert "theirs.py, line 3: OSError: the disk is on fire" in capfd.readouterr().out
 
 
 def test_a_mistake_stops_all_before_anything_runs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
