@@ -1,22 +1,22 @@
-"""The command line: options, dotted overrides, --help, --list and --check."""
+"""The command line: options, dotted overrides, plugins, and hints where it is not what it should be."""
 
 import argparse
 import importlib.util
-import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from pydantic import BaseModel
-
-from fedsim.build.components import REGISTRIES
-from fedsim.config.run import RunConfig
-from fedsim.errors import ConfigError
+from fedsim.config.source import read_yaml
+from fedsim.errors import ConfigError, did_you_mean
+from fedsim.files import user_path
+from fedsim.help_pages import keys_text, nearest_key, topic_text
 
 USAGE = "torchrun --nproc_per_node=N fedsim/main.py [--config FILE] [dotted.key=value ...]"
-QUICKSTART = Path(__file__).resolve().parent.parent / "configs" / "quickstart.yaml"
+QUICKSTART = Path(__file__).resolve().parent / "config" / "quickstart.yaml"
+"""A link to ``configs/quickstart.yaml``, so that an installed package has it too."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,12 @@ class CommandLine:
     config: Path
     overrides: list[str]
     resume: bool
+    resume_or_start: bool
     check: bool
     plugins: list[Path]
     show_help: bool
     show_list: bool
+    help_topic: str = ""
 
 
 class QuietParser(argparse.ArgumentParser):
@@ -41,36 +43,77 @@ class QuietParser(argparse.ArgumentParser):
 
 
 def parse_command_line(arguments: Sequence[str]) -> CommandLine:
-    """The command line, taken apart; ConfigError for an option that does not exist."""
-    parsed = _parser().parse_intermixed_args(arguments)
+    """The command line, taken apart.
+
+    Raises:
+        ConfigError: an option that does not exist, or a word that is no setting; it says what is probably meant.
+    """
+    parsed, unknown = _parser().parse_known_intermixed_args(arguments)
+    if unknown:
+        raise _unknown_option(unknown[0], arguments)
+    for word in parsed.overrides:
+        if "=" not in word:
+            raise _no_setting(word)
     return CommandLine(
-        config=parsed.config,
+        config=QUICKSTART if parsed.config is None else user_path(parsed.config, "--config"),
         overrides=parsed.overrides,
-        resume=parsed.resume,
+        resume=parsed.resume or parsed.resume_or_start,
+        resume_or_start=parsed.resume_or_start,
         check=parsed.check,
-        plugins=parsed.plugin,
-        show_help=parsed.help,
+        plugins=[user_path(plugin, "--plugin") for plugin in parsed.plugin],
+        show_help=parsed.help is not None,
+        help_topic=parsed.help or "",
         show_list=parsed.list,
     )
 
 
 def _parser() -> QuietParser:
     parser = QuietParser(prog="fedsim", usage=USAGE, add_help=False, allow_abbrev=False)
-    parser.add_argument("--config", type=Path, default=QUICKSTART, help="YAML file (default: quickstart)")
+    parser.add_argument("--config", help="YAML file (default: quickstart)")
     parser.add_argument("--resume", action="store_true", help="continue the newest run of this name")
+    parser.add_argument("--resume-or-start", action="store_true", help="the same, or start it if there is none")
     parser.add_argument("--check", action="store_true", help="check the configuration and stop")
     parser.add_argument("--list", action="store_true", help="list aggregators, attacks, data sets, models, ...")
     parser.add_argument(
         "--plugin",
-        type=Path,
         action="append",
         default=[],
         metavar="FILE",
         help="Python file with components of yours",
     )
-    parser.add_argument("--help", "-h", action="store_true", help="show this page")
+    parser.add_argument(
+        "--help", "-h", nargs="?", const="", metavar="KEY", help="show this page, or more of a key or a component"
+    )
     parser.add_argument("overrides", nargs="*", metavar="dotted.key=value", help="settings that replace the file's")
     return parser
+
+
+def _unknown_option(option: str, arguments: Sequence[str]) -> ConfigError:
+    """What was probably meant by an option that does not exist: a setting, or another option."""
+    word, _, value = option.partition("=")
+    after = arguments[arguments.index(option) + 1 :] if option in arguments else []
+    if not value:
+        value = after[0] if after and not after[0].startswith("-") and "=" not in after[0] else "..."
+    key = nearest_key(word.lstrip("-"))
+    options = [name for action in _parser()._actions for name in action.option_strings]
+    known = did_you_mean(word, options)
+    exact = key is not None and word.lstrip("-").replace("-", "_") in (key, *key.split("."))
+    if key is None or (known.startswith("did") and not exact):
+        return ConfigError("command line", f"there is no option {word}", known)
+    return ConfigError(
+        "command line", f"there is no option {word}", f"a setting is given without dashes: {key}={value}"
+    )
+
+
+def _no_setting(word: str) -> ConfigError:
+    """What was probably meant by a word that is neither an option nor a setting."""
+    problem = f"'{word}' is neither an option nor dotted.key=value"
+    if word.endswith((".yaml", ".yml")):
+        return ConfigError("command line", problem, f"a file is given by --config {word}")
+    if word.endswith(".py"):
+        return ConfigError("command line", problem, f"a file is given by --plugin {word}")
+    key = nearest_key(word)
+    return ConfigError("command line", problem, f"write {key}=..." if key else "for example rounds=5")
 
 
 def load_plugin(path: Path) -> None:
@@ -86,58 +129,29 @@ def load_plugin(path: Path) -> None:
     sys.modules[module.__name__] = module
     try:
         spec.loader.exec_module(module)
-    except ConfigError as error:
-        raise error.under(f"--plugin {path}") from None
     except (Exception, SystemExit) as error:
-        trace, line = error.__traceback__, getattr(error, "lineno", None)
-        while trace is not None:
-            line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == str(path) else line
-            trace = trace.tb_next
-        raise ConfigError(
-            f"--plugin {path}", f"line {line}: {type(error).__name__}: {error}", "fix the file"
-        ) from error
+        line = _line_in(path, error)
+        if isinstance(error, ConfigError):
+            raise ConfigError(f"--plugin {path}, line {line}", str(error)) from None
+        what = error.msg if isinstance(error, SyntaxError) else str(error)
+        problem = ": ".join(filter(None, [type(error).__name__, what]))
+        raise ConfigError(f"--plugin {path}, line {line}", problem, "fix the file") from error
 
 
-def help_text() -> str:
-    """The options, then every key with its default and a line of help."""
-    lines = [_parser().format_help(), "keys:"]
-    for key, default, text in config_keys(RunConfig):
-        lines.append(f"  {key} = {_as_yaml(default)}".ljust(42) + f"  {text}")
-    return "\n".join([*lines, "", "further keys of a section are those of the component it names: see --list"])
+def _line_in(path: Path, error: BaseException) -> int | str:
+    """The line of a file at which an error came out of it."""
+    if isinstance(error, SyntaxError) and error.lineno is not None and _same(error.filename, path):
+        return error.lineno
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if _same(frame.filename, path)]
+    return next((line for line in reversed(lines) if line is not None), "unknown")
 
 
-def config_keys(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any, str]]:
-    """Every dotted key of a schema with its default and its line of help."""
-    for name, field in schema.model_fields.items():
-        if name == "component_settings":
-            continue
-        kind, default = field.annotation, field.get_default(call_default_factory=True)
-        if isinstance(default, list) and len(default) == 1:  # one section or several
-            kind, default = type(default[0]), default[0]
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from config_keys(kind, f"{prefix}{name}.")
-            settings = getattr(default, "component_settings", {})
-            yield from (
-                (f"{prefix}{name}.{key}", value, f"of {prefix}{name}.name") for key, value in settings.items()
-            )
-        else:
-            yield f"{prefix}{name}", field.get_default(call_default_factory=True), field.description or ""
+def _same(filename: str | None, path: Path) -> bool:
+    return filename is not None and Path(filename).resolve() == path.resolve()
 
 
-def list_text() -> str:
-    """Every component with its line of help, its settings and their defaults."""
-    lines: list[str] = []
-    for kind, registry in REGISTRIES.items():
-        described: Mapping[str, Any] = registry.describe()
-        lines += [f"{kind}:" if described else f"{kind}: none yet"]
-        for name, description in described.items():
-            lines += [f"  {name}: {description.summary}"]
-            lines += [f"      {reference}" for reference in description.references]
-            for key, setting in description.settings.items():
-                lines += [f"      {key} = {_as_yaml(setting.default)}".ljust(34) + f"  {setting.help}"]
-        lines += [""]
-    return "\n".join(lines).rstrip()
-
-
-def _as_yaml(value: Any) -> str:
-    return json.dumps(value)
+def help_text(topic: str = "") -> str:
+    """The options, then every key with what a bare command runs; or what is known of one key or component."""
+    if topic:
+        return topic_text(topic.partition("=")[0], read_yaml(QUICKSTART))
+    return f"{_parser().format_help()}\n{keys_text(read_yaml(QUICKSTART))}"

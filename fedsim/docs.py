@@ -17,10 +17,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from fedsim.systems import require_posix
+
+require_posix()
+
 from fedsim.build.components import REGISTRIES
-from fedsim.cli import config_keys
 from fedsim.config.run import RunConfig
 from fedsim.files import write_text
+from fedsim.help_pages import config_keys
 from fedsim.records.console import print_text
 from fedsim.registry import Component, Description, Reference, Setting
 
@@ -68,7 +72,8 @@ def _config() -> Iterator[str]:
     yield "Every key of a config file, also as `dotted.key=value` on the command line. A section that names a"
     yield "component (`data`, `data.partition`, `model`, `attack`, `aggregator`) takes that component's settings too:"
     yield "see [aggregators](aggregators.md), [attacks](attacks.md), [data](data.md), [models](models.md),"
-    yield "[training](training.md)."
+    yield "[training](training.md). The default is what a key has that is not in the config; without `--config`,"
+    yield "`configs/quickstart.yaml` is run, which differs from it in `attack` and `aggregator.momentum`."
     yield ""
     yield "| key | default | |"
     yield "|---|---|---|"
@@ -271,10 +276,13 @@ def _row(reading: Mapping[str, Any], unit_bytes: int) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status: 0 written, or current; 1 with ``--check`` where a page is not current."""
+    """Exit status: 0 written, or current; 1 with ``--check`` where a page is not current; 2 outside a clone."""
     parser = argparse.ArgumentParser(prog="python -m fedsim.docs", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a page is not current")
     check = parser.parse_args(arguments).check
+    if not DOCS.is_dir():
+        sys.stderr.write("fedsim: the pages are not part of the installed package; run this in a clone\n")
+        return 2
     stale = []
     for name, text in pages(DOCS / "benchmarks").items():
         path = DOCS / name

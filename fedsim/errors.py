@@ -59,6 +59,15 @@ class CheckpointError(FedsimError):
     """A checkpoint is absent, damaged or belongs to another run."""
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "round"), counted(3, "Byzantine client")
+    ('1 round', '3 Byzantine clients')
+    """
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """A remedy that names the nearest valid choice first, then all of them.
 

@@ -1,15 +1,104 @@
-"""Files that are whole or not there."""
+"""Paths that users write, and files that are whole or not there."""
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fedsim.errors import ConfigError
 
-def user_path(text: str | Path) -> Path:
-    """The path that a user wrote, ``~`` being her home."""
-    return Path(os.path.expanduser(text))
+VARIABLE = re.compile(r"\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|\{([^{}]*)\})")
+
+
+def user_path(text: str | Path, key: str) -> Path:
+    """The path that a user wrote: the one rule for every path on a command line or in a file.
+
+    ``$NAME`` and ``${NAME}`` are variables of the environment, ``$$`` is a dollar sign, and ``~`` or ``~name`` at the
+    beginning is a home.
+
+    Args:
+        key: where it is written, for the message.
+
+    Raises:
+        ConfigError: a variable is not set, a user is not known, or no file can have such a name.
+
+    >>> user_path("data/cost$$", "data.root").as_posix()
+    'data/cost$'
+    """
+    words = VARIABLE.sub(lambda found: _value(found, key), str(text))
+    path = os.path.expanduser(words)
+    if path.startswith("~"):
+        user = path.split(os.sep)[0]
+        remedy = "set HOME, or write the path in full" if user == "~" else "write the path in full"
+        raise ConfigError(key, f"the home {user} is not known", remedy)
+    try:
+        return Path(file_name(path))
+    except ValueError:
+        raise ConfigError(key, f"no file can have the name {path!r}", "name another") from None
+
+
+def _value(found: re.Match[str], key: str) -> str:
+    dollar, *names = found.groups()
+    if dollar:
+        return "$"
+    name = names[0] or names[1]
+    if name not in os.environ:
+        raise ConfigError(key, f"the variable {found[0]} is not set", "set it, or write $$ for a dollar sign")
+    return os.environ[name]
+
+
+def as_typed(path: Path) -> str:
+    """What :func:`user_path` reads as this path.
+
+    >>> as_typed(Path("runs/cost$"))
+    'runs/cost$$'
+    """
+    typed = str(path).replace("$", "$$")
+    return str(Path.cwd() / typed) if typed.startswith("~") else typed
+
+
+def file_name(text: str) -> str:
+    """A name as the file system takes it: in UTF-8 where its own encoding (``LC_ALL=C``) lacks a letter.
+
+    Raises:
+        ValueError: no file can have it.
+    """
+    if "\0" in text:
+        raise ValueError("a zero byte")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return os.fsdecode(text.encode("utf-8", "surrogateescape"))
+    return text
+
+
+def printable(text: str) -> str:
+    """The text with everything escaped that UTF-8 cannot hold, as the bytes of a file name in another encoding.
+
+    >>> printable("caf\\udce9")
+    'caf\\\\udce9'
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+@contextmanager
+def readable_path(path: Path) -> Iterator[Path]:
+    """A path to the same file for a library that takes only UTF-8."""
+    if printable(str(path)) == str(path):
+        yield path
+        return
+    with path.open("rb") as file:
+        yield Path(f"/dev/fd/{file.fileno()}")
+
+
+def reserve(descriptor: int, start: int, size: int) -> None:
+    """Set room on disk aside for a part of a file, where the system can (macOS cannot): OSError if there is none."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, start, size)
+    else:
+        os.truncate(descriptor, max(start + size, os.fstat(descriptor).st_size))
 
 
 def folder_exists(path: Path) -> bool:
@@ -29,9 +118,9 @@ def file_exists(path: Path) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file whole or not at all; names of files in another encoding keep their bytes."""
     with whole_or_not_at_all(path) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 @contextmanager

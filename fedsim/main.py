@@ -5,42 +5,56 @@ from pathlib import Path
 
 # A script's own folder comes first on sys.path; its parent belongs there, so that `fedsim` is this one.
 HERE = Path(__file__).resolve().parent
-sys.path[:] = [str(HERE.parent), *(entry for entry in sys.path if Path(entry or ".").resolve() != HERE)]
+if not __package__:
+    sys.path[:] = [str(HERE.parent), *(entry for entry in sys.path if Path(entry or ".").resolve() != HERE)]
+
+from fedsim.systems import require_posix
+
+require_posix()
 
 from fedsim.stop_request import StopRequest, stop_with_the_launcher
 
 if __name__ == "__main__":
     stop_with_the_launcher()  # before the seconds that the other imports take
 
+from fedsim.build.compilation import require_compiler
 from fedsim.build.components import Components, build_components, warn_of_settings_without_effect
+from fedsim.build.data import check_data
 from fedsim.build.process import prepare_process
+from fedsim.build.resume import require_run
 from fedsim.build.run import open_run
-from fedsim.cli import CommandLine, help_text, list_text, load_plugin, parse_command_line
+from fedsim.cli import CommandLine, help_text, load_plugin, parse_command_line
 from fedsim.comm import RankPlace
 from fedsim.config.run import parse_config
 from fedsim.config.source import apply_overrides, read_yaml
 from fedsim.errors import keys_under
 from fedsim.failures.handler import EXIT_STATUS, FailureHandler, warnings_as_lines
 from fedsim.failures.messages import early_end
+from fedsim.files import file_name
+from fedsim.help_pages import list_text
 from fedsim.records.console import print_text
 from fedsim.records.logs import keep_terminal, write_line
 from fedsim.records.summary import closing_message, read_summary
+from fedsim.run_directory.provenance import Provenance
 
 VALID = "the configuration is valid"
 
 
-def configure(command: CommandLine, *, speaks: bool) -> Components:
-    """The checked components; notes and warnings are for the rank that speaks."""
-    for plugin in command.plugins:
-        load_plugin(plugin)
+def configure(command: CommandLine, place: RankPlace) -> Components:
+    """The checked components; rank 0 shows notes and warnings, and one rank of each host what that lacks."""
+    speaks = place.rank == 0
     values, notes = apply_overrides(read_yaml(command.config), command.overrides)
     config = parse_config(values)
     with warnings_as_lines(notes, speaks=speaks):
         components = build_components(config)
         warn_of_settings_without_effect(components, values)
+        if command.check and speaks:
+            check_data(components)
     if speaks:
         with keys_under("model"):
             components.model.check_weights()
+    if config.runtime.compile and place.local_rank == 0:
+        require_compiler(config.runtime)
     return components
 
 
@@ -58,12 +72,17 @@ def execute(arguments: list[str], terminal: int) -> int:
         failures.rank_is_known(place)
         speaks = place.rank == 0
         command = parse_command_line(arguments)
-        components = configure(command, speaks=speaks) if not (command.show_help or command.show_list) else None
+        for plugin in command.plugins:
+            load_plugin(plugin)
+        components = configure(command, place) if not (command.show_help or command.show_list) else None
         if components is None or command.check:
-            text = help_text() if command.show_help else list_text() if command.show_list else VALID
+            text = help_text(command.help_topic) if command.show_help else list_text() if command.show_list else VALID
             return print_text(text) if speaks else 0
+        if command.resume and not command.resume_or_start and speaks:
+            require_run(components.output_dir, file_name(components.run_name()))
         prepare_process(components)
-        run = open_run(components, place, resume=command.resume, stop=stop, failures=failures)
+        provenance = Provenance([*sys.argv[:1], *arguments], command.plugins)
+        run = open_run(components, place, resume=command.resume, stop=stop, failures=failures, provenance=provenance)
         with stop.listening():  # until here a signal ends the process at once, and nothing is lost
             status = run.simulation.run()
             run.close(status)

@@ -3,9 +3,13 @@
 import sys
 import warnings
 
+from fedsim.systems import require_posix
+
+require_posix()
+
 from fedsim.cli import QuietParser
 from fedsim.config.source import apply_overrides
-from fedsim.data.cache import cache_folder
+from fedsim.data.cache import cache_folder, is_lasting
 from fedsim.data.sources import sources
 from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.files import user_path
@@ -18,25 +22,26 @@ def main(arguments: list[str]) -> int:
     """Exit status: 0 the data set is ready, 2 it is missing or damaged."""
     parser = QuietParser(prog="python -m fedsim.prepare", description=__doc__)
     parser.add_argument("name", help="data set: " + ", ".join(sources.describe()))
-    parser.add_argument("--root", type=user_path, help="folder of its files (data.root of a config)")
+    parser.add_argument("--root", help="folder of its files (data.root of a config)")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="settings of the data set (see --list)")
     try:
         parsed = parser.parse_intermixed_args(arguments)
         settings, _ = apply_overrides({}, parsed.settings)
-        source, root = sources.build(parsed.name, **settings), parsed.root
+        source = sources.build(parsed.name, **settings)
+        root = None if parsed.root is None else user_path(parsed.root, "--root")
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", FedsimWarning)
-            source.prepare(root)
-            splits = source.load(root)
+            splits = source.prepare(root)
     except (ConfigError, OSError) as error:
         sys.stderr.write(f"fedsim: {error}\n")
         return MISTAKE
     for text in dict.fromkeys(str(warning.message) for warning in caught):
         sys.stderr.write(f"fedsim: warning: {text}\n")
     size = " x ".join(map(str, splits.input_shape)) + ("" if splits.one_size else " and larger")
+    where = f"decoded in {cache_folder()}" if is_lasting() else "every run decodes it again"
     return print_text(
         f"{source.name} is ready: {len(splits.train)} samples to train, {len(splits.test)} to test, "
-        f"{splits.num_classes} classes, {size}; decoded in {cache_folder()}"
+        f"{splits.num_classes} classes, {size}; {where}"
     )
 
 

@@ -7,11 +7,11 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from fedsim.config.run import RunConfig, parse_config
 from fedsim.config.source import apply_overrides, read_yaml
 from fedsim.errors import ConfigError
+from fedsim.files import user_path
 from fedsim.machine import count_cores, count_gpus
 from fedsim.records.console import print_text
 
@@ -44,10 +44,10 @@ def main(arguments: Sequence[str]) -> int:
 def _config(arguments: Sequence[str]) -> RunConfig:
     """The configuration that fedsim's arguments describe, without the components, whose checks need torch."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--config", type=Path)
+    parser.add_argument("--config")
     parser.add_argument("--plugin")
     config, rest = parser.parse_known_args(arguments)
-    values = read_yaml(config.config) if config.config else {}
+    values = read_yaml(user_path(config.config, "--config")) if config.config else {}
     return parse_config(apply_overrides(values, [word for word in rest if not word.startswith("-")])[0])
 
 

@@ -51,14 +51,39 @@ def _explain(schema: type[BaseModel], details: list[ErrorDetails]) -> ConfigErro
         )
     if first["type"] == "missing":
         return ConfigError(key, "missing", "give a value")
+    written = _by_name(schema, location, first["input"])
+    if written:
+        return ConfigError(key, f"{first['input']!r} is not a section of keys", written)
     same = [detail for detail in details if _keys_and_positions(schema, detail) == location]
     wanted = " or ".join(dict.fromkeys(_what_it_should(detail) for detail in same))
+    if isinstance(first["input"], bool) and first["type"] != "string_type":
+        wanted += "; yes, no, on and off are true and false in YAML unless they stand in quotes"
     return ConfigError(key, f"{first['input']!r} is not allowed", f"it should {wanted}")
+
+
+def _by_name(schema: type[BaseModel], location: list[int | str], value: Any) -> str:
+    """How the name or number given in place of a section is written; empty for any other mistake."""
+    section: type[BaseModel] | None = schema
+    for part in location:
+        section = _section(section, part) if section is not None and isinstance(part, str) else section
+    key = "name" if isinstance(value, str) else "count"
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return ""
+    if section is None or section is schema or key not in section.model_fields:
+        return ""
+    if isinstance(location[-1], int):
+        return f"write {{{key}: {value}}}"
+    return f"write {'.'.join(map(str, location))}.{key}={value}, in YAML {location[-1]}: {{{key}: {value}}}"
 
 
 def _what_it_should(detail: ErrorDetails) -> str:
     if detail["type"] == "model_type":
         return "be a section of keys"
+    if detail["type"] == "string_type" and isinstance(detail["input"], bool | int | float):
+        example = detail["input"] if type(detail["input"]) is int else "..."
+        if detail["loc"][-1] == "[key]":
+            return f'be text: write it in quotes, "{example}":'
+        return f'be text: write it in quotes, {detail["loc"][-1]}: "{example}" (in a shell \'"{example}"\')'
     return detail["msg"].removeprefix("Input should ").removeprefix("String should ")
 
 

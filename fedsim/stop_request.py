@@ -1,4 +1,4 @@
-"""Being asked to stop: by SIGTERM (torchrun, SLURM), SIGUSR1 (SLURM, before the time limit) or Ctrl-C."""
+"""Being asked to stop: by SIGTERM (torchrun, SLURM), SIGUSR1 (SLURM, before the time limit), SIGHUP or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
+"""SIGHUP is what a terminal sends when it is closed or its connection is lost."""
 
 ONE_REQUEST = 1.0
 """Seconds within which several signals are one request."""
@@ -27,6 +28,11 @@ def stop_with_the_launcher() -> None:
     if "TORCHELASTIC_RUN_ID" in os.environ or FOLLOW_LAUNCHER in os.environ:
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def is_ignored(number: signal.Signals) -> bool:
+    """Whether the process was started to ignore a signal, as nohup does with SIGHUP."""
+    return signal.getsignal(number) == signal.SIG_IGN
 
 
 class StopRequest:
@@ -52,11 +58,15 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Handle the signals during the block; only a process's main thread can."""
+        """Handle the signals during the block, but for a SIGHUP that nohup has the process ignore.
+
+        Only a process's main thread can.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._remember) for number in SIGNALS}
+        numbers = [number for number in SIGNALS if not (number == signal.SIGHUP and is_ignored(number))]
+        before = {number: signal.signal(number, self._remember) for number in numbers}
         try:
             yield
         finally:

@@ -28,6 +28,9 @@ else
         --rdzv-endpoint="$first:$((20000 + SLURM_JOB_ID % 20000))")
 fi
 
+# Of an array, this task: the number of its last one is that of the array, and means all of them.
+job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
+job=${job:-$SLURM_JOB_ID}
 # Since SLURM 22.05 srun does not take it from sbatch, and where tasks are bound all ranks would share one core.
 cores=()
 if [ -n "${SLURM_CPUS_PER_TASK:-}" ]; then cores=(--cpus-per-task="$SLURM_CPUS_PER_TASK"); fi
@@ -44,8 +47,8 @@ step=$!
 # SLURM sends USR1 here some time before the limit, and TERM when it preempts the job. The ranks, on TERM, write a
 # checkpoint and leave. Not through srun: it would take a TERM of its own as an order to kill.
 limit=no
-trap 'limit=yes; scancel --signal=TERM "$SLURM_JOB_ID.0"' USR1
-trap 'scancel --signal=TERM "$SLURM_JOB_ID.0"' TERM
+trap 'limit=yes; scancel --signal=TERM "$job.0"' USR1
+trap 'scancel --signal=TERM "$job.0"' TERM
 
 wait $step
 status=$?
@@ -55,7 +58,7 @@ while kill -0 $step 2>/dev/null; do # a trap has cut the wait short
 done
 
 if [ $limit = yes ] && [ $status -ne 0 ]; then
-    echo "job $SLURM_JOB_ID: the time limit is near, back into the queue"
-    scontrol requeue "$SLURM_JOB_ID" && exec sleep 60 # SLURM ends this script; leaving by itself it would have failed
+    echo "job $job: the time limit is near, back into the queue"
+    scontrol requeue "$job" && exec sleep 60 # SLURM ends this script; leaving by itself it would have failed
 fi
 exit $status

@@ -7,7 +7,7 @@ usage() {
 slurm/submit.sh [--dry-run] [options of sbatch ...] slurm/train.sbatch|slurm/cpu.sbatch [arguments of fedsim ...]
 
   slurm/submit.sh --nodes=2 --gpus-per-node=4 slurm/train.sbatch --config configs/fed_isic2019_convnext_nano.yaml
-  RANKS_PER_NODE=2 slurm/submit.sh --nodes=2 slurm/cpu.sbatch clients.count=5
+  RANKS_PER_NODE=2 slurm/submit.sh --nodes=2 slurm/cpu.sbatch clients.count=12
 
 The configuration is checked here, before the job waits in a queue. --dry-run says what would be submitted, and stops.
 Partition, account, time and modules are in slurm/site.env. The same by hand:

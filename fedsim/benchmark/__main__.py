@@ -6,10 +6,13 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
+
+from fedsim.systems import require_posix
+
+require_posix()
 
 from fedsim.aggregators import available_aggregators
 from fedsim.attacks import available_attacks
@@ -25,6 +28,7 @@ from fedsim.comm import RankPlace, open_communicator
 from fedsim.config.run import parse_config
 from fedsim.config.source import apply_overrides, read_yaml
 from fedsim.errors import ConfigError
+from fedsim.files import user_path
 from fedsim.updates.heap import keep_freed_memory
 
 RESNET18 = 11_173_962
@@ -37,6 +41,9 @@ def main(arguments: Sequence[str]) -> int:
     torch.set_num_threads(options.threads)
     keep_freed_memory()
     try:
+        for option in ("config", "json", "png"):
+            if getattr(options, option, None) is not None:
+                setattr(options, option, user_path(getattr(options, option), f"--{option}"))
         report = options.run(options, f"python -m fedsim.benchmark {' '.join(arguments)}")
     except ConfigError as error:
         sys.stderr.write(f"fedsim: configuration error: {error}\n")
@@ -58,8 +65,8 @@ def _parser() -> argparse.ArgumentParser:
         kind.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
         kind.add_argument("--threads", type=_positive, default=2, help="CPU threads of each process (default 2)")
         kind.add_argument("--repeats", type=_positive, default=7, help="of which the median counts (default 7)")
-        kind.add_argument("--json", type=Path, metavar="FILE", help="write the readings")
-        kind.add_argument("--png", type=Path, metavar="FILE", help="draw the readings")
+        kind.add_argument("--json", metavar="FILE", help="write the readings")
+        kind.add_argument("--png", metavar="FILE", help="draw the readings")
         return kind
 
     kind = add("aggregators", _aggregators, "every aggregator, in copies of the matrix [K, D]", 10)
@@ -78,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_config(kind: argparse.ArgumentParser) -> None:
-    kind.add_argument("--config", type=Path, default=QUICKSTART, help="default: the quickstart")
+    kind.add_argument("--config", help="default: the quickstart")
     kind.add_argument("overrides", nargs="*", metavar="dotted.key=value", help="settings that replace the file's")
 
 
@@ -137,7 +144,7 @@ def _gather(options: argparse.Namespace, command: str) -> Report | None:
 
 
 def _round(options: argparse.Namespace, command: str) -> Report | None:
-    values, _ = apply_overrides(read_yaml(options.config), options.overrides)
+    values, _ = apply_overrides(read_yaml(options.config or QUICKSTART), options.overrides)
     runtime = {**values.get("runtime", {}), "threads": options.threads, "device": options.device}
     components = build_components(parse_config({**values, "runtime": runtime}))
     place = RankPlace.from_environment()
@@ -147,7 +154,7 @@ def _round(options: argparse.Namespace, command: str) -> Report | None:
 
 
 def _step(options: argparse.Namespace, command: str) -> Report:
-    values, _ = apply_overrides(read_yaml(options.config), options.overrides)
+    values, _ = apply_overrides(read_yaml(options.config or QUICKSTART), options.overrides)
     components = build_components(parse_config(without_data(values, options.side)))
     device = RankPlace(0, 1, 0, 1).device(options.device)
     readings, parameters = time_local_step(components, device, options.repeats)

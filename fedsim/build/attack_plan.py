@@ -7,7 +7,7 @@ from typing import Any
 
 from fedsim.config.attack import AttackSection
 from fedsim.config.run import RunConfig
-from fedsim.errors import ConfigError
+from fedsim.errors import ConfigError, counted
 from fedsim.participation.attack_plan import AttackPlan, Campaign
 
 
@@ -136,6 +136,6 @@ def _check_overlap(sections: Sequence[AttackSection], plan: AttackPlan, position
     if mine is not None and len(mine) < wanted(plan.num_clients):
         raise ConfigError(
             f"attack.{position}.{_way(sections[position])}",
-            f"only {len(mine)} clients are left for it",
+            f"only {counted(len(mine), 'client')} left for it",
             "the attacks together want more clients than there are",
         )

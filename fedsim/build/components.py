@@ -19,7 +19,7 @@ from fedsim.data.channel_statistics import ChannelStatistics
 from fedsim.data.inputs import View
 from fedsim.data.partitioners import Partitioner, partitioners
 from fedsim.data.sources import DataSource, sources
-from fedsim.errors import ConfigError, FedsimWarning, keys_under
+from fedsim.errors import ConfigError, FedsimWarning, counted, did_you_mean, keys_under
 from fedsim.files import user_path
 from fedsim.models import ModelBuilder, models
 from fedsim.participation.attack_plan import AttackPlan
@@ -66,7 +66,19 @@ class Components:
 
     @property
     def data_root(self) -> Path | None:
-        return None if self.config.data.root is None else user_path(self.config.data.root)
+        root = self.config.data.root
+        return None if root is None else user_path(root, "data.root")
+
+    @property
+    def output_dir(self) -> Path:
+        """Folder of all run directories."""
+        return user_path(self.config.output_dir, "output_dir")
+
+    def require_data(self) -> None:
+        """Raise ConfigError if the data are not where they should be."""
+        root = self.data_root
+        with keys_under("data"):
+            self.source.check(root)
 
     def statistics(self, splits: Splits) -> ChannelStatistics | None:
         """What images are normalised by: what is configured, else what the model expects, else of the data set."""
@@ -138,8 +150,11 @@ class Components:
         return config.run_name or made
 
 
-def build_components(config: RunConfig) -> Components:
+def build_components(config: RunConfig, *, require_data: bool = True) -> Components:
     """Build every component of a configuration.
+
+    Args:
+        require_data: whether the data must be where they should be.
 
     Raises:
         ConfigError: the first problem, by dotted key; nothing has been started then.
@@ -186,8 +201,9 @@ def build_components(config: RunConfig) -> Components:
     for position, (section, attack) in enumerate(zip(config.attack, run_attacks, strict=True)):
         with keys_under(attack_key(config.attack, position)):
             attack.check(clients.count, section.count(clients.count))
-    with keys_under("data"):
-        components.source.check(components.data_root)
+    user_path(config.output_dir, "output_dir")
+    if require_data:
+        components.require_data()
     components.partitioner.check()
     with keys_under("model"):
         components.model.check()
@@ -199,7 +215,8 @@ def _warn_of_too_small_f(components: Components) -> None:
     byzantine = components.attack_plan.most[0]
     too_small = [f"{name} defends against {f}" for name, f in components.tolerated if f < byzantine]
     if too_small and components.attack_names != "none":
-        text = f"aggregator.num_byzantine: the run has {byzantine} Byzantine clients, but {' and '.join(too_small)}"
+        run = f"the run has {counted(byzantine, 'Byzantine client')}"
+        text = f"aggregator.num_byzantine: {run}, but {' and '.join(too_small)}"
         warnings.warn(text, FedsimWarning, stacklevel=3)
 
 
@@ -229,4 +246,9 @@ def _component(registry: Registry[C], section: Section, prefix: str, num_byzanti
     if num_byzantine is not None and settings.get("num_byzantine") == "oracle":
         settings["num_byzantine"] = num_byzantine
     with keys_under(prefix):
+        known = registry.get(section.name).Settings.model_fields
+        for key, value in settings.items():
+            if key not in known:
+                hint = did_you_mean(key, {*known, *section.own_keys(), "name"})
+                raise ConfigError(key, f"unknown key (value {value!r})", hint)
         return registry.build(section.name, **settings)

@@ -1,7 +1,9 @@
 """The data of a run: loaded, checked on all ranks, distributed over the clients."""
 
 import logging
-from collections.abc import Sequence
+import warnings
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -13,11 +15,15 @@ from fedsim.data import Splits
 from fedsim.data.channel_statistics import ChannelStatistics
 from fedsim.data.fingerprint import fingerprint
 from fedsim.data.inputs import Inputs, View
-from fedsim.errors import ConfigError, keys_under
+from fedsim.data.sides import check_splits
+from fedsim.errors import ConfigError, FedsimWarning, keys_under
 from fedsim.seeds import derive_generator
 from fedsim.training.losses import ClassCounts
 
 log = logging.getLogger(__name__)
+
+NAMED = 5
+"""Clients that a warning names; the rest are counted."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +70,15 @@ def load_data(components: Components, comm: Communicator) -> RunData:
     Raises:
         ConfigError: they are missing or damaged, differ between ranks, or do not fit the configuration.
     """
+    with _warnings_logged():
+        return _load_data(components, comm)
+
+
+def _load_data(components: Components, comm: Communicator) -> RunData:
     with comm.first_on_each_host("load data"):
         with keys_under("data"):
             splits = components.source.load(components.data_root)
+            check_splits(splits)
         statistics = components.statistics(splits)
     digest = fingerprint(splits, statistics)
     _require_same_data(comm, digest)
@@ -88,8 +100,51 @@ def distribute(
     generator = derive_generator(config.seed, "partition")
     partitioner = components.partitioner
     indices = partitioner.partition(splits.train.labels, config.clients.count, generator, columns)
+    _require_training(indices, components.attack_plan.always_idle)
     owners = partitioner.owners_of_tests(columns, splits.test.columns)
     return RunData(splits, view, input_shape, indices, owners, digest)
+
+
+def check_data(components: Components) -> None:
+    """Look at the data without decoding any, for ``--check``: ConfigError or FedsimWarning for what is wrong."""
+    with keys_under("data"):
+        components.source.survey(components.data_root)
+
+
+def _require_training(client_indices: Sequence[Tensor], idle: Collection[int]) -> None:
+    """FedsimWarning for clients that never train, because a batch has at least two samples.
+
+    Args:
+        client_indices: samples of each client.
+        idle: clients that are to do no local work.
+
+    Raises:
+        ConfigError: no client ever trains.
+    """
+    working = [client for client in range(len(client_indices)) if client not in idle]
+    never = [client for client in working if len(client_indices[client]) < 2]
+    if not never:
+        return
+    remedy = "take fewer clients, or more samples"
+    if never == working:
+        problem = "no client that trains has two samples, so none has a batch and nothing is ever trained"
+        raise ConfigError("clients.count", problem, remedy)
+    more = f" and {len(never) - NAMED} more" if len(never) > NAMED else ""
+    who = f"client {never[0]} has" if len(never) == 1 else f"clients {', '.join(map(str, never[:NAMED]))}{more} have"
+    text = f"{who} fewer than two samples, so no batch, and never train{'s' * (len(never) == 1)}"
+    warnings.warn(f"{text}; {remedy}, or set data.partition.min_samples: 2", FedsimWarning, stacklevel=3)
+
+
+@contextmanager
+def _warnings_logged() -> Iterator[None]:
+    """Log fedsim's warnings from the block, each once: rank 0 shows them."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", FedsimWarning)
+        try:
+            yield
+        finally:
+            for text in dict.fromkeys(str(warning.message) for warning in caught):
+                log.warning("warning: %s", text)
 
 
 def _require_same_data(comm: Communicator, digest: str) -> None:

@@ -1,9 +1,9 @@
 """The parts of one rank, made from checked components: model, clients, server, evaluation, records."""
 
+import logging
 from pathlib import Path
 
 import torch
-import yaml
 from torch import nn
 
 from fedsim.build.components import Components
@@ -12,6 +12,7 @@ from fedsim.comm import Communicator
 from fedsim.data.split_file import samples_by_class
 from fedsim.errors import keys_under
 from fedsim.evaluation.evaluator import Evaluator
+from fedsim.files import printable
 from fedsim.participation.participants import Participation
 from fedsim.participation.placement import place_clients
 from fedsim.records.console import progress
@@ -21,6 +22,7 @@ from fedsim.records.summary import SummaryFile
 from fedsim.records.tensor_board import TensorBoard, TensorBoardSettings, hparams_of
 from fedsim.records.writers import JsonLines, NoOpWriter, RecordWriter, WriterGroup
 from fedsim.run_directory.directory import environment, write_json, write_yaml
+from fedsim.run_directory.provenance import Provenance
 from fedsim.seeds import derive_seed, seeded
 from fedsim.server.adversary import Adversary
 from fedsim.server.client_momentum import ClientMomentum
@@ -35,6 +37,9 @@ from fedsim.training.poisoned_labels import PoisonedLabels
 from fedsim.updates.global_model import GlobalModel
 from fedsim.updates.layout import RowLayout
 from fedsim.updates.model_rows import ModelRows
+from fedsim.yaml_text import yaml_text
+
+log = logging.getLogger(__name__)
 
 
 def build_model(components: Components, comm: Communicator, data: RunData) -> GlobalModel:
@@ -166,7 +171,7 @@ def build_evaluator(components: Components, comm: Communicator, data: RunData) -
 
 
 def build_writer(
-    components: Components, comm: Communicator, directory: Path, data: RunData, done: int
+    components: Components, comm: Communicator, directory: Path, data: RunData, done: int, provenance: Provenance
 ) -> RecordWriter:
     """The writers of rank 0, which begin with what is known before the first round; none elsewhere."""
     if comm.rank != 0:
@@ -176,12 +181,14 @@ def build_writer(
     byzantine = components.attack_plan.ever
     partition = partition_picture(samples, class_names, byzantine)
     save_picture(directory / "partition.png", partition)
-    host = environment(comm.description, comm.size, str(comm.device))
+    host = {**environment(comm.description, comm.size, str(comm.device)), **provenance.to_dict()}
     write_yaml(directory / "config.yaml", resolved)
     write_json(directory / "environment.json", host)
     metrics = directory / "metrics.jsonl"
-    writers = [JsonLines(metrics, done), progress(config.rounds, done), SummaryFile(directory)]
-    if config.tracking.tensorboard:
+    writers = [JsonLines(metrics, done), progress(config.rounds, done), SummaryFile(directory, done)]
+    if config.tracking.tensorboard and printable(str(directory)) != str(directory):
+        log.warning("tracking.tensorboard: nothing is written, TensorBoard takes only names in UTF-8: %s", directory)
+    elif config.tracking.tensorboard:
         settings = TensorBoardSettings(
             byzantine=byzantine,
             num_clients=config.clients.count,
@@ -190,7 +197,7 @@ def build_writer(
             curves=config.tracking.clients,
             images_every=config.tracking.images_every,
             rounds=config.rounds,
-            texts={"config": yaml.safe_dump(resolved, sort_keys=False), "environment": yaml.safe_dump(host)},
+            texts={"config": yaml_text(resolved), "environment": yaml_text(host)},
             hparams=dict(hparams_of(resolved)),
         )
         writers.append(TensorBoard(directory, metrics, done, settings))

@@ -4,6 +4,7 @@ import os
 
 import torch
 
+from fedsim.build.compilation import name_a_folder_for_compiled_code
 from fedsim.build.components import Components
 from fedsim.updates.heap import keep_freed_memory
 
@@ -13,6 +14,8 @@ def prepare_process(components: Components) -> None:
     runtime = components.config.runtime
     keep_freed_memory()
     torch.set_num_threads(runtime.threads)
+    if runtime.compile:
+        name_a_folder_for_compiled_code()
     if runtime.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)

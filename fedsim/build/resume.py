@@ -1,16 +1,22 @@
 """Where a run is recorded, and whether it continues an earlier one."""
 
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from fedsim.build.components import Components
+from fedsim.build.given_settings import given_settings
 from fedsim.comm import Communicator
 from fedsim.config.source import differing_keys, read_yaml
-from fedsim.errors import ConfigError
+from fedsim.errors import ConfigError, counted
+from fedsim.files import file_name
+from fedsim.records.summary import read_summary
+from fedsim.results_version import RESULTS_VERSION
 from fedsim.run_directory.checkpoint import on_device
-from fedsim.run_directory.directory import new_run_directory, run_directories
+from fedsim.run_directory.directory import new_run_directory, results_version, run_directories
 from fedsim.run_directory.launch_facts import is_relaunch
 from fedsim.server.round import ServerRound
 from fedsim.updates.global_model import GlobalModel
@@ -32,39 +38,112 @@ MAY_CHANGE = (
 def choose_run_directory(components: Components, *, resume: bool) -> tuple[Path, bool]:
     """Where the run is recorded, and whether it is resumed.
 
-    As asked for, the newest directory of this name is; without being asked, that of this launch if it starts again.
-    It must hold the same configuration.
+    As asked for, the newest directory of this name that holds the same configuration is, and before it that of this
+    launch; without being asked, that of this launch if it starts again.
 
     Raises:
-        ConfigError: it holds another one, or cannot be made.
+        ConfigError: all hold other configurations, the run cannot go on, or no directory can be made.
     """
-    output_dir, name = Path(components.config.output_dir), components.run_name()
+    output_dir, name, rounds = components.output_dir, file_name(components.run_name()), components.config.rounds
     known = run_directories(output_dir, name)
-    directory = next((path for path in known if resume or is_relaunch(path)), None)
-    if directory is None:
-        return new_run_directory(output_dir, name), resume
-    stored = read_yaml(directory / "config.yaml")
+    of_launch = [path for path in known if is_relaunch(path)]
+    wanted = [*of_launch, *(path for path in known if resume and path not in of_launch)]
+    problems = []
+    for directory in wanted:
+        problem = _why_not(directory, components)
+        if problem is None:
+            _require_checkpoints(directory, rounds)
+            return directory, True
+        problems.append(problem)
+    if problems and resume:
+        others = f", and {len(problems) - 1} more of this name do not fit either" if problems[1:] else ""
+        raise ConfigError("--resume", f"{problems[0]}{others}", "start a new run instead")
+    return new_run_directory(output_dir, name), resume
+
+
+def _why_not(directory: Path, components: Components) -> str | None:
+    """Why the run in a directory is not this one; None if it is.
+
+    Keys that its version of fedsim did not know count as their defaults.
+    """
+    version = results_version(directory)
+    if version != RESULTS_VERSION:
+        return (
+            f"{directory} has results of version {version}, and this fedsim gives version {RESULTS_VERSION} "
+            "(what has changed on purpose stands under Bits in CHANGELOG.md)"
+        )
+    try:
+        stored = given_settings(read_yaml(directory / "config.yaml"))
+    except ConfigError as error:
+        return error.problem
     changed = [
         key
-        for key in differing_keys(stored, components.resolved())
+        for key in differing_keys(stored, given_settings(components.resolved()))
         if not any(key == free or key.startswith(f"{free}.") for free in MAY_CHANGE)
     ]
-    if changed and resume:
+    return f"{directory} was run with other values of {', '.join(changed)}" if changed else None
+
+
+def finished_rounds(directory: Path) -> int:
+    """How many rounds a run has that was completed and has no checkpoints any more; 0 if it is none such."""
+    if any((directory / "checkpoints").glob("round_*.safetensors")):
+        return 0
+    try:
+        summary = read_summary(directory)
+        return int(summary["rounds"]) if summary["status"] == "completed" else 0
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def _require_checkpoints(directory: Path, rounds: int) -> None:
+    finished = finished_rounds(directory)
+    if 0 < finished < rounds:
         raise ConfigError(
-            "--resume", f"{directory} was run with other values of {', '.join(changed)}", "start a new run instead"
+            "--resume",
+            f"{directory} is finished after {counted(finished, 'round')} and its checkpoints were deleted, so it "
+            "cannot go on; its records stay as they are",
+            "start a new run instead",
         )
-    return (new_run_directory(output_dir, name), False) if changed else (directory, True)
 
 
 def restore(
-    comm: Communicator, model: GlobalModel, server: ServerRound, loaded: tuple[int, dict[str, Any]] | None
+    comm: Communicator,
+    model: GlobalModel,
+    server: ServerRound,
+    loaded: tuple[int, dict[str, Any]] | None,
+    finished: int = 0,
 ) -> int:
-    """Bring the checkpoint of rank 0 to all ranks; the number of rounds done."""
-    done = torch.zeros(1, dtype=torch.int64)
+    """Bring the checkpoint of rank 0 to all ranks; the number of rounds done: without a checkpoint ``finished``."""
+    done = torch.tensor([finished])
     if comm.rank == 0 and loaded is not None:
         done[0] = loaded[0]
-        model.state.copy_(loaded[1]["state"])
+        _load(model, loaded[1])
         server.load_state_dict(on_device(loaded[1]["server"], comm.device))
     comm.broadcast(done)
     comm.broadcast(model.state)
     return int(done)
+
+
+def _load(model: GlobalModel, state: Mapping[str, Any]) -> None:
+    """The global model of a checkpoint, in which it is named tensors, or one flat tensor (fedsim-3)."""
+    if "model" not in state:
+        model.state.copy_(state["state"])
+        return
+    for name, values in model.named().items():
+        values.copy_(state["model"][name])
+
+
+def require_run(output_dir: Path, name: str) -> None:
+    """Before a run is resumed: there is one of this name, be it one that failed before its first record.
+
+    Raises:
+        ConfigError: there is none; the message says what was looked for, and which runs there are.
+    """
+    if run_directories(output_dir, name) or (output_dir / name).is_dir():
+        return
+    runs = sorted(path.parent.name for path in output_dir.glob("*/config.yaml"))
+    near = get_close_matches(name, runs, n=3, cutoff=0.5)
+    problem = f"there is no run {output_dir / name}, nor one with -2, -3, ... behind the name"
+    others = f"; nearest: {', '.join(near)}" if near else f"; {output_dir} holds no run" if not runs else ""
+    remedy = "name it by run_name or output_dir, or start it without --resume"
+    raise ConfigError("--resume", f"{problem}{others}", remedy)

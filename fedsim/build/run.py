@@ -15,17 +15,20 @@ from fedsim.build.parts import (
     build_server_round,
     build_writer,
 )
-from fedsim.build.resume import choose_run_directory, restore
+from fedsim.build.resume import choose_run_directory, finished_rounds, restore
 from fedsim.comm import Communicator, RankPlace, open_communicator
 from fedsim.data.split_file import save_or_check_split
+from fedsim.errors import counted
 from fedsim.failures.handler import FailureHandler
 from fedsim.participation.participants import Participation
 from fedsim.records.logs import start_logs
 from fedsim.records.phases import Phases
 from fedsim.records.summary import RunFacts
+from fedsim.records.writers import NoOpWriter
 from fedsim.run_directory.checkpoint import Checkpoints, NoCheckpoints
 from fedsim.run_directory.failure_note import clear_failure
 from fedsim.run_directory.lock import RunLock, lock_run_directory
+from fedsim.run_directory.provenance import Provenance
 from fedsim.server.round import ServerRound
 from fedsim.simulation import Recording, Simulation
 from fedsim.stop_request import StopRequest
@@ -65,12 +68,14 @@ def open_run(
     resume: bool,
     stop: StopRequest | None = None,
     failures: FailureHandler | None = None,
+    provenance: Provenance | None = None,
 ) -> Run:
     """Open the run directory and the transport, and build this rank's part.
 
     Args:
         stop: whether this rank has been asked to stop.
         failures: what is done if the run fails; it learns of the other ranks and of the run's directory.
+        provenance: what was typed, for the records.
 
     Raises:
         ConfigError: what can be found out only now (the run directory, the data, the model).
@@ -92,7 +97,9 @@ def open_run(
             log.info("run directory %s", directory)
         if failures is not None:
             failures.directory_is_known(directory)
-        run = _build_run(components, comm, directory, lock, stop or StopRequest(), resume=resume)
+        run = _build_run(
+            components, comm, directory, lock, stop or StopRequest(), provenance or Provenance(), resume=resume
+        )
     except BaseException:
         if lock is not None:
             lock.release()
@@ -110,6 +117,7 @@ def _build_run(
     directory: Path,
     lock: RunLock | None,
     stop: StopRequest,
+    provenance: Provenance,
     *,
     resume: bool,
 ) -> Run:
@@ -123,8 +131,10 @@ def _build_run(
     model = build_model(components, comm, data)
     server = build_server_round(components, comm, data, model, phases)
     checkpoints = _open_checkpoints(components, comm, directory, model)
-    done = _restore(comm, model, server, checkpoints, resume=resume)
+    finished = finished_rounds(directory) if resume and comm.rank == 0 else 0
+    done = _restore(comm, model, server, checkpoints, finished, resume=resume)
     _log_start(components, comm, model, done)
+    writer = NoOpWriter() if finished else build_writer(components, comm, directory, data, done, provenance)
     participation = build_participation(components, comm.size)
     simulation = Simulation(
         schedule=build_schedule(components),
@@ -134,7 +144,7 @@ def _build_run(
         local=build_local_clients(components, comm, data, model, stop),
         server=server,
         evaluator=build_evaluator(components, comm, data),
-        recording=Recording(build_writer(components, comm, directory, data, done), checkpoints, phases),
+        recording=Recording(writer, checkpoints, phases),
         stop=stop,
         done=done,
     )
@@ -155,14 +165,21 @@ def _restore(
     model: GlobalModel,
     server: ServerRound,
     checkpoints: Checkpoints | NoCheckpoints,
+    finished: int,
     *,
     resume: bool,
 ) -> int:
-    """The number of rounds that the newest checkpoint has behind it; 0 for a new run."""
+    """The number of rounds that the newest checkpoint has behind it; 0 for a new run.
+
+    Args:
+        finished: rounds of a finished run whose checkpoints are gone.
+    """
     loaded = checkpoints.load_newest() if resume else None
-    if resume and loaded is None and comm.rank == 0:
+    if finished:
+        log.warning("the checkpoints of this finished run were deleted: its records stay as they are")
+    elif resume and loaded is None and comm.rank == 0:
         log.info("there is no checkpoint to resume from: starting with round 1")
-    return restore(comm, model, server, loaded)
+    return restore(comm, model, server, loaded, finished)
 
 
 def _facts(components: Components, data: RunData, participation: Participation) -> RunFacts:
@@ -202,6 +219,6 @@ def _log_start(components: Components, comm: Communicator, model: GlobalModel, d
         spare = comm.size - config.clients.count
         log.info("%d spare rank%s evaluate%s and wait%s", spare, *(["s", "", ""] if spare > 1 else ["", "s", "s"]))
     if done >= config.rounds:
-        log.info("the run is finished: %d rounds are done", done)
+        log.info("the run is finished: %s done", counted(done, "round"))
     elif done:
         log.info("resumed after round %d", done)

@@ -189,9 +189,9 @@ def _store_of_this_attempt(place: RankPlace, timeout: timedelta) -> dict[str, An
 
 def _leave_out_checks_of_torch(*, speaks: bool) -> None:
     """``TORCH_DISTRIBUTED_DEBUG=DETAIL`` compares each rank's collectives, and takes our barriers for a mismatch."""
-    if dist.get_debug_level() != dist.DebugLevel.DETAIL:
+    if dist.get_debug_level() != dist.DebugLevel.DETAIL:  # type: ignore[attr-defined]
         return
-    dist.set_debug_level(dist.DebugLevel.INFO)
+    dist.set_debug_level(dist.DebugLevel.INFO)  # type: ignore[attr-defined]
     if speaks:
         log.warning("TORCH_DISTRIBUTED_DEBUG=DETAIL counts as INFO: it takes our barriers for errors")
 
@@ -203,11 +203,11 @@ def _a_group(group: object) -> dist.ProcessGroup:
 
 def _text_to_bytes(text: str) -> Tensor:
     """Text as a zero-padded uint8 tensor: control messages need no pickle."""
-    return torch.tensor(list(text.encode().ljust(TEXT_BYTES, b"\0")), dtype=torch.uint8)
+    return torch.tensor(list(text.encode("utf-8", "surrogatepass").ljust(TEXT_BYTES, b"\0")), dtype=torch.uint8)
 
 
 def _bytes_to_text(carrier: Tensor) -> str:
-    return bytes(carrier.tolist()).rstrip(b"\0").decode()
+    return bytes(carrier.tolist()).rstrip(b"\0").decode("utf-8", "surrogatepass")
 
 
 def _boot_id() -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fedsim.files import reserve
+
 FOLDER = Path("/dev/shm")
 FLOAT32_BYTES = 4
 
@@ -22,7 +24,7 @@ def create_reserved_file(values: int) -> str:
     except OSError:
         return ""
     try:
-        os.posix_fallocate(descriptor, 0, max(1, values * FLOAT32_BYTES))
+        reserve(descriptor, 0, max(1, values * FLOAT32_BYTES))
     except OSError:
         remove_file(path)
         return ""

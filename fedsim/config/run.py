@@ -202,7 +202,7 @@ class RuntimeSection(Schema):
 
 
 class RunConfig(Schema):
-    """Every key of a run, with the defaults of configs/quickstart.yaml but no attack."""
+    """Every key of a run with its default; configs/quickstart.yaml differs in attack and aggregator.momentum."""
 
     seed: int = Field(0, ge=0, description="every draw of the run derives from it")
     rounds: int = Field(10, ge=1, description="rounds to run")

@@ -5,50 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fedsim.config.run import RunConfig
 from fedsim.config.section import named_sections
 from fedsim.errors import ConfigError
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML without code, without duplicate keys, and with 1e-3 as the number it looks like."""
-
-
-def _mapping_without_duplicates(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
-    for position, (key, (key_node, _)) in enumerate(zip(keys, node.value, strict=True)):
-        if key in keys[:position]:
-            raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is there twice", key_node.start_mark)
-    return dict(yaml.SafeLoader.construct_mapping(loader, node, deep=True))
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_duplicates)
-# YAML 1.1 reads 010 as eight, 1:30 as ninety and 1e-3 as text; here only plain numbers are numbers.
-_INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_INT, _FLOAT)]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(_INT, re.compile(r"^[-+]?(0|[1-9]\d*)$"), list("-+0123456789"))
-_Loader.add_implicit_resolver(
-    _FLOAT,
-    re.compile(r"^([-+]?((\d+\.\d*|\.\d+)([eE][-+]?\d+)?|\d+[eE][-+]?\d+)|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"),
-    list("-+.0123456789"),
-)
-
-
-def parse_yaml(text: str, source: str) -> Any:
-    """The value of a YAML text; ConfigError with the place of a syntax error, a tag or a duplicate key."""
-    try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f"{source}, line {mark.line + 1}, column {mark.column + 1}" if mark else source
-        raise ConfigError("", f"{place}: {error.problem}", "fix the YAML") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError("", f"{source}: {str(error).splitlines()[0]}", "fix the YAML") from None
+from fedsim.yaml_text import parse_yaml
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -155,8 +115,8 @@ def differing_keys(first: Mapping[str, Any], second: Mapping[str, Any], prefix: 
     keys = []
     for key in sorted({*first, *second}):
         one, other = first.get(key), second.get(key)
-        if isinstance(one, Mapping) and isinstance(other, Mapping):
-            keys += differing_keys(one, other, f"{prefix}{key}.")
+        if all(isinstance(value, Mapping) or value is None for value in (one, other)) and one != other:
+            keys += differing_keys(one or {}, other or {}, f"{prefix}{key}.")
         elif one != other:
             keys.append(f"{prefix}{key}")
     return keys

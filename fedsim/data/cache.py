@@ -1,11 +1,13 @@
 """Converted data on disk: made once, whole or not at all, and mapped into memory by every rank."""
 
 import os
+import pwd
 import secrets
 import shutil
 import tempfile
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import prod
@@ -15,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedsim.data.temporary_cache import join_temporary_cache
 from fedsim.errors import ConfigError, FedsimWarning
-from fedsim.files import folder_exists, user_path
+from fedsim.files import folder_exists, reserve, user_path
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -25,16 +28,22 @@ ONE_DAY = 24 * 3600
 
 
 def cache_folder() -> Path:
-    """``$FEDSIM_CACHE``, or ``fedsim`` in the user's cache folder."""
+    """``$FEDSIM_CACHE``, or ``fedsim`` in the user's cache folder; without a home, in the temporary one."""
     given = os.environ.get("FEDSIM_CACHE")
-    return user_path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedsim"
+    if given:
+        return user_path(given, "FEDSIM_CACHE")
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedsim"
+    except RuntimeError:  # neither HOME nor an entry in passwd, as in a container
+        return Path(tempfile.gettempdir()) / f"fedsim-{os.getuid()}"
 
 
 def cached_arrays(name: str, names: Sequence[str], make: Callable[[Path], None]) -> Arrays:
     """The arrays ``names`` of the cached folder ``name``, made on first use.
 
     A folder appears under its name only when complete, so that ranks and hosts may race for it; one that has been
-    damaged since is made again. Without a writable cache the arrays are made in a temporary place each time.
+    damaged since is made again. Without a cache that can be written and read, they are in a temporary one, which all
+    processes of the user on this machine share, and the last one removes.
 
     Args:
         make: fills the folder it is given with a ``.npy`` file for each of ``names``.
@@ -46,22 +55,19 @@ def cached_arrays(name: str, names: Sequence[str], make: Callable[[Path], None])
         ConfigError: the disk is full.
     """
     folder = cache_folder() / name
-    found = _read(folder, names)
-    if found is not None:
-        return found
-    part = _new_part(folder)
     try:
-        make(part)
-        arrays = _read(part, names)
-        assert arrays is not None, f"{name} was not made whole"
-        if part.parent == folder.parent:
-            _rename(part, folder, names)
-        return arrays  # the maps stay valid whatever becomes of the names
-    except OSError as error:
-        problem = f"cannot write {name} to {part.parent}: {error.strerror or error}"
-        raise ConfigError("root", problem, "make room there, or set FEDSIM_CACHE to a folder with room") from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        found = _read(folder, names)
+        if found is not None:
+            return found
+        part = _new_part(folder)
+    except OSError as error:  # a read-only home, or another user's files
+        return _temporary_arrays(name, names, make, _why_not(folder, error))
+    return _fill(part, folder, names, make)
+
+
+def is_lasting() -> bool:
+    """Whether what is in the cache stays there: its folder can be written."""
+    return folder_exists(cache_folder()) and os.access(cache_folder(), os.W_OK)
 
 
 def reserve_array(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -71,39 +77,93 @@ def reserve_array(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """
     array: NDArray[np.uint8] = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     with path.open("r+b") as file:
-        os.posix_fallocate(file.fileno(), path.stat().st_size - prod(shape), prod(shape))
+        reserve(file.fileno(), path.stat().st_size - prod(shape), prod(shape))
     return array
 
 
+def _temporary_arrays(name: str, names: Sequence[str], make: Callable[[Path], None], why: str) -> Arrays:
+    """The arrays in a folder that is there while processes of this user use it on this machine."""
+    remedy = "set FEDSIM_CACHE to a folder that can be written, so that they stay"
+    try:
+        shared = join_temporary_cache()
+    except OSError as error:
+        raise ConfigError("root", f"{why}, nor can a temporary folder be made: {error}", remedy) from None
+    folder = shared.folder / name
+    try:
+        text = f"{why}; data are decoded into {shared.folder} and kept while runs use them"
+        warnings.warn(f"{text}: {remedy}", FedsimWarning, stacklevel=3)
+        arrays = _read(folder, names)
+        if arrays is None:
+            arrays = _fill(_new_part(folder), folder, names, make)
+    except BaseException:
+        shared.leave()
+        raise
+    weakref.finalize(arrays[names[0]], shared.leave)
+    return arrays
+
+
+def _fill(part: Path, folder: Path, names: Sequence[str], make: Callable[[Path], None]) -> Arrays:
+    """The arrays, made in ``part``, which then gets the name ``folder``."""
+    try:
+        make(part)
+        arrays = _read(part, names)
+        assert arrays is not None, f"{folder.name} was not made whole"
+        _rename(part, folder, names)
+        return arrays  # the maps stay valid whatever becomes of the names
+    except OSError as error:
+        problem = f"cannot write {folder.name} to {part.parent}: {error.strerror or error}"
+        raise ConfigError("root", problem, "make room there, or set FEDSIM_CACHE to a folder with room") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _why_not(folder: Path, error: OSError) -> str:
+    """Why the cache is of no use for ``folder``, in words."""
+    if not isinstance(error, _UnreadableError):
+        return f"the cache {folder.parent} cannot be written ({error.strerror or error})"
+    return f"{folder} in the cache cannot be read, for it belongs to {_owner(folder)}"
+
+
+def _owner(folder: Path) -> str:
+    number = folder.stat().st_uid
+    try:
+        return f"the user {pwd.getpwuid(number).pw_name}"
+    except KeyError:
+        return f"the user with the number {number}"
+
+
+class _UnreadableError(PermissionError):
+    """A folder is in the cache, but may not be read."""
+
+
 def _read(folder: Path, names: Sequence[str]) -> Arrays | None:
-    """The arrays, None if they are not there or damaged."""
+    """The arrays, None if they are not there or damaged. _UnreadableError if they are another user's."""
     if not folder_exists(folder):
         return None
     try:
         return {name: np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in names}
+    except PermissionError as error:
+        raise _UnreadableError(*error.args) from None
     except (OSError, ValueError, EOFError) as error:
         warnings.warn(f"{folder} is damaged ({error}) and is made again", FedsimWarning, stacklevel=3)
         return None
 
 
 def _new_part(folder: Path) -> Path:
-    """An empty folder beside ``folder``, or a temporary one where that cannot be written."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        for old in folder.parent.glob(".*.part"):
-            with suppress(OSError):  # another process may sweep too
-                if time.time() - old.stat().st_mtime > ONE_DAY:
-                    shutil.rmtree(old, ignore_errors=True)
-        part = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.part"
-        part.mkdir()
-        return part
-    except OSError:  # a read-only home
-        return Path(tempfile.mkdtemp(prefix="fedsim-"))
+    """An empty folder beside ``folder``. OSError where none can be made."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for old in folder.parent.glob(".*.part"):
+        with suppress(OSError):  # another process may sweep too
+            if time.time() - old.stat().st_mtime > ONE_DAY:
+                shutil.rmtree(old, ignore_errors=True)
+    part = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.part"
+    part.mkdir()
+    return part
 
 
 def _rename(part: Path, folder: Path, names: Sequence[str]) -> None:
     """Give a complete folder its name, unless another process was faster."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), suppress(_UnreadableError):
         warnings.simplefilter("ignore", FedsimWarning)
         if folder.exists() and _read(folder, names) is None:
             shutil.rmtree(folder, ignore_errors=True)

@@ -17,14 +17,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fedsim.data.cache import cached_arrays, reserve_array
+from fedsim.data.image_formats import decoders_for
 from fedsim.data.samples import Columns, Samples, TensorSamples
 from fedsim.errors import ConfigError
 from fedsim.machine import count_cores
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
-
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "PPM")
-"""The only decoders that are let near a file, whatever its name says: Pillow's others run PostScript and such."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -60,11 +56,6 @@ class ImagesOfManySizes:
         for start, (height, width) in zip(self._starts[indices].tolist(), self.sizes[indices].tolist(), strict=True):
             images.append(self.pixels[start : start + 3 * height * width].view(3, height, width))
         return images
-
-
-def is_image(name: str) -> bool:
-    """Whether a file of this name is taken for an image; hidden files are not."""
-    return Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
 
 
 def decode_images(
@@ -157,7 +148,7 @@ def read_rgb(file: Path, size: tuple[int, int] | None, repair: str) -> NDArray[n
 def _opened(file: Path, repair: str) -> Iterator[Image.Image]:
     """An open image; whatever goes wrong with it in the block becomes a ConfigError that names the file."""
     try:
-        with Image.open(file, formats=FORMATS) as image:
+        with Image.open(file, formats=decoders_for(file)) as image:
             yield image
     except Exception as error:  # decoders raise nearly everything
         what = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -61,7 +61,7 @@ def read_split(path: Path) -> dict[str, Any]:
         ConfigError: the file is missing, or no such thing.
     """
     try:
-        split = json.loads(path.read_text(encoding="utf-8"))
+        split = json.loads(path.read_bytes(), object_pairs_hook=_dict_of_different_keys)
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(KEY, f"cannot read {path}: {error}", "name a partition.json of another run") from None
     clients = split.get("clients") if isinstance(split, dict) else None
@@ -72,6 +72,14 @@ def read_split(path: Path) -> dict[str, Any]:
             KEY, f"{path} holds no list of sample indices for each client", 'write {"clients": [[0, 2], ...]}'
         )
     return split
+
+
+def _dict_of_different_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
+        raise ValueError(f"'{twice}' is there twice")
+    return found
 
 
 def labels_digest(labels: Tensor) -> str:

@@ -16,7 +16,7 @@ from fedsim.comm import Monitor, RankPlace, RankStatus
 from fedsim.comm.health.rank_status import killed_by
 from fedsim.errors import CollectiveError, ConfigError, FedsimWarning, RankError
 from fedsim.failures import messages
-from fedsim.records.logs import FILE_ONLY, write_line
+from fedsim.records.logs import FILE_ONLY, STANDARD_ERROR, write_line
 from fedsim.records.summary import SummaryFile
 from fedsim.run_directory.failure_note import record_failure
 from fedsim.stop_request import SIGNALS
@@ -28,8 +28,6 @@ WAIT_FOR_RANK_0 = 30.0
 
 WAIT_FOR_MONITOR = 2.0
 """Seconds in which the monitor finds out which rank has ended when a collective fails."""
-
-STANDARD_ERROR = 2
 
 FAILED, MISTAKE = 1, 2
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from fedsim.errors import ConfigError
 from fedsim.files import file_exists, user_path
 from fedsim.models.base import ModelBuilder, models
-from fedsim.models.weights import read_weights, require_hub
+from fedsim.models.hub import require_hub
+from fedsim.models.weights import bare_names, misfit, read_weights, with_names_of
 from fedsim.registry import Reference
 from fedsim.settings import Schema
 
@@ -70,7 +71,7 @@ class TimmModel(ModelBuilder):
     def check_weights(self) -> None:
         if self.settings.pretrained:
             require_hub(self._expected())
-        elif self.settings.weights is not None and not file_exists(user_path(self.settings.weights)):
+        elif self.settings.weights is not None and not file_exists(user_path(self.settings.weights, "weights")):
             raise ConfigError("weights", f"there is no file {self.settings.weights}", "name another file")
 
     def build(self, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
@@ -80,25 +81,29 @@ class TimmModel(ModelBuilder):
         self.check_weights()
         if self.settings.weights is None:
             return self._build(input_shape, num_classes, pretrained=True)
-        state = read_weights(user_path(self.settings.weights))
-        head = state.get(f"{self._head_name()}.weight")
-        in_file = 0 if head is None else len(head)
+        state = read_weights(user_path(self.settings.weights, "weights"))
+        head = f"{self._head_name()}.weight"
+        in_file = next((len(tensor) for name, tensor in state.items() if head in bare_names(name)), 0)
         model = self._build(input_shape, in_file)
+        state = with_names_of(model.state_dict(), state, self.settings.weights)
         try:
             model.load_state_dict(state)
         except RuntimeError:  # an older form, or another number of channels: timm knows how to translate those
-            model = self._translated(state, input_shape, in_file)
+            difference = misfit(model.state_dict(), state)
+            model = self._translated(state, input_shape, in_file, difference)
         if in_file != num_classes:
             model.reset_classifier(num_classes)  # type: ignore[operator]
         return model
 
-    def _translated(self, state: Mapping[str, Tensor], input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    def _translated(
+        self, state: Mapping[str, Tensor], input_shape: tuple[int, ...], classes: int, difference: str
+    ) -> nn.Module:
         # With the classes of the file, timm demands that every tensor is there and has its shape.
         overlay = {"state_dict": dict(state), "num_classes": classes}
         try:
             return self._build(input_shape, classes, pretrained=True, pretrained_cfg_overlay=overlay)
         except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
-            reason = " ".join(str(error).split())[:300]
+            reason = difference or " ".join(str(error).split())[:300]
             problem = f"{self.settings.weights} does not fit {self.settings.architecture}: {reason}"
             raise ConfigError("weights", problem, "name the weights of this architecture") from None
 

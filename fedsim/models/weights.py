@@ -1,12 +1,11 @@
-"""Reading pre-trained weights: from a file without executing anything, or from a hub that can be reached."""
+"""Reading weights from a file without executing anything, whatever the program that saved them put around them."""
 
-import os
-import socket
-from collections.abc import Mapping
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import torch
 from safetensors import SafetensorError
@@ -14,12 +13,41 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from fedsim.errors import ConfigError
+from fedsim.files import readable_path
 
-WRAPPERS = ("state_dict", "model", "model_state_dict")
+log = logging.getLogger(__name__)
+
+WRAPPERS = ("state_dict", "model", "model_state", "model_state_dict")
 """Keys under which training programs put a model's parameters into their checkpoints."""
 
-PATIENCE = 3.0
-"""Seconds to wait for a hub before it counts as unreachable."""
+AVERAGES = ("state_dict_ema", "model_ema")
+"""Keys of parameters averaged over training, which are taken where there are no others."""
+
+PREFIXES = ("_orig_mod.", "module.", "model.", "net.", "backbone.")
+"""What programs put in front of every name: torch.compile, DistributedDataParallel, Lightning modules, ..."""
+
+METADATA = (
+    "argparse.Namespace",
+    "pathlib.PosixPath",
+    "pathlib.WindowsPath",
+    "pathlib._local.PosixPath",
+    "pathlib._local.WindowsPath",
+    "numpy._core.multiarray.scalar",
+    "numpy.core.multiarray.scalar",
+    "numpy.dtype",
+)
+"""What stands beside the parameters in many checkpoints, and is skipped."""
+
+FEW = 3
+"""Names that a message gives; the others are counted."""
+
+
+class _Skipped:
+    """Stands for metadata: takes what it is made of, and does nothing with it."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def __setstate__(self, _: object) -> None: ...
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -30,67 +58,119 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     try:
         if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        content = torch.load(path, map_location="cpu", weights_only=True)
+            with readable_path(path) as readable:
+                return dict(load_file(readable))
+        with torch.serialization.safe_globals([(_Skipped, name) for name in METADATA]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ConfigError("weights", f"cannot read {path}: {error.strerror or error}", "name another file") from None
     except SafetensorError as error:
         raise ConfigError("weights", f"{path} is damaged: {error}", "fetch it again") from None
     except Exception as error:  # a damaged or hostile pickle raises nearly everything
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        problem = f"{path} cannot be read without running code: {reason}"
-        raise ConfigError("weights", problem, "save plain tensors, best with safetensors.torch.save_file") from None
-    for wrapper in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
+        remedy = "save plain tensors, best with safetensors.torch.save_file"
+        raise ConfigError("weights", f"{path} {_why_not(error)}", remedy) from None
+    state = _unwrapped(content, path)
     if (
-        not isinstance(content, Mapping)
-        or not content
-        or not all(isinstance(tensor, Tensor) for tensor in content.values())
+        not isinstance(state, Mapping)
+        or not state
+        or not all(isinstance(tensor, Tensor) for tensor in state.values())
     ):
         raise ConfigError("weights", f"{path} does not hold named tensors", "save model.state_dict()")
-    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+    return {str(name): tensor for name, tensor in state.items()}
 
 
-def require_hub(config: Any) -> None:
-    """ConfigError at once if timm's weights are neither on this machine nor to be had.
+def _why_not(error: Exception) -> str:
+    """Why torch's reader, which runs no code, has refused a file."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    wanted = re.search(r"GLOBAL (\S+)", reason)
+    if wanted:
+        return f"cannot be read without running code: it wants {wanted[1]}"
+    return f"cannot be read without running code: {reason[:200]}"
+
+
+def _unwrapped(content: Any, path: Path) -> Any:
+    """The mapping of parameters inside what a training program has saved."""
+    while isinstance(content, Mapping):
+        inner = next((key for key in (*WRAPPERS, *AVERAGES) if isinstance(content.get(key), Mapping)), None)
+        if inner is None:
+            break
+        if inner in AVERAGES:
+            log.info("%s: taking the averaged parameters, '%s': there are no others", path, inner)
+        content = content[inner]
+    return content
+
+
+def bare_names(name: str) -> Iterator[str]:
+    """A parameter's name, then without one prefix after another.
+
+    >>> list(bare_names("module._orig_mod.fc.weight"))
+    ['module._orig_mod.fc.weight', '_orig_mod.fc.weight', 'fc.weight']
+    """
+    yield name
+    for prefix in PREFIXES:
+        if name.startswith(prefix):
+            yield from bare_names(name.removeprefix(prefix))
+
+
+def with_names_of(model: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+    """The tensors under the names that the model gives them, without the prefix under which most of them fit.
+
+    What stands outside that prefix and does not fit the model belongs to something else (a loss, a projection head):
+    it is left out, and a line says so.
 
     Args:
-        config: timm's description of the pre-trained weights.
+        model: the model's own ``state_dict()``.
+        state: named tensors from ``source``.
+
+    >>> one = torch.ones(1)
+    >>> list(with_names_of({"fc.weight": one}, {"net.fc.weight": one, "loss.weight": one}, "weights.pth"))
+    ['fc.weight']
     """
-    if not config.hf_hub_id and not config.url:
-        raise ConfigError("pretrained", f"timm has no weights for '{config.architecture}'", "set it to false")
-    if _on_this_machine(config):
-        return
-    address = os.environ.get("HF_ENDPOINT", "https://huggingface.co") if config.hf_hub_id else config.url
-    host = urlsplit(address)
-    problem = f"the weights of '{config.architecture}' are not on this machine, and {host.hostname} cannot be reached"
-    call = f"timm.create_model('{_full_name(config)}', pretrained=True)"
-    remedy = (
-        f"run {call} in Python where there is a network and take $HF_HOME along (default ~/.cache/huggingface), "
-        f"or set model.weights to a file"
+    fits = Counter(
+        name.removesuffix(bare) for name in state for bare in dict.fromkeys(bare_names(name)) if bare in model
     )
-    if os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on"):
-        raise ConfigError("pretrained", f"{problem} (HF_HUB_OFFLINE is set)", remedy)
-    if host.scheme in getproxies():
-        return  # only the proxy knows what it can reach
-    try:
-        socket.create_connection(
-            (host.hostname, host.port or (80 if host.scheme == "http" else 443)), PATIENCE
-        ).close()
-    except OSError:
-        raise ConfigError("pretrained", problem, remedy) from None
+    prefix = max(fits, key=lambda prefix: (fits[prefix], -len(prefix))) if fits else _common_prefix(state)
+    if not prefix:
+        return dict(state)
+    named = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    named |= {name: tensor for name, tensor in state.items() if name in model and name not in named}
+    left_out = [name for name in state if not name.startswith(prefix) and name not in named]
+    if left_out:
+        log.warning("%s: %s left out: not under '%s'", source, few(left_out), prefix)
+    return named
 
 
-def _on_this_machine(config: Any) -> bool:
-    if not config.hf_hub_id:
-        name = urlsplit(config.url).path.rsplit("/", 1)[-1]
-        return (Path(torch.hub.get_dir()) / "checkpoints" / name).is_file()
-    from huggingface_hub import try_to_load_from_cache
-
-    files = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-    return any(isinstance(try_to_load_from_cache(config.hf_hub_id, file), str) for file in files)
+def _common_prefix(state: Mapping[str, Tensor]) -> str:
+    """The longest chain of prefixes that every name begins with."""
+    chains = [{name.removesuffix(bare) for bare in bare_names(name)} for name in state]
+    return max(set.intersection(*chains), key=len)
 
 
-def _full_name(config: Any) -> str:
-    return f"{config.architecture}.{config.tag}" if config.tag else str(config.architecture)
+def misfit(model: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """How named tensors differ from those that a model has; empty where they do not.
+
+    >>> one, two = torch.ones(1), torch.ones(2)
+    >>> misfit({"a": one, "b": one, "c": one}, {"b": two, "x": one})
+    'it lacks a and c, has x too many, and b as [2] instead of [1]'
+    """
+    lacks = [name for name in model if name not in state]
+    more = [name for name in state if name not in model]
+    other = [name for name in model if name in state and model[name].shape != state[name].shape]
+    parts = [f"lacks {few(lacks)}"] if lacks else []
+    parts += [f"has {few(more)} too many"] if more else []
+    shapes = [f"{name} as {list(state[name].shape)} instead of {list(model[name].shape)}" for name in other]
+    parts += [f"{'' if more else 'has '}{few(shapes)}"] if shapes else []
+    if not parts:
+        return ""
+    return "it " + (", ".join(parts[:-1]) + ", and " + parts[-1] if len(parts) > 2 else " and ".join(parts))
+
+
+def few(names: list[str]) -> str:
+    """The first names, the rest counted.
+
+    >>> few(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    if len(names) > FEW:
+        return f"{', '.join(names[:FEW])} and {len(names) - FEW} more"
+    return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), *names[-1:]])

@@ -7,6 +7,7 @@ from time import perf_counter
 
 from tqdm import tqdm
 
+from fedsim.records.logs import STANDARD_OUTPUT, reader_may_be_gone
 from fedsim.records.round_record import RoundRecord
 from fedsim.records.writers import RecordWriter
 
@@ -14,9 +15,14 @@ log = logging.getLogger(__name__)
 
 
 def print_text(text: str) -> int:
-    """Write to standard output, where results go (progress and logs go to standard error); exit status 0."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    """Write to standard output, where results go (progress and logs go to standard error); exit status 0.
+
+    What its encoding lacks is escaped; where it has gone, as a closed terminal or ``head``, nothing is written.
+    """
+    encoding = sys.stdout.encoding or "utf-8"
+    with reader_may_be_gone(STANDARD_OUTPUT):
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        sys.stdout.flush()
     return 0
 
 

@@ -1,5 +1,6 @@
 """Logs: rank 0 speaks to the terminal and to its file, the other ranks to their files only."""
 
+import errno
 import logging
 import os
 import sys
@@ -17,12 +18,32 @@ FILE_ONLY = {"file_only": True}
 """As ``extra`` of a log line: it is not for the terminal."""
 
 
+STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
+
+GONE = (errno.EIO, errno.EPIPE)
+"""What is said where a terminal has been closed, or nobody reads a pipe any more."""
+
+
+@contextmanager
+def reader_may_be_gone(descriptor: int) -> Iterator[None]:
+    """What cannot be written in the block because nobody reads it any more is lost, and all that follows it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+
+
 class _AboveTheBar(logging.Handler):
     """Writes lines so that they do not cut through the progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if not getattr(record, "file_only", False):
-            tqdm.write(self.format(record), file=sys.stderr)
+            with reader_may_be_gone(STANDARD_ERROR):
+                tqdm.write(self.format(record), file=sys.stderr)
 
 
 class _RunFile(logging.FileHandler):
@@ -37,7 +58,7 @@ def start_logs(rank: int, directory: Path) -> None:
     """
     path = directory / "logs" / f"rank_{rank}.log"
     path.parent.mkdir(parents=True, exist_ok=True)
-    to_file = _RunFile(path, encoding="utf-8")
+    to_file = _RunFile(path, encoding="utf-8", errors="backslashreplace")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     for handler in list(root.handlers):
@@ -80,4 +101,6 @@ def keep_terminal() -> Iterator[int]:
 
 def write_line(terminal: int, text: str) -> None:
     """One line to the terminal from any rank, for the moment before it dies."""
-    os.write(terminal, f"fedsim: {text}\n".encode())
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    with reader_may_be_gone(terminal):
+        os.write(terminal, f"fedsim: {text}\n".encode(encoding, "backslashreplace"))

@@ -43,10 +43,15 @@ class RunFacts:
 
 
 class SummaryFile(RecordWriter):
-    """``summary.json``, made from ``metrics.jsonl`` when the run ends; it stands after that writer."""
+    """``summary.json``, made from ``metrics.jsonl`` when the run ends; it stands after that writer.
 
-    def __init__(self, directory: Path) -> None:
-        self._directory, self._started = directory, perf_counter()
+    Args:
+        done: rounds that a resumed run has behind it; the seconds that they took count.
+    """
+
+    def __init__(self, directory: Path, done: int = 0) -> None:
+        self._directory = directory
+        self._started = perf_counter() - (seconds_so_far(directory) if done else 0.0)
 
     def write(self, record: RoundRecord) -> None:
         pass
@@ -63,6 +68,15 @@ def read_summary(directory: Path) -> dict[str, Any]:
     """The summary that a run has left in its directory."""
     summary: dict[str, Any] = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
     return summary
+
+
+def seconds_so_far(directory: Path) -> float:
+    """What a run has taken so far, by its summary; if it was killed since then, by the times of its rounds."""
+    try:
+        said = float(read_summary(directory)["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        said = 0.0
+    return max(said, sum(sum(record.times.values()) for record in read_records(directory / "metrics.jsonl")))
 
 
 def summarise(metrics: Path, status: str) -> dict[str, Any]:

@@ -15,34 +15,45 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fedsim.errors import CheckpointError
-from fedsim.files import whole_or_not_at_all
+from fedsim.files import readable_path, whole_or_not_at_all
 
 log = logging.getLogger(__name__)
 
-FORMAT = "fedsim-3"
+FORMAT = "fedsim-4"
+
+READABLE = (FORMAT, "fedsim-3")
+"""Forms that are resumed from; in fedsim-3 tensors are numbered, and the global model is one of them."""
 
 
 def pack(state: Any) -> tuple[Any, dict[str, Tensor]]:
-    """A state tree as JSON values plus named tensors.
+    """A state tree as JSON values plus tensors, each named by its place in the tree.
 
-    >>> tree, tensors = pack({"momentum": None, 3: [1.5, "x"]})
+    >>> tree, tensors = pack({"momentum": None, 3: [1.5, torch.ones(1)]})
+    >>> tensors
+    {'3.1': tensor([1.])}
     >>> unpack(tree, tensors)
-    {'momentum': None, 3: [1.5, 'x']}
+    {'momentum': None, 3: [1.5, tensor([1.])]}
     """
     tensors: dict[str, Tensor] = {}
 
-    def walk(value: Any) -> Any:
+    def walk(value: Any, place: str = "") -> Any:
         if isinstance(value, Tensor):
-            name = str(len(tensors))
+            name = place
+            while name in tensors:  # as for the keys 1 and "1"
+                name += "'"
             tensors[name] = value.detach().cpu().contiguous().clone()
             return {"tensor": name}
         if isinstance(value, Mapping):
-            return {"items": [[walk(key), walk(item)] for key, item in value.items()]}
+            return {"items": [[walk(key), walk(item, below(place, key))] for key, item in value.items()]}
         if isinstance(value, list | tuple):
-            return {"tuple" if isinstance(value, tuple) else "list": [walk(item) for item in value]}
+            items = [walk(item, below(place, position)) for position, item in enumerate(value)]
+            return {"tuple" if isinstance(value, tuple) else "list": items}
         if value is None or isinstance(value, str | int | float | bool):
             return value
         raise CheckpointError(f"a state holds {type(value).__name__}, which no checkpoint can store")
+
+    def below(place: str, key: object) -> str:
+        return f"{place}.{key}" if place else str(key)
 
     return walk(state), tensors
 
@@ -163,10 +174,10 @@ class Checkpoints:
 
 
 def _read(path: Path, frozen: str) -> dict[str, Any]:
-    with safe_open(path, framework="pt") as file:
+    with readable_path(path) as readable, safe_open(readable, framework="pt") as file:
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") not in READABLE:
         raise CheckpointError(f"{path} is not a checkpoint of this version ({FORMAT})")
     if _checksum(metadata["state"], tensors) != metadata["checksum"]:
         raise ValueError("its checksum does not fit")

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fedsim import __version__
 from fedsim.errors import ConfigError
 from fedsim.files import write_text
-from fedsim.run_directory.launch_facts import LaunchFacts
+from fedsim.results_version import FIRST, RESULTS_VERSION
+from fedsim.run_directory.launch_facts import ENVIRONMENT, LaunchFacts
+from fedsim.yaml_text import yaml_text
 
 
 def new_run_directory(output_dir: Path, name: str) -> Path:
@@ -42,12 +42,20 @@ def run_directories(output_dir: Path, name: str) -> list[Path]:
 
 def write_yaml(path: Path, values: Mapping[str, Any]) -> None:
     """Write a mapping as YAML, whole or not at all."""
-    write_text(path, yaml.safe_dump(dict(values), sort_keys=False, default_flow_style=None))
+    write_text(path, yaml_text(values))
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write a mapping as JSON, whole or not at all."""
     write_text(path, json.dumps(values, indent=2) + "\n")
+
+
+def results_version(directory: Path) -> int:
+    """Of the code that made a run, as its ``environment.json`` says."""
+    try:
+        return int(json.loads((directory / ENVIRONMENT).read_text(encoding="utf-8")).get("results_version", FIRST))
+    except (OSError, ValueError, AttributeError, TypeError):
+        return FIRST
 
 
 def environment(transport: str, ranks: int, device: str) -> dict[str, Any]:
@@ -60,6 +68,7 @@ def environment(transport: str, ranks: int, device: str) -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             versions[name] = "not installed"
     return {
+        "results_version": RESULTS_VERSION,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": platform.machine(),

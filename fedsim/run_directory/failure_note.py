@@ -19,7 +19,7 @@ def record_failure(directory: Path, sentence: str) -> bool:
     except OSError:
         return True
     with suppress(OSError):
-        os.write(descriptor, f"{sentence}\n".encode())
+        os.write(descriptor, f"{sentence}\n".encode("utf-8", "backslashreplace"))
     os.close(descriptor)
     return True
 

@@ -3,15 +3,19 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from time import sleep
+
+from fedsim.systems import require_posix
+
+require_posix()
 
 from fedsim.cli import load_plugin
 from fedsim.comm.launchers import refuse_copies
-from fedsim.errors import ConfigError
+from fedsim.errors import ConfigError, counted
+from fedsim.files import user_path
 from fedsim.machine import count_cores, count_gpus
 from fedsim.records.console import print_text
-from fedsim.sweep.array import array_command, submit
+from fedsim.sweep.array import array_jobs
 from fedsim.sweep.cells import Progress, progress_of
 from fedsim.sweep.plan import Cell, Sweep, read_sweep
 from fedsim.sweep.runner import Runner, Slots, command, slots_for
@@ -26,9 +30,12 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_intermixed_args(arguments)
     try:
         refuse_copies()
+        options.plugin = [user_path(plugin, "--plugin") for plugin in options.plugin]
         for plugin in options.plugin:
             load_plugin(plugin)
-        sweep = read_sweep(options.file, options.overrides, options.only)
+        computes = not (options.dry_run or options.status or options.watch)
+        file = user_path(options.file, "FILE")
+        sweep = read_sweep(file, options.overrides, options.only, require_data=computes)
         return _carry_out(sweep, options)
     except ConfigError as error:
         sys.stderr.write(f"fedsim: configuration error: {error}\n")
@@ -44,15 +51,11 @@ def _carry_out(sweep: Sweep, options: argparse.Namespace) -> int:
     if options.dry_run:
         return _dry_run(sweep, todo, slots, options)
     if options.slurm:
-        if not todo:
-            return print_text("nothing to submit: every cell has ended or is running")
-        job = submit(array_command(sweep, todo, options.throttle, options.sbatch, options.plugin))
-        return print_text(f"array job {job} of {len(todo)} cells is submitted; see --status")
+        return _submit(sweep, todo, options)
     skipped = len(cells) - len(todo)
     at_a_time = min(slots.jobs, len(todo))
-    print_text(
-        f"{sweep.name}: {len(todo)} cells to run, {at_a_time} at a time on {slots.ranks} ranks; {skipped} skipped"
-    )
+    where = f"{at_a_time} at a time on {counted(slots.ranks, 'rank')}"
+    print_text(f"{sweep.name}: {counted(len(todo), 'cell')} to run, {where}; {skipped} skipped")
     took: list[float] = []
 
     def report(progress: Progress, ended: int) -> None:
@@ -87,15 +90,26 @@ def _slots(cells: Sequence[Cell], options: argparse.Namespace) -> Slots:
     return slots_for(len(cells), clients, options.jobs, options.ranks, gpus, count_cores())
 
 
+def _submit(sweep: Sweep, cells: Sequence[Cell], options: argparse.Namespace) -> int:
+    for job in array_jobs(sweep, cells, options.throttle, options.sbatch, options.plugin):
+        print_text(f"array job {job.submit()} of {counted(job.num_cells, 'cell')} is submitted; see --status")
+    return 0 if cells else print_text("nothing to submit: every cell has ended or is running")
+
+
 def _dry_run(sweep: Sweep, cells: Sequence[Cell], slots: Slots, options: argparse.Namespace) -> int:
-    """Nothing but the cells' config files is written."""
+    """Nothing but the cells' config files is written; missing data are only warned of."""
+    for missing in sweep.missing_data:
+        sys.stderr.write(f"fedsim: warning: {missing}\n")
     if options.slurm and cells:
-        return print_text(" ".join(array_command(sweep, cells, options.throttle, options.sbatch, options.plugin)))
+        for job in array_jobs(sweep, cells, options.throttle, options.sbatch, options.plugin):
+            print_text(" ".join(job.command))
+        return 0
     for line in settings_lines(cells):
         print_text(line)
     for cell in cells:
         print_text(f"{cell}\n  {' '.join(command(sweep, cell, slots.ranks, options.plugin))}")
-    return print_text(f"{len(cells)} cells to run, {slots.jobs} at a time on {slots.ranks} ranks each")
+    ranks = f"{counted(slots.ranks, 'rank')}{' each' * (slots.jobs > 1)}"
+    return print_text(f"{counted(len(cells), 'cell')} to run, {slots.jobs} at a time on {ranks}")
 
 
 def _show_status(sweep: Sweep, every: float | None) -> int:
@@ -120,7 +134,7 @@ def _positive(text: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m fedsim.sweep", description=__doc__)
-    parser.add_argument("file", type=Path, help="the sweep's YAML (configs/sweeps/)")
+    parser.add_argument("file", help="the sweep's YAML (configs/sweeps/)")
     parser.add_argument("overrides", nargs="*", metavar="dotted.key=value", help="settings of every cell")
     parser.add_argument(
         "--only", action="append", default=[], metavar="AXIS=LABEL,LABEL", help="leave out other cells"
@@ -138,9 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sbatch", action="append", default=[], metavar="OPTION", help="option of sbatch, as --sbatch=--time=60"
     )
-    parser.add_argument(
-        "--plugin", type=Path, action="append", default=[], metavar="FILE", help="components of yours"
-    )
+    parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="components of yours")
     return parser
 
 

@@ -1,46 +1,106 @@
-"""Cells as one SLURM array job."""
+"""Cells as SLURM array jobs: one, or as many as it takes where SLURM limits their size."""
 
+import os
+import re
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from fedsim.errors import ConfigError
-from fedsim.files import write_text
+from fedsim.files import as_typed, write_text
 from fedsim.sweep.plan import Cell, Sweep
 from fedsim.sweep.runner import keep_config
 
-SLURM = Path(__file__).resolve().parent.parent.parent / "slurm"
+CLONE = Path(__file__).resolve().parent.parent.parent
+SCRIPT = Path("slurm", "sweep.sbatch")
 
 
-def array_command(
-    sweep: Sweep, cells: Sequence[Cell], throttle: int | None, options: Sequence[str], plugins: Sequence[Path]
-) -> list[str]:
-    """What is typed to submit the cells; which task runs which is written beside the sweep's records.
-
-    Args:
-        throttle: tasks at a time.
-        options: of sbatch.
-    """
-    listing = sweep.folder / "cells" / f"array-{time.strftime('%Y%m%d-%H%M%S')}.txt"
-    write_text(listing, "".join(f"{keep_config(sweep, cell).resolve()}\n" for cell in cells))
-    limit = f"%{throttle}" if throttle else ""
-    outputs = sweep.folder.resolve() / "cells" / "%A_%a.out"
-    more = [word for plugin in plugins for word in ("--plugin", str(plugin.resolve()))]
-    array = [f"--array=0-{len(cells) - 1}{limit}", f"--output={outputs}", "--parsable", *options]
-    return ["sbatch", *array, str(SLURM / "sweep.sbatch"), str(listing.resolve()), *more]
-
-
-def submit(command: Sequence[str]) -> str:
-    """Submit with what ``slurm/site.env`` says; the job's number.
+def clone() -> Path:
+    """The clone of the project whose SLURM scripts are used: the one of this code, else ``$FEDSIM_HOME``.
 
     Raises:
-        ConfigError: SLURM refuses, or is not here.
+        ConfigError: fedsim is installed without them.
     """
+    places = [CLONE, *map(Path, filter(None, [os.environ.get("FEDSIM_HOME")]))]
+    found = next((place for place in places if (place / SCRIPT).is_file()), None)
+    if found is None:
+        problem = f"{SCRIPT} is not part of the installed package"
+        raise ConfigError("--slurm", problem, "clone the project, and set FEDSIM_HOME to the clone")
+    return found
+
+
+MAX_ARRAY_SIZE = 1001
+"""SLURM's default."""
+
+
+@dataclass(frozen=True)
+class ArrayJob:
+    """What is typed to submit an array of so many cells."""
+
+    command: Sequence[str]
+    num_cells: int
+
+    def submit(self) -> str:
+        """Submit with what ``slurm/site.env`` says; the job's number.
+
+        Raises:
+            ConfigError: SLURM refuses, or is not here.
+        """
+        done = _on_site(self.command)
+        if done.returncode != 0:
+            raise ConfigError("--slurm", done.stderr.strip() or "sbatch failed", "see slurm/site.env")
+        return done.stdout.strip().partition(";")[0]  # "17;cluster" where there are several clusters
+
+
+def array_jobs(
+    sweep: Sweep, cells: Sequence[Cell], throttle: int | None, options: Sequence[str], plugins: Sequence[Path]
+) -> Iterator[ArrayJob]:
+    """Arrays of the cells, none larger than SLURM allows; which task runs which is written beside its records.
+
+    Args:
+        throttle: tasks at a time, of all arrays together as far as each may have one.
+        options: of sbatch.
+    """
+    largest, now = max_array_size(), time.strftime("%Y%m%d-%H%M%S")
+    parts = [cells[first : first + largest] for first in range(0, len(cells), largest)]
+    for number, part in enumerate(parts):
+        listing = sweep.folder / "cells" / f"array-{now}{f'-{number + 1}' * (len(parts) > 1)}.txt"
+        at_a_time = None if throttle is None else max(1, (throttle + number) // len(parts))
+        yield ArrayJob(_command(sweep, part, listing, at_a_time, options, plugins), len(part))
+
+
+def _command(
+    sweep: Sweep,
+    cells: Sequence[Cell],
+    listing: Path,
+    at_a_time: int | None,
+    options: Sequence[str],
+    plugins: Sequence[Path],
+) -> list[str]:
+    write_text(listing, "".join(f"{as_typed(keep_config(sweep, cell).resolve())}\n" for cell in cells))
+    limit = "" if at_a_time is None else f"%{at_a_time}"
+    outputs = sweep.folder.resolve() / "cells" / "%A_%a.out"
+    more = [word for plugin in plugins for word in ("--plugin", as_typed(plugin.resolve()))]
+    array = [f"--array=0-{len(cells) - 1}{limit}", f"--output={outputs}", "--parsable", *options]
+    return ["sbatch", *array, str(clone() / SCRIPT), str(listing.resolve()), *more]
+
+
+def max_array_size() -> int:
+    """How many tasks an array may have here; SLURM's default where it cannot be asked.
+
+    Raises:
+        ConfigError: SLURM allows no arrays.
+    """
+    said = _on_site(["scontrol", "show", "config"]).stdout
+    match = re.search(r"^MaxArraySize\s*=\s*(\d+)", said, re.MULTILINE)
+    largest = int(match[1]) if match else MAX_ARRAY_SIZE
+    if largest < 1:
+        raise ConfigError("--slurm", "this SLURM allows no array jobs (MaxArraySize=0)", "run the cells without it")
+    return largest
+
+
+def _on_site(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
     script = 'export FEDSIM_HOME="${FEDSIM_HOME:-$0}" && source "$0/slurm/site.env" && exec "$@"'
-    done = subprocess.run(
-        ["bash", "-c", script, str(SLURM.parent), *command], capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        raise ConfigError("--slurm", done.stderr.strip() or "sbatch failed", "see slurm/site.env")
-    return done.stdout.strip()
+    return subprocess.run(["bash", "-c", script, str(clone()), *command], capture_output=True, text=True, check=False)

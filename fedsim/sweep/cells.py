@@ -23,7 +23,7 @@ class Progress:
         state: ``done``, ``running``, ``stopped`` (will be resumed), ``diverged``, ``failed`` or ``pending``.
         rounds: that are behind it.
         accuracy: final test accuracy, if it is done; the last one known otherwise.
-        seconds: that its last attempt took, if it has ended.
+        seconds: that it took, if it has ended.
         reason: why it failed.
     """
 

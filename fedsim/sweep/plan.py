@@ -12,11 +12,15 @@ from typing import Any
 
 from pydantic import Field
 
-from fedsim.build.components import build_components
+from fedsim.build.components import Components, build_components
+from fedsim.build.given_settings import given_settings
 from fedsim.config.run import parse_config
 from fedsim.config.source import NAMED_SECTIONS, apply_overrides, read_yaml
 from fedsim.errors import ConfigError, FedsimWarning, did_you_mean
+from fedsim.files import as_typed, file_name, user_path
+from fedsim.results_version import RESULTS_VERSION
 from fedsim.settings import Schema, parse_settings
+from fedsim.yaml_text import yaml_line
 
 NOT_WHAT_COMES_OUT = ("output_dir", "run_name", "tracking", "checkpoint")
 """Sections of a config that do not make another cell."""
@@ -40,7 +44,7 @@ class SweepFile(Schema):
     name: str | None = Field(None, description="of the sweep; default: of the file")
     base: str = Field(description="config that every cell starts from, seen from the sweep's file")
     set: dict[str, Any] = Field(default_factory=dict, description="dotted keys and their values in every cell")
-    axes: dict[str, list[Any] | dict[str, Any]] = Field(description="axis: its values, or label: value")
+    axes: dict[str, list[Any] | dict[Any, Any]] = Field(description="axis: its values, or label: value")
     exclude: list[dict[str, Any]] = Field(default_factory=list, description="axis: label, of cells to leave out")
     overrides: list[CellOverride] = Field(default_factory=list, description="settings of some cells only")
 
@@ -69,7 +73,7 @@ class Cell:
     @property
     def directory(self) -> Path:
         """Of its run."""
-        return Path(self.config["output_dir"]) / str(self.config["run_name"])
+        return user_path(self.config["output_dir"], "output_dir") / str(self.config["run_name"])
 
 
 @dataclass(frozen=True)
@@ -80,12 +84,16 @@ class Sweep:
     folder: Path
     axes: Mapping[str, Sequence[str]]
     cells: Sequence[Cell]
+    missing_data: Sequence[str] = ()
 
 
-def read_sweep(path: Path, overrides: Sequence[str] = (), only: Sequence[str] = ()) -> Sweep:
+def read_sweep(
+    path: Path, overrides: Sequence[str] = (), only: Sequence[str] = (), *, require_data: bool = True
+) -> Sweep:
     """The sweep of a file.
 
     Args:
+        require_data: whether missing data are a mistake; otherwise the sweep says what is missing.
         overrides: ``dotted.key=value`` for every cell.
         only: ``axis=label,label``: other cells are left out; of a label, its first word is enough.
 
@@ -93,12 +101,12 @@ def read_sweep(path: Path, overrides: Sequence[str] = (), only: Sequence[str] = 
         ConfigError: the file or one of its cells is wrong; the message names both.
     """
     try:
-        return _read(path, overrides, only)
+        return _read(path, overrides, only, require_data=require_data)
     except ConfigError as error:
         raise ConfigError(str(path), str(error)) from None
 
 
-def _read(path: Path, overrides: Sequence[str], only: Sequence[str]) -> Sweep:
+def _read(path: Path, overrides: Sequence[str], only: Sequence[str], *, require_data: bool) -> Sweep:
     file = parse_settings(SweepFile, read_yaml(path))
     axes = {axis: _labelled(axis, values) for axis, values in file.axes.items()}
     labels = {axis: list(values) for axis, values in axes.items()}
@@ -108,45 +116,76 @@ def _read(path: Path, overrides: Sequence[str], only: Sequence[str]) -> Sweep:
         _check_rule(f"overrides.{position}.where", exception.where, labels)
     kept = _kept(only, labels)
     try:
-        base = read_yaml(path.parent / file.base)
+        base = read_yaml(path.parent / user_path(file.base, "base"))
     except ConfigError as error:
         raise ConfigError("base", error.problem, error.remedy) from None
     name = file.name or path.stem
-    cells = []
+    cells: list[Cell] = []
+    missing: dict[str, None] = {}
     for choice in itertools.product(*kept.values()):
         place = dict(zip(axes, choice, strict=True))
         if not any(_fits(rule, place) for rule in file.exclude):
             settings = [*_cell_overrides(file, axes, place), *overrides]
-            cells.append(_cell(base, settings, place, name))
+            try:
+                components = _components(base, settings, require_data=require_data)
+            except ConfigError as error:
+                raise _of_cell(error, place, axes) from None
+            cells.append(_cell(components, place, name))
+            if not require_data and (problem := _what_is_missing(components)):
+                missing[problem] = None
     _require_cells(cells)
-    return Sweep(name, cells[0].folder, kept, cells)
+    return Sweep(name, cells[0].folder, kept, cells, list(missing))
 
 
-def _cell(base: Mapping[str, Any], overrides: Sequence[str], place: Mapping[str, str], name: str) -> Cell:
+def _components(base: Mapping[str, Any], overrides: Sequence[str], *, require_data: bool) -> Components:
+    values, _ = apply_overrides(base, overrides)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FedsimWarning)  # the run says it
+        return build_components(parse_config(values), require_data=require_data)
+
+
+def _what_is_missing(components: Components) -> str | None:
     try:
-        values, _ = apply_overrides(base, overrides)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FedsimWarning)  # the run says it
-            components = build_components(parse_config(values))
+            warnings.simplefilter("ignore", FedsimWarning)
+            components.require_data()
     except ConfigError as error:
-        where = ", ".join(f"{axis}={label}" for axis, label in place.items())
-        raise ConfigError(f"cell {where}", str(error)) from None
+        return str(error)
+    return None
+
+
+def _of_cell(
+    error: ConfigError, place: Mapping[str, str], axes: Mapping[str, Mapping[str, Sequence[str]]]
+) -> ConfigError:
+    """The error with its cell, and the axis that has set its key."""
+    where = ", ".join(f"{axis}={label}" for axis, label in place.items())
+    setters = [
+        axis
+        for axis, label in place.items()
+        if any(f"{error.key}.".startswith(f"{override.partition('=')[0]}.") for override in axes[axis][label])
+    ]
+    return ConfigError(", ".join([*(f"axes.{axis}" for axis in setters), f"cell {where}"]), str(error))
+
+
+def _cell(components: Components, place: Mapping[str, str], name: str) -> Cell:
     config = components.resolved()
     config_hash = _hash(config)
-    folder = Path(config["output_dir"]) / name
+    folder = components.output_dir / file_name(name)
     groups = [_as_name(place[axis]) for axis in GROUPS if axis in place]
     others = [f"{_as_name(axis)}{_as_name(label)}" for axis, label in place.items() if axis not in GROUPS]
-    config["output_dir"] = str(folder.joinpath(*groups))
+    config["output_dir"] = as_typed(folder.joinpath(*groups))
     config["run_name"] = "-".join([*others, config_hash])
     return Cell(place, config_hash, config, components.config.clients.count, folder)
 
 
 def _hash(config: Mapping[str, Any]) -> str:
-    """Of what decides about the results."""
-    counted = {key: value for key, value in config.items() if key not in NOT_WHAT_COMES_OUT}
-    runtime = config["runtime"].items()
-    counted["runtime"] = {key: value for key, value in runtime if key not in RUNTIME_THAT_DOES_NOT_MATTER}
-    return hashlib.blake2b(json.dumps(counted, sort_keys=True).encode(), digest_size=4).hexdigest()
+    """Of what decides about the results and is no default: a key that an update brings makes no other cell."""
+    counted = {key: value for key, value in given_settings(config).items() if key not in NOT_WHAT_COMES_OUT}
+    runtime = counted.pop("runtime", {}).items()
+    if matters := {key: value for key, value in runtime if key not in RUNTIME_THAT_DOES_NOT_MATTER}:
+        counted["runtime"] = matters
+    text = json.dumps([RESULTS_VERSION, counted], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 
 def _labelled(axis: str, values: Sequence[Any] | Mapping[str, Any]) -> dict[str, list[str]]:
@@ -156,9 +195,10 @@ def _labelled(axis: str, values: Sequence[Any] | Mapping[str, Any]) -> dict[str,
     pairs = values.items() if isinstance(values, Mapping) else ((_label(value), value) for value in values)
     labelled: dict[str, list[str]] = {}
     for label, value in pairs:
-        if str(label) in labelled:
-            raise ConfigError(f"axes.{axis}", f"'{label}' is there twice", "write 'label: value' to distinguish them")
-        labelled[str(label)] = list(_overrides_of(axis, value))
+        text = _label(label)
+        if text in labelled:
+            raise ConfigError(f"axes.{axis}", f"'{text}' is there twice", "write 'label: value' to distinguish them")
+        labelled[text] = list(_overrides_of(axis, value))
     return labelled
 
 
@@ -177,18 +217,18 @@ def _overrides_of(axis: str, value: Any) -> Iterator[str]:
     """What a value of an axis sets.
 
     >>> list(_overrides_of("attack", {"name": "fang", "target": "mean"}))
-    ['attack.name="fang"', 'attack.target="mean"']
+    ['attack.name=fang', 'attack.target=mean']
     >>> list(_overrides_of("seed", 3)), list(_overrides_of("setting", {"clients.count": 4}))
     (['seed=3'], ['clients.count=4'])
     """
     if axis in NAMED_SECTIONS and isinstance(value, str):
-        yield f"{axis}.name={json.dumps(value)}"
+        yield f"{axis}.name={yaml_line(value)}"
     elif isinstance(value, Mapping):
         prefix = f"{axis}." if axis in NAMED_SECTIONS else ""
         ordered = sorted(value.items(), key=lambda pair: pair[0] != "name")
-        yield from (f"{prefix}{key}={json.dumps(item)}" for key, item in ordered)
+        yield from (f"{prefix}{key}={yaml_line(item)}" for key, item in ordered)
     else:
-        yield f"{axis}={json.dumps(value)}"
+        yield f"{axis}={yaml_line(value)}"
 
 
 def _cell_overrides(

@@ -10,13 +10,12 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from fedsim.failures.handler import EXIT_STATUS
+from fedsim.files import as_typed
 from fedsim.machine import gpu_name
 from fedsim.run_directory.directory import write_yaml
 from fedsim.stop_request import FOLLOW_LAUNCHER, StopRequest
 from fedsim.sweep.cells import Progress, note_failure, progress_of
 from fedsim.sweep.plan import Cell, Sweep
-
-MAIN = Path(__file__).resolve().parent.parent / "main.py"
 
 GRACE = 60.0
 """Seconds that cells have to write a checkpoint when the sweep is stopped."""
@@ -160,9 +159,10 @@ class Runner:
 
 def command(sweep: Sweep, cell: Cell, ranks: int, plugins: Sequence[Path]) -> list[str]:
     """What is typed to run a cell; its config is written beside the sweep's records."""
-    more = [word for plugin in plugins for word in ("--plugin", str(plugin))]
+    more = [word for plugin in plugins for word in ("--plugin", as_typed(plugin))]
     launcher = ["-m", "torch.distributed.run", *ON_THIS_HOST, f"--nproc_per_node={ranks}"] if ranks > 1 else []
-    return [sys.executable, *launcher, str(MAIN), "--config", str(keep_config(sweep, cell)), "--resume", *more]
+    config = as_typed(keep_config(sweep, cell))
+    return [sys.executable, *launcher, "-m", "fedsim", "--config", config, "--resume-or-start", *more]
 
 
 def keep_config(sweep: Sweep, cell: Cell) -> Path:

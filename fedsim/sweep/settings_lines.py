@@ -1,11 +1,9 @@
 """What a sweep runs, in words: the settings that all cells share, and those of each choice on an axis."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
-
-import yaml
+from collections.abc import Iterator, Sequence
 
 from fedsim.sweep.plan import NOT_WHAT_COMES_OUT, Cell
+from fedsim.yaml_text import yaml_line
 
 LEFT_OUT = (*NOT_WHAT_COMES_OUT, "runtime", "evaluation")
 
@@ -32,7 +30,7 @@ def settings_lines(cells: Sequence[Cell]) -> Iterator[str]:
 
 
 def _section(key: str, cells: Sequence[Cell]) -> Iterator[str]:
-    written = [_in_one_line(cell.config[key]) for cell in cells]
+    written = [yaml_line(cell.config[key]) for cell in cells]
     if len(set(written)) == 1:
         yield f"every cell: {key}: {written[0]}"
         return
@@ -44,9 +42,3 @@ def _section(key: str, cells: Sequence[Cell]) -> Iterator[str]:
             yield from (f"{axis}={label}: {key}: {next(iter(texts))}" for label, texts in of_label.items())
             return
     yield from (f"{cell}: {key}: {text}" for cell, text in zip(cells, written, strict=True))
-
-
-def _in_one_line(value: Any) -> str:
-    if not isinstance(value, Mapping | list):
-        return str(value)
-    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=float("inf")).strip()

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
+from fedsim.errors import counted
 from fedsim.files import write_text
 from fedsim.sweep.cells import STATES, Progress
 from fedsim.sweep.plan import Sweep
@@ -17,6 +18,7 @@ ROWS, COLUMNS, REPEATS = "aggregator", "attack", "seed"
 
 def keep_results(sweep: Sweep, cells: Sequence[Progress]) -> None:
     """Write ``results.csv``, ``results.json`` and ``table.md`` to the sweep's folder."""
+    sweep.folder.mkdir(parents=True, exist_ok=True)
     records = [_record(progress) for progress in cells]
     write_text(sweep.folder / "results.json", json.dumps(records, indent=1) + "\n")
     text = io.StringIO()
@@ -95,7 +97,7 @@ def status_lines(cells: Sequence[Progress], seconds_left: float | None) -> Itera
         yield f"{str(cell.cell).ljust(width)}  {cell.state.ljust(8)}  {cell.remark}".rstrip()
     counts = [f"{sum(cell.state == state for cell in cells)} {state}" for state in STATES]
     left = "" if seconds_left is None else f"; about {in_words(seconds_left)} left"
-    yield f"{len(cells)} cells: {', '.join(count for count in counts if not count.startswith('0 '))}{left}"
+    yield f"{counted(len(cells), 'cell')}: {', '.join(count for count in counts if not count.startswith('0 '))}{left}"
 
 
 def in_words(seconds: float) -> str:

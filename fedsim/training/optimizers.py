@@ -50,7 +50,7 @@ def optimizer_maker(name: str, settings: Mapping[str, Any], key: str) -> MakeOpt
     for argument, value in settings.items():
         if argument not in arguments:
             raise ConfigError(
-                f"{key}.{argument}", f"unknown key (value {value!r})", did_you_mean(argument, arguments)
+                f"{key}.{argument}", f"unknown key (value {value!r})", did_you_mean(argument, [*arguments, "name"])
             )
 
         if isinstance(value, float) and not isfinite(value):

@@ -32,6 +32,15 @@ class GlobalModel:
         """D_b."""
         return self.rows.buffer_layout.size
 
+    def named(self) -> dict[str, Tensor]:
+        """Views of the global values, by the names that they have in the module.
+
+        >>> list(GlobalModel(ModelRows(nn.Linear(2, 1))).named())
+        ['weight', 'bias']
+        """
+        parameters, buffers = self.state.split([self.num_parameters, self.num_buffers])
+        return {**self.rows.layout.views(parameters), **self.rows.buffer_layout.views(buffers)}
+
     def module(self) -> nn.Module:
         """The module with the global values."""
         parameters, buffers = self.state.split([self.num_parameters, self.num_buffers])

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from fedsim.main import main
-from support.data_sets import write_cifar10, write_flamby_isic
+from support.data_sets import write_cifar10, write_class_folders, write_flamby_isic
 from support.forked_ranks import forked_ranks
 from support.runs import final_state
 
@@ -134,3 +134,55 @@ def test_cifar_through_torchrun_accepts_other_files_than_the_published_only_when
     done = forked_ranks(3, *options, "data.verify=false")
     assert done.status == 0, done.err
     assert not [name for name in os.listdir(tmp_path / "data") if name.startswith(".")]
+
+
+def test_check_looks_at_folders_and_tables_and_decodes_nothing(
+    tmp_path: Path, cache: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_class_folders(tmp_path / "train", ("ant", "bee"))
+    write_class_folders(tmp_path / "test", ("bee",))
+    arguments = ["--check", "data.name=image_folder", f"data.root={tmp_path}"]
+    assert main(arguments) == 0
+    shown = capfd.readouterr()
+    assert "fedsim: warning: class 'ant' has training samples but no test samples" in shown.err
+    assert shown.out == "the configuration is valid\n"
+    (tmp_path / "metadata.csv").write_text("file_name,site\ntrain/ant/0.jpg,a\ntrain/ant/0.jpg,b\n")
+    assert main(arguments) == 2
+    assert "line 3: image train/ant/0.jpg is there twice (see line 2)" in capfd.readouterr().err
+    assert list(cache.iterdir()) == []
+
+
+COUNTING = """
+import os, tempfile
+import fedsim.data.image_files as image_files
+
+os.environ["FEDSIM_CACHE"] = "/proc/none"
+tempfile.tempdir = "{scratch}"
+read = image_files.read_rgb
+
+
+def counted(*arguments, **keywords):
+    with open("{scratch}/decoded.txt", "a") as file:
+        file.write(f"{{os.getpid()}}\\n")
+    return read(*arguments, **keywords)
+
+
+image_files.read_rgb = counted
+"""
+
+
+def test_ranks_without_a_cache_decode_once_and_say_so_once(tmp_path: Path) -> None:
+    write_class_folders(tmp_path / "set", per_class=6)
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "count.py").write_text(COUNTING.format(scratch=tmp_path / "scratch"))
+    ranks = forked_ranks(
+        3,
+        f"--plugin={tmp_path / 'count.py'}",
+        *[*SMALL, "data.name=image_folder", f"data.root={tmp_path / 'set'}", "data.resize=24", "clients.count=3"],
+        *["attack={name: none, num_byzantine: 0}", "rounds=1", f"output_dir={tmp_path / 'runs'}"],
+    )
+    assert ranks.status == 0, ranks.err
+    assert ranks.err.count("fedsim: warning: the cache /proc/none cannot be written") == 1
+    decoded = (tmp_path / "scratch" / "decoded.txt").read_text().split()
+    assert len(decoded) == 12
+    assert len(set(decoded)) == 1

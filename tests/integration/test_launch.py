@@ -49,7 +49,8 @@ def test_a_mistake_is_reported_once(script: str) -> None:
 def test_a_dry_run_says_what_would_be_typed() -> None:
     done = run("local.sh", "--ranks", "3", "--restarts", "1", "--dry-run", "rounds=2", "--resume")
     launcher = "torchrun --standalone --local-addr=127.0.0.1 --nproc_per_node=3 --max-restarts=1"
-    assert done.stdout.strip() == f"{launcher} {ROOT}/fedsim/main.py rounds=2 --resume"
+    typed = f"{launcher} {ROOT}/fedsim/main.py rounds=2 --resume"
+    assert done.stdout.strip() == typed
     done = run("multinode.sh", "--nodes", "2", "--at", "node1", "--ranks", "4", "--id", "x", "--dry-run", "rounds=2")
     assert "--rdzv-endpoint=node1:29400 --rdzv-id=x" in done.stdout
     assert done.stdout.endswith("fedsim/main.py rounds=2\n")
@@ -66,3 +67,11 @@ def test_hosts_are_needed_for_several() -> None:
     done = run("multinode.sh", "rounds=1")
     assert done.returncode == 2
     assert "--nodes and --at are needed" in done.stderr
+
+
+@pytest.mark.parametrize(("nohup", "signals"), [(["nohup"], "SIGTERM,SIGINT,SIGQUIT"), ([], "")])
+def test_under_nohup_torchrun_ignores_hangups_too(nohup: list[str], signals: str) -> None:
+    shows = f"source {LAUNCH}/common.sh; echo signals: $TORCHELASTIC_SIGNALS_TO_HANDLE"
+    command = [*nohup, "bash", "-c", shows]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == f"signals: {signals}".strip()

@@ -126,7 +126,7 @@ def test_cells_that_fail_or_diverge_stop_no_other(tmp_path: Path, capfd: pytest.
     assert "4 cells: 2 done, 1 diverged, 1 failed" in out
 
     assert main([str(path), "--retry", "failed", "--ranks", "1"]) == 1
-    assert "1 cells to run" in capfd.readouterr().out
+    assert "1 cell to run" in capfd.readouterr().out
     assert main([str(path)]) == 1
     assert "0 cells to run" in capfd.readouterr().out
 
@@ -139,7 +139,7 @@ def test_a_cell_that_cannot_start_says_why(tmp_path: Path, capfd: pytest.Capture
         "import sys\nif 'fedsim.sweep.plan' not in sys.modules:\n    raise OSError('the disk is on fire')\n"
     )
     assert main([str(path), "--plugin", str(plugin)]) == 1
-    assert "theirs.py: line 3: OSError: the disk is on fire" in capfd.readouterr().out
+    assert "theirs.py, line 3: OSError: the disk is on fire" in capfd.readouterr().out
 
 
 def test_a_mistake_stops_all_before_anything_runs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -157,12 +157,19 @@ def test_a_job_whose_node_dies_goes_back_into_the_queue_and_resumes(
 
 
 def test_jobs_on_one_node_do_not_meet(cluster: Cluster, local: Path, tmp_path: Path) -> None:
-    """Same name, same folder, on the same node at the same time; each has a rank for each of its own GPUs."""
+    """Same name, same folder, on the same node at the same time; each has a rank for each of its own GPUs.
+
+    All ranks wait for each other, or the first job might have ended before the second starts.
+    """
     plugin = tmp_path / "look.py"
     plugin.write_text(
-        "import os\n"
+        "import os, time\n"
+        "from pathlib import Path\n"
         "job, rank, gpus = (os.environ.get(key) for key in ('SLURM_JOB_ID', 'RANK', 'CUDA_VISIBLE_DEVICES'))\n"
-        f"open(f'{tmp_path}/gpus-{{job}}-{{rank}}', 'w').write(str(gpus))\n"
+        f"folder, deadline = Path('{tmp_path}'), time.monotonic() + 60\n"
+        "(folder / f'gpus-{job}-{rank}').write_text(str(gpus))\n"
+        "while len(list(folder.glob('gpus-*'))) < 4 and time.monotonic() < deadline:\n"
+        "    time.sleep(0.1)\n"
     )
     more = ["--plugin", str(plugin), "runtime.device=cpu"]
     jobs = [submit(cluster, tmp_path, *more, nodes=1, gpus=2, RANKS_PER_NODE="") for _ in range(2)]

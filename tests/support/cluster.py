@@ -41,6 +41,7 @@ MailProg=/bin/true
 KillWait=5
 MinJobAge=300
 ReturnToService=2
+MaxArraySize={arrays}
 GresTypes=gpu
 {nodes}
 PartitionName=all Nodes={names} Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
@@ -58,7 +59,7 @@ def why_not() -> str:
 class Cluster:
     """The daemons; ``environment`` is for whoever talks to them."""
 
-    def __init__(self, folder: Path, cpus: int = 4) -> None:
+    def __init__(self, folder: Path, cpus: int = 4, arrays: int = 1001) -> None:
         self._folder = folder
         folder.chmod(0o755)  # munged looks at every folder above its socket
         (folder / "state").mkdir()
@@ -70,7 +71,9 @@ class Cluster:
         )
         config = folder / "slurm.conf"
         names = ",".join(NODES)
-        config.write_text(CONFIG.format(host=host, folder=folder, controller=ports[0], nodes=nodes, names=names))
+        config.write_text(
+            CONFIG.format(host=host, folder=folder, controller=ports[0], nodes=nodes, names=names, arrays=arrays)
+        )
         for number in range(GPUS):
             os.mknod(folder / f"gpu{number}", stat.S_IFCHR | 0o600, os.makedev(1, 3))  # counted, never opened
         (folder / "gres.conf").write_text(f"Name=gpu File={folder}/gpu[0-{GPUS - 1}]\n")

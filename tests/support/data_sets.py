@@ -18,7 +18,9 @@ ISIC = ["MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK"]
 PREPROCESSED = "ISIC_2019_Training_Input_preprocessed"
 RAW = "ISIC_2019_Training_Input"
 CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-NOT_THE_PUBLISHED = "ignore:.*(other files than the published ones|that were published)"
+NOT_THE_PUBLISHED = (
+    "ignore:.*(other files than the published ones|that were published|samples but no (test|training) samples)"
+)
 small_sets_may_warn = pytest.mark.filterwarnings(NOT_THE_PUBLISHED)
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
 
+from fedsim.run_directory.checkpoint import unpack
 from support.launch import MAIN, clean_environment
 
 ROUNDS = 8
@@ -61,8 +62,11 @@ def wait_for_rounds(process: subprocess.Popen[str], folder: Path, rounds: int) -
 
 
 def final_state(run_directory: Path, round_index: int) -> torch.Tensor:
-    """Global parameters and buffers in the checkpoint after ``round`` rounds."""
-    return load_file(run_directory / "checkpoints" / f"round_{round_index:06d}.safetensors")["0"]
+    """Global parameters and buffers in the checkpoint after ``round`` rounds, in the order of the model."""
+    with safe_open(run_directory / "checkpoints" / f"round_{round_index:06d}.safetensors", "pt") as file:
+        tree = json.loads(file.metadata()["state"])
+        state = unpack(tree, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 - not a dict
+    return torch.cat([tensor.reshape(-1) for tensor in state["model"].values()])
 
 
 def records(folder: Path) -> list[dict[str, Any]]:

@@ -3,9 +3,8 @@
 import json
 from pathlib import Path
 
-import yaml
-
 from fedsim.sweep.plan import Sweep
+from fedsim.yaml_text import yaml_text
 from support.launch import ROOT
 
 BASE = ROOT / "configs" / "quickstart.yaml"
@@ -13,7 +12,7 @@ BASE = ROOT / "configs" / "quickstart.yaml"
 
 def sweep_file(folder: Path, **content: object) -> Path:
     path = folder / "grid.yaml"
-    path.write_text(yaml.safe_dump({"base": str(BASE), **content}, sort_keys=False))
+    path.write_text(yaml_text({"base": str(BASE), **content}))
     return path
 
 

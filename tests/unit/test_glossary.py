@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fedsim.aggregators import available_aggregators
+from fedsim.aggregators import aggregators, available_aggregators
 from fedsim.attacks import available_attacks
 from fedsim.main import main
 from support.launch import ROOT
@@ -29,6 +29,8 @@ NEEDS_TEST_SAMPLES_OF_CLIENTS = {"clients.test_accuracy"}
 def cases() -> Iterator[list[str]]:
     """A run of every aggregator, and one in which every attack has a client of its own and every phase occurs."""
     for aggregator in available_aggregators():
+        if not aggregators.get(aggregator).__module__.startswith("fedsim."):
+            continue  # of another test
         yield [f"aggregator={{name: {aggregator}}}", "attack={name: alie, num_byzantine: 1}", "clients.count=7"]
     sections = [
         f"{{name: {name}, clients: [{client}], allow_byzantine_majority: true{ATTACK_SETTINGS.get(name, '')}}}"

@@ -1,6 +1,7 @@
 """Rules of the house that a linter or a type checker can see."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -57,3 +58,27 @@ def test_only_comm_talks_to_torch_distributed() -> None:
         yardstick = path.match("benchmark/gather.py")  # it times torch's own gather beside ours
         if "comm" not in path.parts and not yardstick:
             assert "import torch.distributed" not in path.read_text(), path
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["launch/local.sh", "launch/common.sh", "slurm/job.sh", "slurm/sweep.sbatch", "slurm/site.env", ".ci/run"],
+)
+def test_what_a_shell_reads_has_the_line_ends_of_unix_in_every_checkout(script: str) -> None:
+    command = ["git", "check-attr", "eol", "--", script]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == f"{script}: eol: lf", done.stderr
+    assert b"\r" not in (ROOT / script).read_bytes()
+
+
+def test_the_source_compiles_without_a_warning_on_every_python_that_is_here() -> None:
+    program = "import pathlib, sys\nfor file in pathlib.Path('fedsim').rglob('*.py'):\n"
+    program += "    compile(file.read_text(encoding='utf-8'), str(file), 'exec')"
+    found = {sys.executable, *filter(None, (shutil.which(f"python3.{minor}") for minor in range(10, 20)))}
+    for python in sorted(found):
+        if subprocess.run([python, "--version"], capture_output=True, check=False).returncode:
+            continue  # pyenv's name of a version that is not chosen
+        done = subprocess.run(
+            [python, "-W", "error", "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr

@@ -1,5 +1,6 @@
 """`python -m fedsim.prepare`."""
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -153,3 +154,18 @@ def test_a_full_disk_during_preparation_is_status_2(
     monkeypatch.setattr(Image.Image, "save", disk_full)
     assert main(["fed_isic2019", "--root", str(tmp_path)]) == 2
     assert str(tmp_path / PREPROCESSED) in capsys.readouterr().err
+
+
+def test_preparation_says_that_nothing_stays_without_a_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_class_folders(tmp_path / "set", per_class=4)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("FEDSIM_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert main(["image_folder", "--root", str(tmp_path / "set")]) == 0
+    shown = capsys.readouterr()
+    assert shown.err.count("cannot be written (Not a directory)") == 1
+    assert shown.err.count("\n") == 1
+    assert "decoded in" not in shown.out
+    assert shown.out.endswith("; every run decodes it again\n")

@@ -27,7 +27,7 @@ class SplitFile(Partitioner):
     def _path(self) -> Path:
         if self.settings.path is None:
             raise ConfigError(KEY, "missing", "name the partition.json of another run")
-        return user_path(self.settings.path)
+        return user_path(self.settings.path, KEY)
 
     def check(self) -> None:
         read_split(self._path)

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from fedsim.data.channel_statistics import ChannelStatistics, Normalization, are_images, cached_statistics
 from fedsim.data.samples import Splits
+from fedsim.data.sides import check_splits
 from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.files import folder_exists
 from fedsim.registry import Component, Registry
@@ -30,14 +31,25 @@ class DataSource(Component):
         """What the user does about missing or damaged data, in words."""
         return f"`python -m fedsim.prepare {self.name} --root {root or 'FOLDER'}` fetches, checks and decodes it"
 
-    def prepare(self, root: Path | None) -> None:
+    def survey(self, root: Path | None) -> None:
+        """Look at the data without decoding any, for ``--check``: what :meth:`load` would warn of or refuse at once.
+
+        Raises:
+            ConfigError: folders or tables do not fit.
+        """
+        self.check(root)
+
+    def prepare(self, root: Path | None) -> Splits:
         """Fetch what can be fetched, and check, decode and measure everything, so that no run has to.
 
         Raises:
             ConfigError: the data are missing and cannot be fetched, or damaged.
         """
         self.check(root)
-        self.statistics(self.load(root))
+        splits = self.load(root)
+        check_splits(splits)
+        self.statistics(splits)
+        return splits
 
     @property
     def published_statistics(self) -> Normalization | None:

@@ -99,14 +99,14 @@ class Cifar(DataSource):
                 remedy = f"remove what there is of {path.parent}; then {self.repair(root)}"
                 raise ConfigError("root", f"there is no file {path}", remedy)
 
-    def prepare(self, root: Path | None) -> None:
+    def prepare(self, root: Path | None) -> Splits:
         try:
             self.check(root)
         except ConfigError:
             if root is None or folder_exists(self._folder(root)):
                 raise
             self._fetch(root)
-        super().prepare(root)
+        return super().prepare(root)
 
     def _fetch(self, root: Path) -> None:
         import torchvision

@@ -4,8 +4,14 @@ import warnings
 from pathlib import Path
 
 from pydantic import Field
+from torch import Tensor
 
-from fedsim.data.class_folders import held_out, labelled_files
+from fedsim.data.class_folders import (
+    LabelledFiles,
+    draw_for_testing,
+    labelled_files,
+    warn_of_what_is_left_out,
+)
 from fedsim.data.fetch import fetch
 from fedsim.data.image_files import decode_images
 from fedsim.data.samples import Splits, Subset
@@ -59,14 +65,14 @@ class EuroSat(DataSource):
         assert root is not None
         self._folder(root)
 
-    def prepare(self, root: Path | None) -> None:
+    def prepare(self, root: Path | None) -> Splits:
         try:
             self.check(root)
         except ConfigError:
             if root is None:
                 raise
             self._fetch(root)
-        super().prepare(root)
+        return super().prepare(root)
 
     def _fetch(self, root: Path) -> None:
         import torchvision
@@ -82,22 +88,33 @@ class EuroSat(DataSource):
                 return root / place
         raise ConfigError("root", f"there is no folder {root / PLACES[0] / CLASSES[0]}", self.repair(root))
 
-    def load(self, root: Path | None) -> Splits:
+    def survey(self, root: Path | None) -> None:
+        super().survey(root)
         assert root is not None
-        repair = f"remove what is damaged; then {self.repair(root)}"
-        found = labelled_files(self._folder(root), repair)
+        self._files(root)
+
+    def _files(self, root: Path) -> tuple[LabelledFiles, Tensor]:
+        """All files, and which are for testing."""
+        folder, repair = self._folder(root), self._replace(root)
+        found = labelled_files(folder, repair)
         if found.class_names != CLASSES:
             other = sorted(set(found.class_names) - set(CLASSES))
-            raise ConfigError(
-                "root", f"{self._folder(root)} holds other folders too: {', '.join(other)}", "move them"
-            )
+            raise ConfigError("root", f"{folder} holds other folders too: {', '.join(other)}", "move them")
+        warn_of_what_is_left_out(found, folder)
         if len(found.files) != PUBLISHED:
-            text = f"{self._folder(root)} holds {len(found.files)} images, not the {PUBLISHED} that were published"
-            warnings.warn(text, FedsimWarning, stacklevel=2)
+            text = f"{folder} holds {len(found.files)} images, not the {PUBLISHED} that were published"
+            warnings.warn(text, FedsimWarning, stacklevel=3)
+        return found, draw_for_testing(found, self.settings.test_share, self.settings.split_seed, repair)
+
+    def _replace(self, root: Path) -> str:
+        return f"remove what is damaged; then {self.repair(root)}"
+
+    def load(self, root: Path | None) -> Splits:
+        assert root is not None
+        found, for_test = self._files(root)
         samples, shape, one_size = decode_images(
-            found.files, found.labels, {}, name=self.name, short_side=None, repair=repair
+            found.files, found.labels, {}, name=self.name, short_side=None, repair=self._replace(root)
         )
-        for_test = held_out(found.labels, self.settings.test_share, self.settings.split_seed)
         return Splits(
             train=Subset(samples, (~for_test).nonzero().flatten()),
             test=Subset(samples, for_test.nonzero().flatten()),

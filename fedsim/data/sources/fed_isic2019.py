@@ -7,6 +7,7 @@ from pydantic import Field
 
 from fedsim.data.image_files import decode_images
 from fedsim.data.samples import Splits, Subset
+from fedsim.data.sides import check_sides
 from fedsim.data.sources.base import DataSource, sources
 from fedsim.data.sources.isic2019_preparation import IMAGES, prepare_images
 from fedsim.data.sources.isic2019_tables import CLASSES, OWN_SPLIT, read_split_rows, split_file
@@ -73,10 +74,23 @@ class FedIsic2019(DataSource):
         command = f"python -m fedsim.prepare {self.name} --root {root or 'FOLDER'}{own}"
         return f"`{command}` makes it from the raw ISIC 2019 files"
 
-    def prepare(self, root: Path | None) -> None:
+    def prepare(self, root: Path | None) -> Splits:
         if root is not None and folder_exists(root):
             prepare_images(root, own_fold=self.settings.own_fold)
-        super().prepare(root)
+        return super().prepare(root)
+
+    def survey(self, root: Path | None) -> None:
+        super().survey(root)
+        assert root is not None
+        rows = read_split_rows(split_file(root, own_fold=self.settings.own_fold))
+        missing = [row["image"] for row in rows if not (root / IMAGES / f"{row['image']}.jpg").is_file()]
+        if missing:
+            problem = f"{len(missing)} images of the split are not in {root / IMAGES} ({missing[0]}.jpg)"
+            raise ConfigError("root", problem, self.repair(root))
+        train, test = (
+            torch.tensor([int(row["target"]) for row in rows if row["fold"] == fold]) for fold in ("train", "test")
+        )
+        check_sides(train, test, CLASSES)
 
     def load(self, root: Path | None) -> Splits:
         assert root is not None

@@ -5,16 +5,16 @@ from pathlib import Path
 import torch
 from pydantic import Field
 
-from fedsim.data.class_folders import LabelledFiles, held_out, labelled_files
+from fedsim.data.class_folders import LabelledFiles, draw_for_testing, labelled_files, warn_of_what_is_left_out
 from fedsim.data.image_files import decode_images
-from fedsim.data.samples import Columns, Splits, Subset
+from fedsim.data.image_table import columns_of_images, warn_of_other_tables
+from fedsim.data.samples import Splits, Subset
+from fedsim.data.sides import check_sides
 from fedsim.data.sources.base import DataSource, sources
-from fedsim.data.table import read_table
 from fedsim.errors import ConfigError
 from fedsim.settings import Schema
 
 TRAIN, TESTS = "train", ("test", "val", "validation", "valid")
-TABLE = "metadata.csv"
 
 
 @sources.register("image_folder")
@@ -40,6 +40,13 @@ class ImageFolder(DataSource):
     def repair(self, root: Path | None) -> str:
         return f"put images into {root or 'FOLDER'}/train/<class>/ and {root or 'FOLDER'}/test/<class>/"
 
+    def survey(self, root: Path | None) -> None:
+        super().survey(root)
+        assert root is not None
+        found, for_test = self._files(root)
+        columns_of_images(root, found.files)
+        check_sides(found.labels[~for_test], found.labels[for_test], found.class_names)
+
     def load(self, root: Path | None) -> Splits:
         assert root is not None
         self.check(root)
@@ -47,7 +54,7 @@ class ImageFolder(DataSource):
         samples, shape, one_size = decode_images(
             found.files,
             found.labels,
-            self._columns(root, found),
+            columns_of_images(root, found.files),
             name=self.name,
             short_side=self.settings.short_side,
             repair="replace or remove it",
@@ -61,31 +68,43 @@ class ImageFolder(DataSource):
         )
 
     def _files(self, root: Path) -> tuple[LabelledFiles, torch.Tensor]:
-        """All files, and which are for testing."""
-        if not (root / TRAIN).is_dir():
-            found = labelled_files(root, self.repair(root))
-            return found, held_out(found.labels, self.settings.test_share, self.settings.split_seed)
+        """All files, and which are for testing; one warning for what is left out."""
+        train_folder = root / TRAIN if (root / TRAIN).is_dir() else root
         test_folder = next((root / name for name in TESTS if (root / name).is_dir()), None)
-        train = labelled_files(root / TRAIN, self.repair(root))
-        if test_folder is None:
-            return train, held_out(train.labels, self.settings.test_share, self.settings.split_seed)
-        test = labelled_files(test_folder, self.repair(root))
-        unknown = sorted(set(test.class_names) - set(train.class_names))
-        if unknown:
-            problem = f"{test_folder} has a class '{unknown[0]}' that {root / TRAIN} has not"
-            raise ConfigError("root", problem, "give both the same classes")
-        translated = torch.tensor([train.class_names.index(name) for name in test.class_names])[test.labels]
-        both = LabelledFiles(train.files + test.files, torch.cat([train.labels, translated]), train.class_names)
+        train = labelled_files(train_folder, self.repair(root))
+        if train_folder == root:
+            self._require_classes(root, train.class_names)
+        warn_of_other_tables([root, train_folder, *([test_folder] if test_folder else [])])
+        if train_folder == root or test_folder is None:
+            warn_of_what_is_left_out(train, train_folder)
+            return train, self._held_out(train, root)
+        both = self._with_tests(train, train_folder, test_folder)
+        warn_of_what_is_left_out(both, root)
         return both, torch.arange(len(both.files)) >= len(train.files)
 
-    def _columns(self, root: Path, found: LabelledFiles) -> Columns:
-        path = root / TABLE
-        if not path.is_file():
-            return {}
-        rows = {row["file_name"]: row for row in read_table(path, ["file_name"], "fix or remove it")}
-        names = [file.relative_to(root).as_posix() for file in found.files]
-        missing = next((name for name in names if name not in rows), None)
-        if missing is not None:
-            raise ConfigError("root", f"{path} has no row for {missing}", "add one, or remove the table")
-        others = [name for name in rows[names[0]] if name != "file_name"]
-        return {column: [rows[name][column] for name in names] for column in others}
+    def _require_classes(self, root: Path, names: tuple[str, ...]) -> None:
+        """ConfigError if the folders are not classes but the sides, under names that are not expected."""
+        if {name.lower() for name in names} <= {TRAIN, *TESTS, "training", "testing"}:
+            problem = f"the folders {', '.join(names)} in {root} are no classes"
+            raise ConfigError("root", problem, f"call them {TRAIN} and {TESTS[0]}")
+
+    def _held_out(self, found: LabelledFiles, root: Path) -> torch.Tensor:
+        settings = self.settings
+        remedy = f"put images for testing into {root}/{TRAIN}/<class>/ and {root}/{TESTS[0]}/<class>/, or add some"
+        return draw_for_testing(found, settings.test_share, settings.split_seed, remedy)
+
+    def _with_tests(self, train: LabelledFiles, train_folder: Path, test_folder: Path) -> LabelledFiles:
+        """The training files, then the test files, whose classes are numbered as those to train."""
+        test = labelled_files(test_folder, self.repair(test_folder.parent), least=1)
+        unknown = sorted(set(test.class_names) - set(train.class_names))
+        if unknown:
+            problem = f"{test_folder} has a class '{unknown[0]}' that {train_folder} has not"
+            raise ConfigError("root", problem, "give both the same classes")
+        translated = torch.tensor([train.class_names.index(name) for name in test.class_names])[test.labels]
+        return LabelledFiles(
+            train.files + test.files,
+            torch.cat([train.labels, translated]),
+            train.class_names,
+            train.left_out + test.left_out,
+            train.of_no_class + test.of_no_class,
+        )

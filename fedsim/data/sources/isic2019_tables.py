@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from fedsim.data.class_folders import held_out
-from fedsim.data.table import Row, read_table
+from fedsim.data.table import Row, is_missing, read_table, rows_by_key
 from fedsim.errors import ConfigError
 
 CLASSES = ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC")
@@ -54,28 +54,32 @@ def read_split_rows(path: Path) -> list[Row]:
             f"remove it; `python -m fedsim.prepare fed_isic2019 --root {path.parent} own_fold=true` draws it again"
         )
     rows = read_table(path, ["image", "target", "center", "fold"], repair)
-    seen: set[str] = set()
-    for row in rows:
-        problem = _problem_of_name(row["image"], seen) or _problem(row)
+    for row in rows_by_image(path, rows, "image", repair).values():
+        problem = _problem(row)
         if problem:
             raise ConfigError("root", f"{path}, line {row.line}: {problem}", repair)
-        seen.add(row["image"])
     for fold in ("train", "test"):
         if all(row["fold"] != fold for row in rows):
             raise ConfigError("root", f"{path} has no row whose fold is {fold}", repair)
     return rows
 
 
-def _problem_of_name(name: str, seen: set[str]) -> str | None:
-    if not name.replace("_", "").isalnum() or not name.isascii():  # no path, in particular
-        return f"'{name}' is no name of an image"
-    return f"image {name} is there twice" if name in seen else None
+def rows_by_image(path: Path, rows: Sequence[Row], key: str, repair: str) -> dict[str, Row]:
+    """The rows of a table by the image that they are of, whose name must be no path.
+
+    Raises:
+        ConfigError: a name is bad or there twice; the message names the line.
+    """
+    for row in rows:
+        if not row[key].replace("_", "").isalnum() or not row[key].isascii():
+            raise ConfigError("root", f"{path}, line {row.line}: '{row[key]}' is no name of an image", repair)
+    return rows_by_key(path, rows, key, "image", repair)
 
 
 def _problem(row: Row) -> str | None:
     if row["target"] not in map(str, range(len(CLASSES))):
         return f"target '{row['target']}' is no class from 0 to {len(CLASSES) - 1}"
-    if not row["center"]:
+    if is_missing(row["center"]):
         return "no center"
     if row["fold"] not in ("train", "test"):
         return f"fold '{row['fold']}' is neither train nor test"
@@ -91,23 +95,17 @@ def draw_split(root: Path) -> list[Row]:
         ConfigError: a table is missing or damaged; the message says where it is published.
     """
     again, ham_repair = f"take it again from {ISIC_URL}", f"copy it there from {HAM_URL}"
-    truth = {row["image"]: row for row in read_table(root / TRUTH, ["image", *CLASSES], again)}
-    metadata = read_table(root / METADATA, ["image", "lesion_id"], again)
-    ham = read_table(root / HAM_METADATA, ["image_id", "dataset"], ham_repair)
-    parts = {row["image_id"]: row["dataset"] for row in ham}
+    truth = _table_by_image(root / TRUTH, "image", CLASSES, again)
+    metadata = _table_by_image(root / METADATA, "image", ["lesion_id"], again)
+    parts = _table_by_image(root / HAM_METADATA, "image_id", ["dataset"], ham_repair)
     rows: list[Row] = []
-    seen: set[str] = set()
-    for row in metadata:
-        name, lesion = row["image"], row["lesion_id"]
-        problem = _problem_of_name(name, seen)
-        if problem:
-            raise ConfigError("root", f"{root / METADATA}, line {row.line}: {problem}", again)
-        seen.add(name)
-        if not lesion:
+    for name, row in metadata.items():
+        lesion = row["lesion_id"]
+        if is_missing(lesion):
             continue  # the centre is not known: FLamby leaves these out too
         if name not in truth:
             raise ConfigError("root", f"{root / TRUTH} has no row for {name}", again)
-        center = lesion[:4] + parts.get(name, "")
+        center = lesion[:4] + (parts[name]["dataset"] if name in parts else "")
         if center not in CENTERS:
             problem = f"{root / HAM_METADATA} does not name the centre of {name} ('{lesion}')"
             raise ConfigError("root", problem, ham_repair)
@@ -115,7 +113,15 @@ def draw_split(root: Path) -> list[Row]:
         rows.append(Row({"image": name, "target": target, "center": str(CENTERS.index(center))}))
     if not rows:
         raise ConfigError("root", f"{root / METADATA} names no lesion", again)
-    return _with_fold(rows)
+    drawn = _with_fold(rows)
+    if all(row["fold"] == "train" for row in drawn):
+        problem = f"{root / METADATA} names one image of each centre, so none can be held out for testing"
+        raise ConfigError("root", problem, again)
+    return drawn
+
+
+def _table_by_image(path: Path, key: str, columns: Sequence[str], repair: str) -> dict[str, Row]:
+    return rows_by_image(path, read_table(path, [key, *columns], repair), key, repair)
 
 
 def _target(row: Row, root: Path, again: str) -> str:

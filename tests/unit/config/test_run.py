@@ -1,8 +1,10 @@
 """Defaults of a run, and its Byzantine clients."""
 
 from fedsim.build.attack_plan import plan_attacks
+from fedsim.build.components import build_components
+from fedsim.cli import QUICKSTART
 from fedsim.config.run import RunConfig, parse_config
-from fedsim.config.source import differing_keys
+from fedsim.config.source import differing_keys, read_yaml
 from support.configuration import configured
 
 
@@ -13,6 +15,20 @@ def test_quickstart_spells_out_the_defaults_except_attack_and_momentum() -> None
         "aggregator.momentum",
         "data.partition.alpha",
     }
+
+
+def test_quickstart_resolves_to_the_defaults_except_what_it_says_it_does_not() -> None:
+    text = QUICKSTART.read_text(encoding="utf-8")
+    assert "but for attack and aggregator.momentum" in text
+    default = parse_config({})
+    spelled, bare = (build_components(config).resolved() for config in (configured(), default))
+    differing = differing_keys(bare, spelled)
+    assert {key if key == "aggregator.momentum" else key.split(".")[0] for key in differing} == {
+        "attack",
+        "aggregator.momentum",
+    }
+    for key, value in {"seed": 0, "rounds": 10, "output_dir": "runs"}.items():
+        assert read_yaml(QUICKSTART)[key] == bare[key] == value
 
 
 def test_a_partial_optimiser_section_keeps_the_documented_defaults() -> None:

@@ -39,3 +39,15 @@ def test_samples_by_class_add_up(tmp_path: Path) -> None:
     assert [sum(row) for row in counts] == [len(share) for share in shares]
     assert [sum(column) for column in zip(*counts, strict=True)] == torch.bincount(LABELS, minlength=12).tolist()
     assert samples_by_class(LABELS, [torch.tensor([], dtype=torch.int64)], 3) == [[0, 0, 0]]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_split_that_an_editor_saved_is_read(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text('{"clients": [[0], [1]]}', encoding=encoding)
+    assert read_split(tmp_path / "mine.json")["clients"] == [[0], [1]]
+
+
+def test_a_split_with_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text('{"clients": [[0], [1]], "samples": 2, "clients": [[0, 1]]}')
+    with pytest.raises(ConfigError, match="'clients' is there twice"):
+        read_split(tmp_path / "mine.json")

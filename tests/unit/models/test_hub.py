@@ -27,6 +27,8 @@ def nothing_cached(monkeypatch: pytest.MonkeyPatch) -> None:
         "http_proxy",
         "ALL_PROXY",
         "all_proxy",
+        "NO_PROXY",
+        "no_proxy",
     ):
         monkeypatch.delenv(name, raising=False)
 
@@ -131,18 +133,69 @@ def test_the_hub_is_looked_for_where_the_user_says(
 
 
 @pytest.mark.usefixtures("nothing_cached")
-def test_a_hub_behind_a_proxy_is_within_reach(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On many clusters the hub is reached through $HTTPS_PROXY only: a direct connection proves nothing."""
+@pytest.mark.parametrize(
+    ("variable", "endpoint"),
+    [
+        ("HTTPS_PROXY", "https://huggingface.co"),
+        ("https_proxy", "https://mirror.example:8443"),
+        ("ALL_PROXY", "https://huggingface.co"),
+        ("all_proxy", "http://mirror.example"),
+        ("http_proxy", "http://mirror.example"),
+    ],
+)
+def test_a_hub_behind_a_proxy_is_within_reach(monkeypatch: pytest.MonkeyPatch, variable: str, endpoint: str) -> None:
+    """On many clusters the hub is reached through a proxy only: a direct connection proves nothing."""
 
     def only_the_proxy(address: tuple[str, int], *_: object, **__: object) -> socket.socket:
         if address[0] != "proxy.example":
             raise OSError("Network is unreachable")
         return socket.socket()
 
-    monkeypatch.setenv("HF_ENDPOINT", "https://huggingface.co")
-    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    monkeypatch.setenv(variable, "http://proxy.example:3128")
     monkeypatch.setattr(socket, "create_connection", only_the_proxy)
     timm_model("resnet18", pretrained=True).check_weights()
+
+
+@pytest.mark.usefixtures("nothing_cached")
+@pytest.mark.parametrize(
+    ("variables", "asked"),
+    [
+        ({"ALL_PROXY": "http://proxy.example", "no_proxy": "mirror.example"}, True),
+        ({"HTTPS_PROXY": "http://proxy.example", "NO_PROXY": ".example"}, True),
+        ({"http_proxy": "http://proxy.example"}, True),
+        ({"ALL_PROXY": "http://proxy.example", "no_proxy": "localhost"}, False),
+    ],
+)
+def test_a_host_for_which_there_is_no_proxy_is_asked_itself(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], asked: bool
+) -> None:
+    tries: list[object] = []
+
+    def refuse(address: object, *_: object, **__: object) -> None:
+        tries.append(address)
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    check = timm_model("resnet18", pretrained=True).check_weights
+    if asked:
+        assert "mirror.example cannot be reached" in refused("pretrained", check)
+    else:
+        check()
+    assert bool(tries) == asked
+
+
+@pytest.mark.usefixtures("nothing_cached")
+@pytest.mark.parametrize("endpoint", ["mirror.example", "mirror.example:8443", "https://", "ftp://mirror.example"])
+def test_an_endpoint_that_is_no_address_is_named(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    monkeypatch.setattr(socket, "create_connection", no_connection)
+    message = refused("pretrained", timm_model("resnet18", pretrained=True).check_weights)
+    assert f"HF_ENDPOINT is '{endpoint}'" in message
+    assert "https://" in message
 
 
 def test_an_architecture_without_weights_is_refused() -> None:

@@ -28,6 +28,13 @@ def test_a_state_survives_the_round_trip() -> None:
         pack({"a": {1, 2}})
 
 
+def test_tensors_are_named_by_their_place() -> None:
+    one = torch.ones(1)
+    tree, tensors = pack({"model": {"fc.weight": one}, "clients": {3: [one, one], "3": (one,)}, "w": one})
+    assert list(tensors) == ["model.fc.weight", "clients.3.0", "clients.3.1", "clients.3.0'", "w"]
+    assert unpack(json.loads(json.dumps(tree)), tensors)["clients"].keys() == {3, "3"}
+
+
 def test_the_newest_checkpoints_stay_and_a_damaged_one_is_named(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "checkpoints", keep=2)
     assert checkpoints.load_newest() is None

@@ -4,12 +4,19 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import create_model
+from pydantic.fields import FieldInfo
 
+from fedsim.config.run import RunConfig, RuntimeSection
+from fedsim.config.source import read_yaml
 from fedsim.data.sources.cifar import Cifar10
 from fedsim.data.sources.eurosat import EuroSat
 from fedsim.data.sources.fed_isic2019 import FedIsic2019
 from fedsim.errors import ConfigError
+from fedsim.results_version import RESULTS_VERSION
+from fedsim.sweep import plan
 from fedsim.sweep.plan import read_sweep
+from fedsim.sweep.runner import keep_config
 from support.launch import ROOT
 from support.sweeps import AXES, sweep_file
 
@@ -40,6 +47,43 @@ def test_a_cell_is_known_by_what_decides_about_its_results(tmp_path: Path) -> No
     assert not set(marks("rounds=21")) & set(plain)
     edited = marks(overrides=[{"where": {"aggregator": "krum", "seed": [1]}, "set": {"rounds": 3}}])
     assert [one == other for one, other in zip(plain, edited, strict=True)] == [True, True, True, False] * 2
+
+
+def test_defaults_are_no_part_of_a_hash_but_the_version_of_results_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def marks(**settings: object) -> list[str]:
+        path = sweep_file(tmp_path, axes={"aggregator": ["krum", "cwmed"]}, set=settings)
+        return [cell.config_hash for cell in read_sweep(path).cells]
+
+    plain = marks()
+    assert marks(**{"clients.proximal": 0.0, "runtime.amp": "none", "server.optimizer.lr": 1.0}) == plain
+    newer = create_model("RuntimeSection", __base__=RuntimeSection, brand_new=(bool, False))
+    section = FieldInfo(annotation=newer, default_factory=newer)
+    monkeypatch.setitem(RunConfig.__pydantic_fields__, "runtime", section)
+    RunConfig.model_rebuild(force=True)
+    try:
+        assert "brand_new" in read_sweep(sweep_file(tmp_path, axes={"seed": [0]})).cells[0].config["runtime"]
+        assert marks() == plain
+        assert not set(marks(**{"runtime.brand_new": True})) & set(plain)
+    finally:
+        monkeypatch.undo()
+        RunConfig.model_rebuild(force=True)
+    monkeypatch.setattr(plan, "RESULTS_VERSION", RESULTS_VERSION + 1)
+    assert not set(marks()) & set(plain)
+
+
+def test_any_text_of_an_axis_comes_to_its_cells(tmp_path: Path) -> None:
+    texts = ["1e3", "0123", "010", "no", "2024-02-30", "1:30", "😀 é", "a: b", "a\nb", "~"]
+    sweep = read_sweep(sweep_file(tmp_path, axes={"data.root": texts}))
+    assert [cell.config["data"]["root"] for cell in sweep.cells] == texts
+    for cell in sweep.cells:
+        assert read_yaml(keep_config(sweep, cell)) == cell.config
+
+
+def test_labels_may_be_numbers(tmp_path: Path) -> None:
+    axes = {"size": {4: {"clients.count": 4, "attack.num_byzantine": 1}, 9: {"clients.count": 9}}}
+    assert [cell.labels["size"] for cell in read_sweep(sweep_file(tmp_path, axes=axes)).cells] == ["4", "9"]
 
 
 def test_exclusions_leave_cells_out(tmp_path: Path) -> None:
@@ -77,6 +121,15 @@ def test_an_axis_of_any_name_sets_dotted_keys(tmp_path: Path) -> None:
         ),
         ({"axes": {"atack": ["fang"]}}, r"cell atack=fang: atack: unknown key"),
         ({"axes": {"seed": []}}, "axes.seed: no values"),
+        (
+            {"axes": {"data.root": [1999], "seed": [3]}},
+            r'axes.data.root, cell data.root=1999, seed=3: data.root: 1999 is not .* quotes, root: "1999"',
+        ),
+        ({"axes": {"model": [{"name": 7}]}}, r'axes.model, cell .*: model.name: 7 is not .* quotes, name: "7"'),
+        ({"axes": {"data.root": [True]}}, r'cell data.root=true: data.root: True is not .* quotes, root: "..."'),
+        ({"axes": {"aggregator": [False]}}, "axes.aggregator, cell .*no, on and off are true and false in YAML"),
+        ({"axes": {"seed": [0]}, "name": 12}, r'name: 12 is not .* quotes, name: "12"'),
+        ({"axes": {1999: [0]}}, r'axes.1999: 1999 is not .* quotes, "1999"'),
         ({"axes": {"seed": [0, 0]}}, "axes.seed: '0' is there twice"),
         ({"axes": {"attack": ["fang", {"name": "fang", "num_byzantine": 3}]}}, "have the same configuration"),
         ({"axes": AXES, "exclude": [{"atack": "none"}]}, "exclude.0.atack: no such axis; did you mean 'attack'"),

@@ -11,7 +11,7 @@ import torch
 
 from fedsim.data import Columns
 from fedsim.data.partitioners import partitioners
-from fedsim.errors import ConfigError
+from fedsim.errors import ConfigError, FedsimWarning
 from support.partitions import LABELS, as_lists
 from support.randomness import seeded
 
@@ -27,7 +27,7 @@ def test_values_that_are_numbers_are_clients_by_size() -> None:
 
 
 def test_values_that_are_words_are_clients_by_alphabet_after_the_numbers() -> None:
-    assert natural(["b", "a", "10", "B", "9", "", "a"], 6) == [[4], [2], [5], [3], [1, 6], [0]]
+    assert natural(["b", "a", "10", "C", "9", "a"], 5) == [[4], [2], [3], [1, 5], [0]]
 
 
 def test_two_spellings_of_a_number_have_an_order_of_their_own() -> None:
@@ -90,7 +90,33 @@ def test_of_many_values_a_few_are_shown() -> None:
 
 def test_tests_belong_to_the_clients_that_training_made() -> None:
     train, test = {"site": ["10", "9", "x", "9"]}, {"site": ["x", "7", "10", "y", "9", "10"]}
-    owners = partitioners.build("natural").owners_of_tests(train, test)
+    with pytest.warns(FedsimWarning, match=r"2 test samples belong to no client: nobody trains on '7', 'y'"):
+        owners = partitioners.build("natural").owners_of_tests(train, test)
     assert owners is not None
     assert owners.tolist() == [2, -1, 1, -1, 0, 1]
     assert owners.dtype == torch.int64
+
+
+@pytest.mark.parametrize("empty", ["", "nan", "NaN", "None", " ", "NA", "null", "<NA>", "n/a"])
+def test_no_value_is_no_client(empty: str) -> None:
+    with pytest.raises(ConfigError, match=r"2 of 5 training samples have no value in the column 'site'") as caught:
+        natural(["a", empty, "b", empty, "a"], 3)
+    assert caught.value.key == "data.partition.column"
+
+
+def test_spellings_of_a_value_are_one_client() -> None:
+    assert natural(["7", "7.0", " 12", "7.00", "12 "], 2) == [[0, 1, 3], [2, 4]]
+    assert natural(["7.5", "7", "7.0"], 2) == [[1, 2], [0]]
+    owners = partitioners.build("natural").owners_of_tests({"site": ["2", "10.0"]}, {"site": ["10", "2.0", " 2"]})
+    assert owners is not None
+    assert owners.tolist() == [1, 0, 0]
+
+
+def test_the_order_of_clients_with_one_spelling_each_is_as_it_was() -> None:
+    assert natural(["10.0", "2.0", "1.5"], 3) == [[2], [0], [1]]
+
+
+@pytest.mark.parametrize(("one", "other"), [("Lille", "lille"), ("07", "7"), ("St Anna", "St_Anna")])
+def test_names_that_hardly_differ_are_pointed_out(one: str, other: str) -> None:
+    with pytest.warns(FedsimWarning, match="are different clients"):
+        assert len(natural([one, other, one], 2)) == 2

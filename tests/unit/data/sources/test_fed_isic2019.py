@@ -41,6 +41,8 @@ def isic(tmp_path: Path) -> Path:
         ({"target": "٣"}, "line 7: target '٣' is no class from 0 to 7"),
         ({"target": ""}, "line 7: target '' is no class from 0 to 7"),
         ({"center": ""}, "line 7: no center"),
+        ({"center": "nan"}, "line 7: no center"),
+        ({"image": "nan"}, "line 7: 'nan' names no image"),
         ({"fold": "validation"}, "line 7: fold 'validation' is neither train nor test"),
         ({"fold": ""}, "line 7: fold '' is neither train nor test"),
     ],

@@ -15,6 +15,7 @@ from support.data_checks import columns_by_image
 from support.data_sets import (
     PREPROCESSED,
     isic_rows,
+    small_sets_may_warn,
     write_flamby_isic,
     write_raw_isic,
     write_rows,
@@ -64,6 +65,7 @@ def test_raw_images_are_prepared_by_the_official_split(tmp_path: Path) -> None:
     assert not (tmp_path / "fedsim_split.csv").exists()
 
 
+@small_sets_may_warn
 def test_raw_images_are_prepared_by_a_fold_of_ours(tmp_path: Path) -> None:
     write_raw_isic(tmp_path)
     source = sources.build("fed_isic2019", own_fold=True)

@@ -88,6 +88,11 @@ def test_tables_without_lesions_are_named(raw: Path) -> None:
     assert f"{raw / METADATA} names no lesion" in drawn(raw).problem
 
 
+def test_one_image_of_each_centre_leaves_none_for_testing(tmp_path: Path) -> None:
+    write_raw_isic(tmp_path, count=6)
+    assert "names one image of each centre, so none can be held out for testing" in drawn(tmp_path).problem
+
+
 def test_a_missing_raw_image_is_named_and_the_next_call_goes_on(raw: Path) -> None:
     path = raw / "ISIC_2019_Training_Input" / "ISIC_0000009.jpg"
     content = path.read_bytes()
@@ -143,3 +148,33 @@ def test_a_damaged_split_of_ours_is_not_to_be_copied_from_flamby(raw: Path) -> N
 def test_the_drawn_split_is_the_same_each_time(tmp_path: Path) -> None:
     write_raw_isic(tmp_path)
     assert draw_split(tmp_path) == draw_split(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [(TRUTH, "MEL", "1.0"), (TRUTH, "UNK", "0.0"), (METADATA, "lesion_id", "MSK4000"), (HAM, "dataset", "rosendahl")],
+)
+def test_an_image_that_a_table_has_twice_is_named_by_its_lines(
+    table: str, column: str, value: str, raw: Path
+) -> None:
+    path = raw / table
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, lines[2]]) + "\n")
+    change_cell(path, len(lines) - 1, **{column: value})
+    error = drawn(raw)
+    assert f"{path}, line {len(lines) + 1}: image " in error.problem
+    assert "is there twice (see line 3)" in error.problem
+
+
+@pytest.mark.parametrize("nothing", ["nan", "NaN", "None", " "])
+def test_a_lesion_without_a_name_has_no_centre(nothing: str, raw: Path) -> None:
+    before = draw_split(raw)
+    change_cell(raw / METADATA, 6, lesion_id=nothing)  # it was empty
+    assert draw_split(raw) == before
+
+
+@pytest.mark.parametrize("table", [TRUTH, METADATA, HAM])
+def test_a_column_that_a_table_has_twice_is_named(table: str, raw: Path) -> None:
+    path = raw / table
+    path.write_text("".join(line + ("," + line.split(",")[0] + "\n") for line in path.read_text().splitlines()))
+    assert drawn(raw).problem == f"{path}, line 1: column '{'lesion_id' if table == HAM else 'image'}' is there twice"

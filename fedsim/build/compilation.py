@@ -1,0 +1,56 @@
+"""Whether ``torch.compile`` works here, found out before a run starts."""
+
+import getpass
+import importlib.util
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+import torch
+
+from fedsim.config.run import RuntimeSection
+from fedsim.errors import ConfigError
+
+KEY = "runtime.compile"
+WITHOUT = "or set runtime.compile: false"
+
+
+def require_compiler(runtime: RuntimeSection) -> None:
+    """Compile something small where the clients will compute.
+
+    Raises:
+        ConfigError: that does not work, because a compiler or Triton is missing or fails.
+    """
+    has_gpu = torch.cuda.is_available()
+    on_gpu = runtime.device == "cuda" or (runtime.device == "auto" and has_gpu)
+    if on_gpu and importlib.util.find_spec("triton") is None:
+        problem = "torch.compile needs Triton on a GPU, and it is not installed"
+        raise ConfigError(KEY, problem, f"pip install triton, {WITHOUT}")
+    if on_gpu and not has_gpu:
+        return  # where a job is submitted: its nodes will find out
+    name_a_folder_for_compiled_code()
+    new = secrets.randbelow(2**30)  # what was compiled before would come from a cache
+    try:
+        torch.compile(lambda values: values.sin() + new)(torch.ones(4, device="cuda" if on_gpu else "cpu"))
+    except Exception as error:  # of the compiler, of its cache, of torch
+        problem = f"torch.compile does not work here: {_reason(error)}"
+        raise ConfigError(KEY, problem, f"install a compiler (gcc and g++), {WITHOUT}") from None
+
+
+def name_a_folder_for_compiled_code() -> None:
+    """torch names its folder after the user; one without an entry in passwd has no name."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        folder = Path(tempfile.gettempdir()) / f"torchinductor_{os.getuid()}"
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+
+
+def _reason(error: BaseException) -> str:
+    """What the compiler complains of, in a line."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = next((line for line in lines if "error:" in line), next(iter(lines), ""))
+    return f"{type(error).__name__}: {said[:200]}"

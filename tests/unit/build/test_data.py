@@ -1,0 +1,57 @@
+"""The data of a run: clients that never train, and what is said when they are loaded."""
+
+import logging
+
+import pytest
+
+from fedsim.build.components import build_components
+from fedsim.build.data import load_data
+from fedsim.comm import SingleProcess
+from fedsim.errors import ConfigError
+from support.configuration import configured
+
+BLOBS = ["data.name=synthetic", "model.name=mlp", "attack.num_byzantine=0", "attack.name=none"]
+
+
+def said(caplog: pytest.LogCaptureFixture, *overrides: str) -> list[str]:
+    """What is said when the data are loaded."""
+    with caplog.at_level(logging.WARNING):
+        load_data(build_components(configured(*BLOBS, *overrides)), SingleProcess())
+    return [record.getMessage() for record in caplog.records]
+
+
+@pytest.mark.parametrize("clients", [6, 30])
+def test_without_a_client_of_two_samples_nothing_is_trained(clients: int) -> None:
+    components = build_components(
+        configured(*BLOBS, f"data.num_train={clients}", f"clients.count={clients}", "data.partition={name: iid}")
+    )
+    with pytest.raises(ConfigError, match="no client that trains has two samples") as caught:
+        load_data(components, SingleProcess())
+    assert caught.value.key == "clients.count"
+
+
+def test_clients_that_never_train_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    overrides = ["data.num_train=11", "clients.count=9", "data.partition={name: iid}", "data.num_test=10"]
+    (text,) = said(caplog, *overrides)
+    assert "and 2 more have fewer than two samples, so no batch, and never train;" in text
+    assert text.startswith("warning: clients ")
+    assert "data.partition.min_samples: 2" in text
+
+
+def test_one_client_that_never_trains_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    (text,) = said(caplog, "data.num_train=15", "clients.count=8", "data.partition={name: iid}")
+    assert "has fewer than two samples, so no batch, and never trains;" in text
+
+
+def test_clients_that_are_not_to_train_are_not_missed(caplog: pytest.LogCaptureFixture) -> None:
+    """Byzantine clients that make their rows of nothing need no samples."""
+    split = ["data.num_train=15", "clients.count=8", "data.partition={name: iid}"]
+    (text,) = said(caplog, *split)
+    idle = text.split("client ")[1].split()[0]
+    caplog.clear()
+    assert said(caplog, *split, f"attack={{name: zero, clients: [{idle}]}}") == []
+
+
+def test_classes_without_test_samples_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    (text,) = said(caplog, "data.num_test=7")
+    assert text.startswith("warning: classes '7', '8', '9' have training samples but no test samples")
