@@ -1,5 +1,6 @@
 """A SLURM of two nodes on this machine, for as long as the tests take: without systemd, cgroups or accounting."""
 
+import fcntl
 import os
 import shutil
 import socket
@@ -79,7 +80,7 @@ class Cluster:
         (folder / "gres.conf").write_text(f"Name=gpu File={folder}/gpu[0-{GPUS - 1}]\n")
         for name in NODES:
             (folder / f"spool-{name}").mkdir()
-        self._add_hosts()
+        self._write_hosts("\n".join(f"127.0.0.1 {name}" for name in NODES))
         self.environment = {**os.environ, "SLURM_CONF": str(config)}
         key = folder / "munge.key"
         key.write_bytes(os.urandom(128))
@@ -136,13 +137,17 @@ class Cluster:
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
-        HOSTS.write_text(self._hosts)
+        self._write_hosts("")
 
-    def _add_hosts(self) -> None:
-        """Of the nodes' names, for the time being."""
-        self._hosts = HOSTS.read_text()
-        with HOSTS.open("a") as file:
-            file.writelines(f"127.0.0.1 {name}\n" for name in NODES if name not in self._hosts)
+    def _write_hosts(self, lines: str) -> None:
+        """This cluster's lines of /etc/hosts become these; another cluster may run and need its own."""
+        mark = f" # {self._folder}\n"
+        with HOSTS.open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            others = "".join(line for line in file if not line.endswith(mark))
+            file.seek(0)
+            file.write(others + "".join(f"{line}{mark}" for line in lines.splitlines()))
+            file.truncate()
 
 
 def _free_port() -> int:
