@@ -49,7 +49,7 @@ def test_ci_runs_the_readme_test_lines() -> None:
 
 
 def test_the_table_names_what_is_registered() -> None:
-    from fedsim.build.components import REGISTRIES
+    from fedsim.build.registries import REGISTRIES
 
     table = README[README.index("## What is there") : README.index("## Your own")]
     for kind, registry in REGISTRIES.items():

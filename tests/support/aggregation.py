@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedsim.aggregators import RoundContext
+from fedsim.aggregators import RoundContext, build_aggregator
 from fedsim.aggregators.pre import PreAggregator
 from fedsim.updates.layout import RowLayout
 from fedsim.updates.matrix import BLOCK, UpdateMatrix
@@ -59,10 +59,26 @@ def assert_near(found: Tensor, expected: Tensor, rtol: float, atol: float = 0.0)
     assert error <= rtol * float(expected.norm()) + atol, (error, float(expected.norm()))
 
 
-def assert_step(step: Tensor, expected: "np.ndarray[Any, Any]", rtol: float = 1e-6) -> None:
+def steps_over(name: str, rounds: Sequence[Tensor], **settings: Any) -> list[Tensor]:
+    """The steps of one aggregator in successive rounds; each knows the step before."""
+    aggregator, steps, last = build_aggregator(name, **settings), list[Tensor](), None
+    for number, rows in enumerate(rounds):
+        last = aggregator(rows, context_of(range(len(rows)), number, last))
+        steps.append(last)
+    return steps
+
+
+def assert_step(step: Tensor, expected: "Tensor | np.ndarray[Any, Any]", rtol: float = 1e-6) -> None:
     """Each coordinate, relative to itself and to the largest one."""
-    scale = max(1e-30, float(np.abs(expected).max()))
-    torch.testing.assert_close(step.double(), torch.from_numpy(expected), rtol=rtol, atol=rtol * scale)
+    wanted = torch.as_tensor(expected, dtype=torch.float64)
+    scale = max(1e-30, float(wanted.abs().max()))
+    torch.testing.assert_close(step.double(), wanted, rtol=rtol, atol=rtol * scale)
+
+
+def assert_steps(found: Sequence[Tensor], expected: Sequence[Tensor], rtol: float = 1e-5) -> None:
+    """Of several rounds."""
+    for step, wanted in zip(found, expected, strict=True):
+        assert_step(step, wanted, rtol)
 
 
 def assert_same(one: Any, other: Any) -> None:

@@ -181,7 +181,7 @@ class ALittleIsEnough(_Attack):
 
 
 class Mimic(_Attack):
-    """After the warm-up, with the target ``epsilon``: ByzFL's attacker is told whom to copy, ours finds out."""
+    """After the warm-up, with the target ``epsilon``: ByzFL's attacker is given the client to copy, ours finds it."""
 
     def __init__(self, epsilon: int = 0) -> None:
         super().__init__("mimic", warmup_rounds=1)

@@ -1,10 +1,11 @@
 """The methods that decide by distances between rows, slowly and in float64."""
 
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, permutations
 
 import numpy as np
 import torch
+from pyod.models.copod import COPOD
 from torch import Tensor
 
 from support.references import direct_squared_distances
@@ -85,3 +86,21 @@ def arc(rows: Tensor, f: int) -> Tensor:
         if norms[row] > radius:
             result[row] *= radius / norms[row]
     return result
+
+
+def unit_cosine_distances(rows: Tensor) -> Tensor:
+    """1 - cosine, pair by pair in float64; 1 beside a zero row, 0 on the diagonal."""
+    wide, count = rows.double(), len(rows)
+    distances = torch.zeros(count, count, dtype=torch.float64)
+    for i, j in permutations(range(count), 2):
+        lengths = float(wide[i].norm() * wide[j].norm())
+        distances[i, j] = 1 - float(wide[i] @ wide[j]) / lengths if lengths else 1.0
+    return distances
+
+
+def copod_dos(rows: Tensor) -> Tensor:
+    """The definition, scored by pyod; equal rows are at the same distances, those between them 0."""
+    euclidean = COPOD().fit(direct_squared_distances(rows).sqrt().numpy()).decision_scores_
+    cosine = COPOD().fit(unit_cosine_distances(rows).numpy().round(12)).decision_scores_
+    odds = np.exp(-(euclidean + cosine))
+    return torch.from_numpy(odds / odds.sum()) @ rows.double()

@@ -78,45 +78,5 @@ def lower_middle(values: Sequence[float] | Array) -> float:
     return sorted(values)[(len(values) - 1) // 2]
 
 
-def fedseca_step(rows: Tensor, sparsity: float = 0.9, released_code: bool = False) -> Tensor:
-    """FedSECA without momentum, Eq. 4-10 letter by letter, one coordinate after the other."""
-    g = rows.double().numpy()
-    count, columns = g.shape
-    rho = concordance_ratios(rows)
-
-    norms = np.sqrt((g**2).sum(axis=1))
-    tau = lower_middle(norms)
-    c = np.array([row * (1.0 if norm == 0 else min(1.0, tau / norm)) for row, norm in zip(g, norms, strict=True)])
-    clamped = g if released_code else c
-
-    kept = np.zeros((count, columns), dtype=bool)
-    for k in range(count):
-        nu = np.quantile(np.abs(g[k]), sparsity)
-        kept[k] = np.abs(g[k]) >= nu if released_code else np.abs(g[k]) > nu
-
-    step = np.zeros(columns)
-    for j in range(columns):
-        ballots = np.sign(g[:, j]) * (kept[:, j] if released_code else 1)
-        total = sum(rho[k] * int(ballots[k]) for k in range(count))
-        elected = (total > 0) - (total < 0)
-        mu = lower_middle(np.abs(c[:, j]))
-        v = np.sign(clamped[:, j]) * np.minimum(mu, np.abs(clamped[:, j])) * kept[:, j]
-        agreeing = [value for value in v if elected * value > 0]
-        step[j] = sum(agreeing) / len(agreeing) if agreeing else 0.0
-    return torch.from_numpy(step)
-
-
-def fedseca_rounds(
-    rounds: Sequence[Tensor], sparsity: float = 0.9, momentum: float = 0.0, released_code: bool = False
-) -> list[Tensor]:
-    """FedSECA over several rounds, Eq. 11 included."""
-    smoothed = torch.zeros(rounds[0].shape[1], dtype=torch.float64)
-    steps = []
-    for rows in rounds:
-        smoothed = momentum * smoothed + (1 - momentum) * fedseca_step(rows, sparsity, released_code)
-        steps.append(smoothed.clone())
-    return steps
-
-
-AGGREGATORS = {"fedavg": mean, "cwmed": median, "cwtm": trimmed_mean, "krum": krum, "fedseca": fedseca_step}
-"""The aggregators with default settings that have a reference."""
+def sign(value: float) -> int:
+    return int(value > 0) - int(value < 0)

@@ -1,24 +1,16 @@
-"""TIES, sign votes, LASA and SignGuard, slowly and in float64."""
+"""TIES, sign votes and LASA, slowly and in float64."""
 
 import math
-import warnings
-from collections import Counter
 
 import numpy as np
 import torch
-from sklearn.cluster import MeanShift, estimate_bandwidth
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from fedsim.updates.layout import RowLayout
-from support.references import Array, lower_middle
+from support.references import Array, lower_middle, sign
 
 LAYOUT = RowLayout({"conv": (2, 2, 2, 2), "bias": (5,), "weight": (4, 6), "gain": (), "cube": (2, 2, 2)})
 COLUMNS = LAYOUT.size
-
-
-def sign(value: float) -> int:
-    return (value > 0) - (value < 0)
 
 
 def ties(rows: Tensor, sparsity: float = 0.9, election: str = "sign") -> Array:
@@ -82,30 +74,3 @@ def lasa(
         kept = [value for value, keep in zip(layer, good, strict=True) if keep] or layer
         pieces.append(np.mean(kept, axis=0))
     return np.concatenate(pieces)
-
-
-def signguard(
-    rows: Tensor, start: int, width: int, lower: float = 0.1, upper: float = 3.0, both: bool = True
-) -> tuple[Array, list[bool]]:
-    g = rows.double().numpy()
-    norms = np.sqrt((g**2).sum(1))
-    median, middle = lower_middle(norms.tolist()), float(np.median(norms))
-    usual = [bool(lower * middle < norm < upper * middle) for norm in norms]
-    window = g[:, start : start + width]
-    features = np.array([[(row > 0).mean(), (row == 0).mean(), (row < 0).mean()] for row in window])
-    for column in features.T:
-        column /= column.max() or 1.0
-    labels = [0] * len(g)
-    with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        bandwidth = estimate_bandwidth(features, quantile=0.5)
-        if bandwidth > 1e-7:
-            labels = (
-                MeanShift(bandwidth=bandwidth, bin_seeding=True, cluster_all=False).fit(features).labels_.tolist()
-            )
-    sizes = Counter(label for label in labels if label >= 0)
-    largest = min(label for label in sizes if sizes[label] == max(sizes.values()))
-    kept = [norm and label == largest for norm, label in zip(usual, labels, strict=True)]
-    kept = kept if any(kept) else usual if any(usual) else [True] * len(g)
-    clipped = [row * (median / norm if norm > median else 1.0) for row, norm in zip(g, norms, strict=True)]
-    return np.mean([row for row, keep in zip(clipped, kept, strict=True) if keep], axis=0), kept

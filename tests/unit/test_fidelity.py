@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from fedsim.build.components import REGISTRIES
+from fedsim.build.registries import REGISTRIES
 from support.launch import ROOT
 
 PAGE = (ROOT / "docs" / "fidelity.md").read_text(encoding="utf-8")

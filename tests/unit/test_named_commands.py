@@ -10,7 +10,8 @@ import pytest
 
 from fedsim.attacks import attacks
 from fedsim.benchmark.__main__ import _parser as benchmark_parser
-from fedsim.build.components import REGISTRIES, build_components
+from fedsim.build.components import build_components
+from fedsim.build.registries import REGISTRIES
 from fedsim.cli import QUICKSTART, parse_command_line
 from fedsim.config.run import RunConfig, parse_config
 from fedsim.config.source import apply_overrides, read_yaml

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from fedsim.build.components import REGISTRIES
+from fedsim.build.registries import REGISTRIES
 from fedsim.docs import PAGES
 from support.launch import ROOT
 

@@ -1,35 +1,14 @@
 """COPOD-DOS against pyod and its definition."""
 
-import itertools
-
-import numpy as np
 import pytest
 import torch
 from pyod.models.copod import COPOD
-from torch import Tensor
 
 from fedsim.aggregators import build_aggregator
 from fedsim.aggregators.copod_dos import copod_scores, cosine_distances
 from fedsim.updates.matrix import UpdateMatrix
+from support.distance_references import copod_dos, unit_cosine_distances
 from support.references import direct_squared_distances, random_rows, random_vectors
-
-
-def unit_cosine_distances(rows: Tensor) -> Tensor:
-    """1 - cosine, pair by pair in float64; 1 beside a zero row, 0 on the diagonal."""
-    wide, count = rows.double(), len(rows)
-    distances = torch.zeros(count, count, dtype=torch.float64)
-    for i, j in itertools.permutations(range(count), 2):
-        lengths = float(wide[i].norm() * wide[j].norm())
-        distances[i, j] = 1 - float(wide[i] @ wide[j]) / lengths if lengths else 1.0
-    return distances
-
-
-def copod_dos_step(rows: Tensor) -> Tensor:
-    """The definition, scored by pyod."""
-    euclidean = COPOD().fit(direct_squared_distances(rows).sqrt().numpy()).decision_scores_
-    cosine = COPOD().fit(unit_cosine_distances(rows).numpy()).decision_scores_
-    odds = np.exp(-(euclidean + cosine))
-    return torch.from_numpy(odds / odds.sum()) @ rows.double()
 
 
 @pytest.mark.parametrize(("samples", "columns"), [(3, 1), (3, 3), (5, 2), (6, 6), (40, 7), (50, 50)])
@@ -52,7 +31,7 @@ def test_copod_dos_equals_its_definition_with_pyod(count: int) -> None:
     for seed in range(3):
         rows = random_rows(count, 101, seed=seed)
         step = build_aggregator("copod_dos")(rows)
-        torch.testing.assert_close(step.double(), copod_dos_step(rows), rtol=1e-6, atol=1e-7)
+        torch.testing.assert_close(step.double(), copod_dos(rows), rtol=1e-6, atol=1e-7)
 
 
 def test_copod_dos_counts_a_zero_row_as_orthogonal_to_all() -> None:
@@ -60,7 +39,7 @@ def test_copod_dos_counts_a_zero_row_as_orthogonal_to_all() -> None:
     rows[[1, 4]] = 0
     torch.testing.assert_close(cosine_distances(UpdateMatrix(rows)), unit_cosine_distances(rows), rtol=0, atol=1e-14)
     step = build_aggregator("copod_dos")(rows)
-    torch.testing.assert_close(step.double(), copod_dos_step(rows), rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(step.double(), copod_dos(rows), rtol=1e-6, atol=1e-7)
 
 
 def test_cosine_distances_of_nearly_parallel_rows_do_not_cancel() -> None:

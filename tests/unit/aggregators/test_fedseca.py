@@ -10,7 +10,8 @@ from fedsim.aggregators import RoundContext, build_aggregator
 from fedsim.aggregators.fedseca import clip_factors, concordance_votes
 from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.updates.matrix import UpdateMatrix
-from support.references import concordance_ratios, fedseca_rounds, fedseca_step, random_rows
+from support.fedseca_reference import fedseca, fedseca_of_a_round
+from support.references import concordance_ratios, integer_rows, random_rows
 
 both_variants = pytest.mark.parametrize("variant", ["paper", "released_code"])
 
@@ -18,14 +19,9 @@ both_variants = pytest.mark.parametrize("variant", ["paper", "released_code"])
 def assert_as_published(rows: Tensor, sparsity: float, variant: str) -> None:
     """Every value of a step is a mean of numbers of one sign, so a purely relative tolerance holds."""
     step = build_aggregator("fedseca", sparsity=sparsity, variant=variant)(rows)
-    expected = fedseca_step(rows, sparsity, released_code=variant == "released_code")
+    expected = fedseca_of_a_round(rows, sparsity, variant)
     assert torch.equal(step == 0, expected == 0)
     torch.testing.assert_close(step.double(), expected, rtol=1e-6 if rows.dtype == torch.float32 else 1e-13, atol=0)
-
-
-def integer_rows(rows: int, columns: int, seed: int) -> Tensor:
-    """Small integers: many ties in votes, medians and quantiles, and many zeros."""
-    return torch.randint(-2, 3, (rows, columns), generator=torch.Generator().manual_seed(seed)).float()
 
 
 @both_variants
@@ -79,7 +75,7 @@ def test_a_column_of_zeros_gives_zero_and_the_others_are_not_disturbed(variant: 
 def test_momentum_follows_equation_11_over_several_rounds(momentum: float, variant: str) -> None:
     rounds = [random_rows(5, 101, seed=seed, shift=2.0) for seed in range(6)]
     aggregator = build_aggregator("fedseca", sparsity=0.6, momentum=momentum, variant=variant)
-    expected = fedseca_rounds(rounds, 0.6, momentum, released_code=variant == "released_code")
+    expected = fedseca(rounds, 0.6, momentum, variant)
     for number, (rows, wanted) in enumerate(zip(rounds, expected, strict=True)):
         step = aggregator(rows, RoundContext(round=number, client_ids=(0, 1, 2, 3, 4)))
         torch.testing.assert_close(step.double(), wanted, rtol=1e-5, atol=1e-6)
@@ -176,44 +172,6 @@ def test_the_released_code_clamps_rows_that_were_not_clipped() -> None:
     assert float(paper[0]) == pytest.approx((2 + 2 + 2 + 0) / 3, rel=1e-6)
     assert clipped < 2
     assert float(released[0]) == pytest.approx((2 + 2 + 2 + 2) / 4)
-
-
-# Ablations -----------------------------------------------------------------------------------------
-
-
-def test_every_part_can_be_switched_off_by_hand() -> None:
-    """One row against two, of norms 5, 5 and 13; every value survives but the smallest of a row."""
-    rows = torch.tensor([[3.0, 4.0, 0.0], [4.0, 3.0, 0.0], [-12.0, 5.0, 0.0]])
-
-    def step(**settings: object) -> list[float]:
-        return build_aggregator("fedseca", sparsity=0.0, **settings)(rows).tolist()
-
-    # Clipped to 5, the third row is -60/13, 25/13; medians of the magnitudes are 4 and 3, of the raw ones 4 and 4.
-    assert step() == pytest.approx([3.5, (3 + 3 + 25 / 13) / 3, 0])
-    assert step(clamp=False) == pytest.approx([3.5, (4 + 3 + 25 / 13) / 3, 0])
-    assert step(clip=False) == pytest.approx([3.5, (4 + 3 + 4) / 3, 0])
-    assert step(clip=False, clamp=False) == pytest.approx([3.5, 4, 0])
-    # -12 outweighs 3 + 4 where values are summed; of votes it has one against two.
-    assert step(election="magnitude") == pytest.approx([-4, (3 + 3 + 25 / 13) / 3, 0])
-    assert step(election="uniform") == step()
-    assert step(agree=False) == pytest.approx([(3 + 4 - 4) / 3, (3 + 3 + 25 / 13) / 3, 0])
-
-
-def test_uniform_votes_count_clients_that_the_concordance_ratio_silences() -> None:
-    rows = torch.tensor([[1.0, 1, 1, 1], [1, 1, 1, -1], [-1, -1, 1, 1], [-1, -1, -1, -1]])  # ratios 1/4, 0, 0, 0
-    concordance, uniform = (
-        build_aggregator("fedseca", sparsity=0.0, election=election) for election in ("concordance", "uniform")
-    )
-    rows = rows * torch.tensor([1.0, 1.1, 1.2, 1.3])  # the smallest magnitude of each row, in column 0, is dropped
-    assert concordance(rows).sign().tolist() == [0, 1, 1, 1]
-    assert uniform(rows).sign().tolist() == [0, 0, 1, 0]
-
-
-def test_without_concordance_ratios_there_is_no_trust() -> None:
-    aggregator = build_aggregator("fedseca", election="uniform")
-    aggregator(random_rows(5, 101))
-    assert aggregator.diagnostics.trust is None
-    assert "concordance_ratio" not in aggregator.diagnostics.per_client
 
 
 def test_diagnostics_count_survivors_agreement_and_undecided_coordinates() -> None:

@@ -12,22 +12,20 @@ from torch import Tensor
 from fedsim.aggregators import Aggregator, RoundContext, UpdateMatrix, build_aggregator
 from fedsim.attacks import Attack, AttackView, build_attack
 from support.aggregation import context_of
-from support.distance_references import mda, meamed, multi_krum
-from support.iterative_references import plain_rfa
-from support.references import integer_rows, krum, mean, median, random_rows, trimmed_mean
-from support.released_forms import (
-    PAPER_CLIENTS,
+from support.attack_references import (
     Rule,
     attacked_rows,
-    fedseca,
+    papers_clients,
     released_agr_tailored,
     released_search,
     scaled_weights,
     statopt_deviation,
     statopt_row,
 )
-
-papers_clients = pytest.mark.parametrize(("clients", "byzantine"), PAPER_CLIENTS)
+from support.distance_references import mda, meamed, multi_krum
+from support.fedseca_reference import fedseca
+from support.iterative_references import plain_rfa
+from support.references import integer_rows, krum, mean, median, random_rows, trimmed_mean
 
 TABLE = torch.tensor([[1.0, 2.0, 0.0], [2.0, 1.0, 0.0], [1.0, 1.0, 1.0], [2.0, 2.0, 1.0], [1.0, 1.0, 2.0]]).double()
 """The rows of the definitions' examples; the last is the attacker's own."""

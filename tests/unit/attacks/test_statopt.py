@@ -20,19 +20,17 @@ def test_every_coordinate_is_the_factor_against_the_sign_of_the_mean() -> None:
 
 
 @pytest.mark.parametrize("defence", defences())
-def test_the_factor_is_better_than_any_of_a_coarse_grid_nearly(defence: str) -> None:
-    """The search is local: it must come close to the best of a grid, and report what it reached."""
+def test_the_factor_is_the_best_of_its_tries_against_the_whole_defence(defence: str) -> None:
+    """It tries 0, then 10, and 30 if 10 was better: it reaches at least what these do, and says what it reached."""
     honest, subject, context = random_rows(8, COLUMNS, shift=1.0), defences()[defence], full_context(11)
     attack = build_attack("statopt")
     sent = attack(view_against(honest, 3, subject, context=context))
     reached = real_deviation(subject, honest, sent, context)
     assert attack.diagnostics["deviation"] == pytest.approx(reached, rel=1e-4)
     against = -honest.mean(0).sign()
-    grid = [
-        real_deviation(subject, honest, (gamma * against).expand(3, -1), context) for gamma in (0.0, 0.5, 1, 2, 5)
-    ]
-    assert reached >= grid[0]
-    assert reached >= 0.5 * max(grid)
+    at = {g: real_deviation(subject, honest, (g * against).expand(3, -1), context) for g in (0.0, 10.0, 30.0)}
+    tried = [at[0.0], at[10.0], at[30.0]] if at[10.0] > at[0.0] * (1 + 1e-4) else [at[0.0], at[10.0]]
+    assert reached >= max(tried) * (1 - 1e-4)
 
 
 def test_a_mean_of_zero_gives_zero_rows() -> None:

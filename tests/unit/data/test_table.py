@@ -79,7 +79,7 @@ def test_a_table_without_a_row_for_an_image_is_named(tmp_path: Path) -> None:
         sources.build("image_folder").load(tmp_path)
 
 
-# Whoever wrote it ------------------------------------------------------------------------------------------------
+# Files of other programs --------------------------------------------------------------------------------------------
 
 
 def written(folder: Path, content: str | bytes) -> Path:
