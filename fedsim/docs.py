@@ -21,7 +21,7 @@ from fedsim.systems import require_posix
 
 require_posix()
 
-from fedsim.build.components import REGISTRIES
+from fedsim.build.registries import REGISTRIES
 from fedsim.config.run import RunConfig
 from fedsim.files import write_text
 from fedsim.help_pages import config_keys

@@ -9,26 +9,20 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from fedsim.build.components import REGISTRIES, build_components
+from fedsim.build.components import build_components
+from fedsim.build.registries import REGISTRIES, REGISTRY_OF
 from fedsim.config.run import OptimizerSection, RunConfig, parse_config
 from fedsim.config.section import named_sections
 from fedsim.errors import ConfigError, did_you_mean
 from fedsim.registry import Description, Registry
 from fedsim.training.optimizers import available_optimizers
 
-KINDS: Mapping[str, str] = {
-    "aggregator": "aggregators",
-    "aggregator.pre": "pre-aggregators",
-    "attack": "attacks",
-    "clients.loss": "losses",
-    "clients.schedule": "schedules",
-    "data": "data sets",
-    "data.augment": "augmentations",
-    "data.partition": "partitioners",
-    "model": "models",
-    "server.schedule": "schedules",
+COMPONENTS: Mapping[str, Registry[Any]] = {
+    key: REGISTRY_OF[kind]
+    for key, kind in sorted(named_sections(RunConfig, lists=True).items())
+    if kind in REGISTRY_OF
 }
-"""Sections of the configuration, and the registry that they name a component of."""
+"""Sections of the configuration that name a component, and where it is registered."""
 
 OPTIMIZERS = tuple(key for key, kind in named_sections(RunConfig).items() if issubclass(kind, OptimizerSection))
 
@@ -65,7 +59,7 @@ def keys_text(given: Mapping[str, Any]) -> str:
     """
     values = resolved(given)
     helps = {key: text for key, _, text in config_keys(RunConfig)}
-    for section in KINDS:
+    for section in COMPONENTS:
         name = values.get(f"{section}.name", "")
         settings = _described(section)[name].settings if name else {}
         helps |= {f"{section}.{key}": f"of {name}: {setting.help}" for key, setting in settings.items()}
@@ -141,7 +135,7 @@ def _of_keys(topic: str) -> Iterator[str]:
         if key.startswith(f"{topic}."):
             yield f"{key} = {json.dumps(default)}".ljust(42) + f"  {text}"
     section = topic.removesuffix(".name")
-    if f"{section}.name" in keys or topic in KINDS:
+    if f"{section}.name" in keys or topic in COMPONENTS:
         yield from _one_of(section)
 
 
@@ -159,7 +153,7 @@ def _one_of(section: str) -> Iterator[str]:
 def _of_components(topic: str) -> Iterator[str]:
     """Lines about the component that the topic names, alone or behind its section, or whose setting it is."""
     section, _, last = topic.rpartition(".")
-    for where in [section] if section else KINDS:
+    for where in [section] if section else COMPONENTS:
         described = _described(where)
         if last in described and not (where.startswith("server") and not section):  # schedules are in two sections
             yield f"{where}.name={last}"
@@ -172,7 +166,7 @@ def _of_components(topic: str) -> Iterator[str]:
             if last in one.settings:
                 setting = one.settings[last]
                 yield f"{topic} = {json.dumps(setting.default)}  of {where}.name={name}: {setting.help}"
-                yield from _line_of_choices(_registry(where).get(name).Settings.model_fields[last])
+                yield from _line_of_choices(COMPONENTS[where].get(name).Settings.model_fields[last])
     if section in OPTIMIZERS and last in available_optimizers():
         yield f"{section}.name={last}, with the arguments of torch.optim:"
         for argument in list(inspect.signature(available_optimizers()[last]).parameters.values())[1:]:
@@ -180,11 +174,7 @@ def _of_components(topic: str) -> Iterator[str]:
 
 
 def _described(section: str) -> Mapping[str, Description]:
-    return _registry(section).describe() if section in KINDS else {}
-
-
-def _registry(section: str) -> Registry[Any]:
-    return REGISTRIES[KINDS[section]]
+    return COMPONENTS[section].describe() if section in COMPONENTS else {}
 
 
 def _field(key: str) -> FieldInfo:
@@ -242,7 +232,7 @@ def _nearest_topic(topic: str) -> str:
         own = [key.rpartition(".")[2] for key, _, _ in config_keys(RunConfig) if key.rpartition(".")[0] == section]
         return did_you_mean(last, [*_described(section), *own])
     key = nearest_key(topic)
-    components = [f"{where}.{name}" for where in KINDS for name in _described(where)]
+    components = [f"{where}.{name}" for where in COMPONENTS for name in _described(where)]
     bare = {name.rpartition(".")[2]: name for name in components}
     near = get_close_matches(topic, [*components, *bare], n=1)
     best = key or (bare.get(near[0], near[0]) if near else None)

@@ -30,18 +30,6 @@ from fedsim.training.schedules import Schedule, schedules
 
 C = TypeVar("C", bound=Component)
 
-REGISTRIES: Mapping[str, Registry[Any]] = {
-    "aggregators": aggregators,
-    "pre-aggregators": pre_aggregators,
-    "attacks": attacks,
-    "data sets": sources,
-    "partitioners": partitioners,
-    "augmentations": augmentations,
-    "models": models,
-    "losses": losses,
-    "schedules": schedules,
-}
-
 BUFFER_RULES: Mapping[str, str | None] = {"cwmed": "cwmed", "mean": "fedavg", "in_row": None}
 
 

@@ -1,46 +1,14 @@
 """What a configuration says beyond the defaults: by this, runs of different versions of fedsim are compared."""
 
 from collections.abc import Mapping
-from typing import Any, get_args, get_origin
+from typing import Any
 
 from pydantic import BaseModel
 
-from fedsim.aggregators import aggregators
-from fedsim.aggregators.pre import pre_aggregators
-from fedsim.attacks import attacks
-from fedsim.config.attack import AttackSection
-from fedsim.config.run import (
-    AggregatorSection,
-    AugmentSection,
-    DataSection,
-    LossSection,
-    ModelSection,
-    PartitionSection,
-    PreSection,
-    RunConfig,
-    ScheduleSection,
-)
-from fedsim.config.section import Section, plain
-from fedsim.data.augmentations import augmentations
-from fedsim.data.partitioners import partitioners
-from fedsim.data.sources import sources
+from fedsim.build.registries import REGISTRY_OF
+from fedsim.config.run import RunConfig
+from fedsim.config.section import Section, plain, section_of
 from fedsim.errors import ConfigError
-from fedsim.models import models
-from fedsim.registry import Registry
-from fedsim.training.losses import losses
-from fedsim.training.schedules import schedules
-
-REGISTRY_OF: Mapping[type[Section], Registry[Any]] = {
-    DataSection: sources,
-    PartitionSection: partitioners,
-    AugmentSection: augmentations,
-    ModelSection: models,
-    AttackSection: attacks,
-    AggregatorSection: aggregators,
-    PreSection: pre_aggregators,
-    LossSection: losses,
-    ScheduleSection: schedules,
-}
 
 
 def given_settings(resolved: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,7 +25,8 @@ def given_settings(resolved: Mapping[str, Any]) -> dict[str, Any]:
 def _given(schema: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
     defaults, given = _defaults(schema, values), {}
     for key, value in values.items():
-        inside = _section(schema, key)
+        field = schema.model_fields.get(key)
+        inside = None if field is None else section_of(field)
         if inside is not None and isinstance(value, Mapping):
             if rest := _given(inside, value):
                 given[key] = rest
@@ -101,12 +70,3 @@ def _with_lists(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _with_lists(item) for key, item in value.items()}
     return [_with_lists(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _section(schema: type[BaseModel], key: str) -> type[BaseModel] | None:
-    """The schema of the section ``key``, or of the sections in a list of them."""
-    field = schema.model_fields.get(key)
-    kind = None if field is None else field.annotation
-    if get_origin(kind) is list:
-        (kind,) = get_args(kind)
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from fedsim.settings import Schema
@@ -78,10 +79,22 @@ OneOrMore = Annotated[list[S], BeforeValidator(_as_list)]
 """A section, or a list of such sections; held as a list."""
 
 
-def named_sections(schema: type[BaseModel], prefix: str = "") -> dict[str, type[Section]]:
+def section_of(field: FieldInfo) -> type[BaseModel] | None:
+    """The schema of a field that is a section or a list of sections; None for a plain key."""
+    kind = field.annotation
+    if get_origin(kind) is list:
+        (kind,) = get_args(kind)
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def named_sections(schema: type[BaseModel], prefix: str = "", lists: bool = False) -> dict[str, type[Section]]:
     """The sections below ``schema`` that name one component, by dotted key.
 
-    A list of sections counts only where a single one may stand for it (:data:`OneOrMore`).
+    Args:
+        schema: whose sections.
+        prefix: of the keys.
+        lists: whether to count lists of sections too; else only where a single one may stand for the list
+            (:data:`OneOrMore`).
 
     >>> from fedsim.config.run import RunConfig
     >>> sorted(named_sections(RunConfig))[:3]
@@ -89,12 +102,11 @@ def named_sections(schema: type[BaseModel], prefix: str = "") -> dict[str, type[
     """
     found: dict[str, type[Section]] = {}
     for key, field in schema.model_fields.items():
-        kind = field.annotation
-        if get_origin(kind) is list and any(isinstance(mark, BeforeValidator) for mark in field.metadata):
-            kind = get_args(kind)[0]
-        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        one_or_more = any(isinstance(mark, BeforeValidator) for mark in field.metadata)
+        kind = section_of(field)
+        if kind is None or (get_origin(field.annotation) is list and not (lists or one_or_more)):
             continue
         if issubclass(kind, Section):
             found[f"{prefix}{key}"] = kind
-        found |= named_sections(kind, f"{prefix}{key}.")
+        found |= named_sections(kind, f"{prefix}{key}.", lists)
     return found
