@@ -65,6 +65,9 @@ class Scaling(Attack):
         self.needs_weights = self.settings.of == "weights"
 
     def craft(self, view: AttackView) -> Tensor:
-        scaled = self.settings.factor * view.own.tensor()
-        weights = view.facts.weights
-        return scaled if weights is None else scaled - (self.settings.factor - 1) * weights
+        factor, weights = self.settings.factor, view.facts.weights
+        scaled = factor * view.own.tensor()
+        if self.settings.of == "update":
+            return scaled
+        assert weights is not None  # an attack that needs them is never called without
+        return scaled - (factor - 1) * weights

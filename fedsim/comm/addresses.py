@@ -1,4 +1,4 @@
-"""At which addresses ranks look for each other: on one host at 127.0.0.1, without names, else as told."""
+"""At which addresses ranks look for each other: on one host at 127.0.0.1, without names, else as configured."""
 
 from __future__ import annotations
 
