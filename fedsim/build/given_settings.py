@@ -1,6 +1,7 @@
 """What a configuration says beyond the defaults: by this, runs of different versions of fedsim are compared."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -41,16 +42,21 @@ def _given_items(inside: type[BaseModel] | None, value: Any) -> Any:
     return [_given(inside, item) if isinstance(item, Mapping) else item for item in value]
 
 
-def _defaults(schema: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
+def _defaults(schema: type[BaseModel], values: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a section holds, of its own and of the component that it names, where nothing is given."""
-    own = schema.model_fields.items()
-    defaults = {
-        key: plain(field.get_default(call_default_factory=True)) for key, field in own if not field.is_required()
-    }
+    defaults = _own_defaults(schema)
     if not issubclass(schema, Section):
         return defaults
     name = values.get("name", defaults.get("name"))
     return {**defaults, **schema.defaults_for.get(str(name), {}), **_component_defaults(schema, str(name))}
+
+
+@cache  # a sweep asks for each of its cells
+def _own_defaults(schema: type[BaseModel]) -> Mapping[str, Any]:
+    fields = schema.model_fields.items()
+    return {
+        key: plain(field.get_default(call_default_factory=True)) for key, field in fields if not field.is_required()
+    }
 
 
 def _component_defaults(schema: type[Section], name: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from fedsim.main import main
 from fedsim.run_directory.failure_note import record_failure, recorded_failure
+from support.forked_ranks import forked_ranks
 from support.launch import ROOT, clean_environment
 from support.runs import RUN, status
 
@@ -28,21 +29,10 @@ def run(variables: Mapping[str, str], *arguments: str) -> "subprocess.CompletedP
     )
 
 
-def recorded_and_resumed(variables: Mapping[str, str], folder: str) -> str:
-    """What one round and, resumed, another have said."""
-    options = ["fedsim/main.py", *RUN, f"output_dir={folder}"]
-    first = run(variables, *options, "rounds=1")
-    assert first.returncode == 0, first.stderr
-    again = run(variables, *options, "rounds=2", "--resume")
-    assert again.returncode == 0, again.stderr
-    assert "resumed after round 1" in again.stderr
-    assert status(Path(folder)) == "completed"
-    return first.stdout + first.stderr
-
-
 def test_an_ascii_terminal_shows_escapes(tmp_path: Path) -> None:
-    said = recorded_and_resumed(ASCII_TERMINAL, f"{tmp_path}/zürich")
-    assert "z\\xfcrich" in said
+    done = run(ASCII_TERMINAL, "fedsim/main.py", *RUN, "rounds=1", f"output_dir={tmp_path}/zürich")
+    assert done.returncode == 0, done.stderr
+    assert "z\\xfcrich" in done.stderr
     done = run(ASCII_TERMINAL, "-m", "fedsim", "--check", "model.name=größe")
     assert (done.returncode, "unknown model 'gr\\xf6\\xdfe'" in done.stderr) == (2, True)
 
@@ -58,24 +48,26 @@ def test_a_sweep_on_an_ascii_terminal_ends_well(tmp_path: Path) -> None:
 
 
 def test_a_file_system_encoding_of_ascii_keeps_names_in_utf_8(tmp_path: Path) -> None:
-    recorded_and_resumed(ASCII_ONLY, f"{tmp_path}/zürich")
     config = tmp_path / "ñ.yaml"
     config.write_text(f"output_dir: {tmp_path}/łódź\nrun_name: ångström\n", encoding="utf-8")
-    done = run(ASCII_ONLY, "fedsim/main.py", *RUN[:-1], "--config", str(config), "rounds=1")
+    options = ["fedsim/main.py", *RUN[:-1], "--config", str(config)]
+    done = run(ASCII_ONLY, *options, "rounds=1")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "łódź" / "ångström" / "summary.json").exists()
+    again = run(ASCII_ONLY, *options, "rounds=2", "--resume")
+    assert "resumed after round 1" in again.stderr
 
 
-def test_names_that_are_no_utf_8_are_written_and_read_again(tmp_path: Path) -> None:
-    said = recorded_and_resumed({}, f"{tmp_path}/{LATIN}")
-    assert "caf\\udce9" in said
-    assert "TensorBoard takes only names in UTF-8" in said
-
-
-def test_ranks_share_such_names(tmp_path: Path) -> None:
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    done = run({}, *launch, "fedsim/main.py", *RUN, "rounds=1", f"output_dir={tmp_path}/{LATIN}")
-    assert done.returncode == 0, done.stderr
+def test_names_that_are_no_utf_8_are_written_read_again_and_shared_by_ranks(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options = [*RUN, f"output_dir={tmp_path}/{LATIN}"]
+    assert main([*options, "rounds=1"]) == 0
+    assert "TensorBoard takes only names in UTF-8" in capfd.readouterr().err
+    done = forked_ranks(2, *options, "rounds=2", "--resume")
+    assert done.status == 0, done.err
+    assert "resumed after round 1" in done.err
+    assert "caf\\udce9" in done.err
     assert status(tmp_path / LATIN) == "completed"
 
 

@@ -35,7 +35,6 @@ def run(installed: Path, folder: Path, *arguments: str, **variables: str) -> "su
 
 LAUNCHES = [
     ["-m", "fedsim"],
-    ["-m", "fedsim.main"],
     ["-c", "import sys; from fedsim.__main__ import run; sys.exit(run())"],
     ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "fedsim"],
 ]

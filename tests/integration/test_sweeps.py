@@ -62,7 +62,7 @@ def cells_running(path: Path) -> list[int]:
 
 def test_a_sweep_is_killed_stopped_edited_and_continued(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = sweep_file(tmp_path)
-    killed = start(path)
+    killed = start(path, "--ranks", "1")
     wait_for_cells(killed, 1)
     killed.kill()
     killed.communicate()
@@ -71,7 +71,7 @@ def test_a_sweep_is_killed_stopped_edited_and_continued(tmp_path: Path, capfd: p
         assert time.monotonic() < until
         time.sleep(0.05)
 
-    stopped = start(path, "--jobs", "2")
+    stopped = start(path, "--jobs", "2", "--ranks", "1")
     wait_for_cells(stopped, 1)
     stopped.send_signal(signal.SIGINT)
     out, err = stopped.communicate(timeout=60)
@@ -81,7 +81,7 @@ def test_a_sweep_is_killed_stopped_edited_and_continued(tmp_path: Path, capfd: p
     done = {place for place, record in results(path).items() if record["state"] == "done"}
     assert 2 <= len(done) < CELLS
 
-    assert main([str(path)]) == 0
+    assert main([str(path), "--ranks", "1"]) == 0
     out = capfd.readouterr().out
     assert f"{CELLS - len(done)} cells to run" in out
     assert {record["state"] for record in results(path).values()} == {"done"}
@@ -94,7 +94,7 @@ def test_a_sweep_is_killed_stopped_edited_and_continued(tmp_path: Path, capfd: p
             {"where": {"aggregator": "cwmed", "attack": ["none", "zero"]}, "set": {"clients.optimizer.lr": 0.01}}
         ],
     )
-    assert main([str(edited)]) == 0
+    assert main([str(edited), "--ranks", "1"]) == 0
     assert "2 cells to run" in capfd.readouterr().out
     changed = [place for place, record in results(edited).items() if record["config_hash"] != before[place]]
     assert changed == [("none", "cwmed", "0"), ("zero", "cwmed", "0")]
@@ -138,7 +138,7 @@ def test_a_cell_that_cannot_start_says_why(tmp_path: Path, capfd: pytest.Capture
     plugin.write_text(
         "import sys\nif 'fedsim.sweep.plan' not in sys.modules:\n    raise OSError('the disk is on fire')\n"
     )
-    assert main([str(path), "--plugin", str(plugin)]) == 1
+    assert main([str(path), "--plugin", str(plugin), "--ranks", "1"]) == 1
     assert "theirs.py, line 3: OSError: the disk is on fire" in capfd.readouterr().out
 
 

@@ -12,9 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
-from fedsim.config.source import apply_overrides
 from fedsim.main import main
 from support.cluster import NODES, Cluster, why_not
 from support.launch import ROOT, skip_or_fail
@@ -159,7 +157,8 @@ def test_a_job_whose_node_dies_goes_back_into_the_queue_and_resumes(
 def test_jobs_on_one_node_do_not_meet(cluster: Cluster, local: Path, tmp_path: Path) -> None:
     """Same name, same folder, on the same node at the same time; each has a rank for each of its own GPUs.
 
-    All ranks wait for each other, or the first job might have ended before the second starts.
+    All ranks wait for each other, or the first job might have ended before the second starts. Checks load the plugin
+    too, but have no rank.
     """
     plugin = tmp_path / "look.py"
     plugin.write_text(
@@ -167,9 +166,10 @@ def test_jobs_on_one_node_do_not_meet(cluster: Cluster, local: Path, tmp_path: P
         "from pathlib import Path\n"
         "job, rank, gpus = (os.environ.get(key) for key in ('SLURM_JOB_ID', 'RANK', 'CUDA_VISIBLE_DEVICES'))\n"
         f"folder, deadline = Path('{tmp_path}'), time.monotonic() + 60\n"
-        "(folder / f'gpus-{job}-{rank}').write_text(str(gpus))\n"
-        "while len(list(folder.glob('gpus-*'))) < 4 and time.monotonic() < deadline:\n"
-        "    time.sleep(0.1)\n"
+        "if rank is not None:\n"
+        "    (folder / f'gpus-{job}-{rank}').write_text(str(gpus))\n"
+        "    while len(list(folder.glob('gpus-*'))) < 4 and time.monotonic() < deadline:\n"
+        "        time.sleep(0.1)\n"
     )
     more = ["--plugin", str(plugin), "runtime.device=cpu"]
     jobs = [submit(cluster, tmp_path, *more, nodes=1, gpus=2, RANKS_PER_NODE="") for _ in range(2)]
@@ -180,33 +180,6 @@ def test_jobs_on_one_node_do_not_meet(cluster: Cluster, local: Path, tmp_path: P
         assert torch.equal(final_state(tmp_path / name, ROUNDS), final_state(local / "run", ROUNDS))
     seen = [{(tmp_path / f"gpus-{job}-{rank}").read_text() for rank in range(2)} for job in jobs]
     assert seen in ([{"0,1"}, {"2,3"}], [{"2,3"}, {"0,1"}])
-
-
-def test_a_sweep_is_an_array_job(cluster: Cluster, tmp_path: Path) -> None:
-    base, _ = apply_overrides({}, [word for word in RUN if not word.startswith("run_name")])
-    (tmp_path / "base.yaml").write_text(yaml.safe_dump({**base, "rounds": 2, "output_dir": str(tmp_path / "runs")}))
-    path = tmp_path / "grid.yaml"
-    axes = {"attack": ["none", "sign_flip"], "aggregator": ["fedavg"]}
-    path.write_text(yaml.safe_dump({"base": "base.yaml", "axes": axes}, sort_keys=False))
-
-    def sweep(*arguments: str) -> str:
-        command = [sys.executable, "-m", "fedsim.sweep", str(path), *arguments]
-        environment = {**cluster.environment, "RANKS_PER_NODE": "1"}
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    said = sweep("--slurm", "--throttle", "3")
-    job = said.split()[2]
-    assert said == f"array job {job} of 2 cells is submitted; see --status\n"
-    until = time.monotonic() + 120
-    while cluster.say("squeue", "-h", "-j", job):
-        assert time.monotonic() < until, sweep("--status")
-        time.sleep(0.2)
-    said = sweep("--status")
-    assert "2 cells: 2 done" in said
-    assert "| aggregator | none | sign_flip | worst |" in said
-    assert "nothing to submit" in sweep("--slurm")
 
 
 def test_a_mistake_is_reported_before_the_job_waits_in_a_queue() -> None:

@@ -58,7 +58,8 @@ def wait_for(condition: Callable[[], object], what: Callable[[], object]) -> Non
 
 
 def test_more_cells_than_an_array_may_have_are_several_arrays(cluster: Cluster, tmp_path: Path) -> None:
-    content = {"set": {"rounds": 1}, "axes": {"seed": [5, 6, 7, 8]}}
+    axes = {"attack": ["none", "sign_flip"], "aggregator": ["fedavg"], "seed": [5, 6]}
+    content = {"set": {"rounds": 1}, "axes": axes}
     typed = sweep(cluster, tmp_path, content, "--slurm", "--dry-run", "--throttle", "3").splitlines()
     assert [re.findall("--array=[0-9%-]*", line) for line in typed] == [["--array=0-2%1"], ["--array=0-0%2"]]
     said = sweep(cluster, tmp_path, content, "--slurm")
@@ -67,7 +68,10 @@ def test_more_cells_than_an_array_may_have_are_several_arrays(cluster: Cluster, 
     )
     jobs = re.findall(r"job (\d+)", said)
     wait_for(lambda: not cluster.say("squeue", "-h", "-j", ",".join(jobs)), cluster.logs)
-    assert "4 cells: 4 done" in sweep(cluster, tmp_path, content, "--status")
+    said = sweep(cluster, tmp_path, content, "--status")
+    assert "4 cells: 4 done" in said
+    assert "| aggregator | none | sign_flip | worst |" in said
+    assert "nothing to submit" in sweep(cluster, tmp_path, content, "--slurm")
 
 
 def test_a_task_near_its_limit_requeues_itself_alone(cluster: Cluster, tmp_path: Path) -> None:

