@@ -131,15 +131,20 @@ def with_names_of(model: Mapping[str, Tensor], state: Mapping[str, Tensor], sour
         name.removesuffix(bare) for name in state for bare in dict.fromkeys(bare_names(name)) if bare in model
     )
     prefix = max(fits, key=lambda prefix: (fits[prefix], -len(prefix))) if fits else _common_prefix(state)
-    counters = {name: tensor for name, tensor in model.items() if name.endswith("num_batches_tracked")}
     if not prefix:
-        return {**counters, **state}
+        return _with_counters(model, state)
     named = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
     named |= {name: tensor for name, tensor in state.items() if name in model and name not in named}
     left_out = [name for name in state if not name.startswith(prefix) and name not in named]
     if left_out:
         log.warning("%s: %s left out: not under '%s'", source, few(left_out), prefix)
-    return {**counters, **named}
+    return _with_counters(model, named)
+
+
+def _with_counters(model: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The model's own counter beside each running mean that comes without."""
+    counters = {f"{name.removesuffix('running_mean')}num_batches_tracked" for name in state}
+    return {**{name: tensor for name, tensor in model.items() if name in counters}, **state}
 
 
 def _common_prefix(state: Mapping[str, Tensor]) -> str:
