@@ -22,6 +22,9 @@ MOST_CLIENTS, MOST_ROUNDS, MOST_PIXELS = 10**6, 10**9, 2**14
 of a millisecond take twelve days, and no model takes images of 16 384 pixels a side. What passes takes --check less
 than a second; whether it fits into this machine's memory is asked where its size is known."""
 
+MOST_ITEMS = 100
+"""Attacks, pre-aggregators or augmentations of a run."""
+
 
 class PartitionSection(Section):
     """How training samples are distributed over the clients."""
@@ -46,7 +49,7 @@ class DataSection(Section):
     name: str = Field("mnist5k", description="data set")
     root: str | None = Field(None, min_length=1, description="folder of the data, where the data set needs one")
     augment: list[AugmentSection] = Field(
-        default_factory=list, description="what is done to training images at random, in order"
+        default_factory=list, max_length=MOST_ITEMS, description="what is done to training images at random, in order"
     )
     resize: int | None = Field(
         None,
@@ -142,7 +145,9 @@ class AggregatorSection(Section):
     """The robust aggregator, and what stands in front of it."""
 
     name: str = Field("fedseca", description="aggregator")
-    pre: list[PreSection] = Field(default_factory=list, description="pre-aggregators in front of it, in order")
+    pre: list[PreSection] = Field(
+        default_factory=list, max_length=MOST_ITEMS, description="pre-aggregators in front of it, in order"
+    )
 
 
 class ServerOptimizerSection(OptimizerSection):
@@ -225,7 +230,7 @@ class RunConfig(Schema):
     data: DataSection = Field(default_factory=lambda: DataSection())
     model: ModelSection = Field(default_factory=lambda: ModelSection())
     clients: ClientsSection = Field(default_factory=lambda: ClientsSection())
-    attack: OneOrMore[AttackSection] = Field(default_factory=lambda: [AttackSection()])
+    attack: OneOrMore[AttackSection] = Field(default_factory=lambda: [AttackSection()], max_length=MOST_ITEMS)
     aggregator: AggregatorSection = Field(default_factory=lambda: AggregatorSection())
     server: ServerSection = Field(default_factory=lambda: ServerSection())
     evaluation: EvaluationSection = Field(default_factory=lambda: EvaluationSection())
