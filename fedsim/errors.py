@@ -7,9 +7,9 @@ from difflib import get_close_matches
 from itertools import accumulate
 
 
-MESSAGE_LENGTH = 300
-"""Characters of a message: a sentence that can be read, whatever value it quotes. One that names paths, which are of no
-use cut, may have twice as many."""
+MESSAGE_LENGTH = 270
+"""Characters of a message: with "fedsim: configuration error: " in front, a sentence of 300, whatever value it quotes.
+One that names paths, which are of no use cut, may have twice as many."""
 
 LONGEST_PATH = 150
 """Characters of a word that is shown in whole."""
@@ -27,8 +27,7 @@ class FedsimWarning(UserWarning):
     """Something has no effect or was repaired; the run goes on."""
 
     def __init__(self, text: str) -> None:
-        text = _readable(text)
-        super().__init__(shortened(text, _length_of(text)))
+        super().__init__(sentence(text))
 
 
 class ConfigError(FedsimError, ValueError):
@@ -59,6 +58,12 @@ def _sentence(key: str, problem: str, remedy: str) -> str:
     problem = shortened(problem, max(MESSAGE_LENGTH // 3, length - len(remedy)))
     remedy = shortened(remedy, length - len(problem))
     return ": ".join(filter(None, [key, "; ".join(filter(None, [problem, remedy]))]))
+
+
+def sentence(text: str) -> str:
+    """A text that quotes what users wrote, in one line of limited length that can be printed."""
+    text = _readable(text)
+    return shortened(text, _length_of(text))
 
 
 def _length_of(message: str) -> int:

@@ -1,5 +1,6 @@
 """Settings: frozen, keyword-only, strict; every mistake becomes one ConfigError with its dotted key."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -96,7 +97,7 @@ def _what_it_should(detail: ErrorDetails) -> str:
         if detail["loc"][-1] == "[key]":
             return f'be text: write it in quotes, "{example}":'
         return f'be text: write it in quotes, {detail["loc"][-1]}: "{example}" (in a shell \'"{example}"\')'
-    return detail["msg"].removeprefix("Input should ").removeprefix("String should ")
+    return re.sub(r"^(Input|String|List) should | after validation", "", detail["msg"])
 
 
 def _keys_and_positions(schema: type[BaseModel], detail: ErrorDetails) -> list[int | str]:

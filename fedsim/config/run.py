@@ -224,6 +224,7 @@ class RunConfig(Schema):
     run_name: str | None = Field(
         None,
         min_length=1,
+        max_length=200,
         pattern=r"^\w[\w.+=-]*$",
         description="made from data, attack, aggregator and seed if null",
     )

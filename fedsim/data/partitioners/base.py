@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from heapq import heapify, heapreplace
 
 import torch
 from pydantic import Field
@@ -55,7 +56,7 @@ class Partitioner(Component):
         owners = self.assign(labels, num_clients, generator, columns)
         assert owners.shape == labels.shape, f"{self.name} must name an owner of each sample"
         owners = fill_up(owners, num_clients, least)
-        return [(owners == client).nonzero().flatten() for client in range(num_clients)]
+        return samples_of(owners, num_clients)
 
     @abstractmethod
     def assign(self, labels: Tensor, num_clients: int, generator: torch.Generator, columns: Columns) -> Tensor:
@@ -78,15 +79,30 @@ def fill_up(owners: Tensor, num_clients: int, least: int) -> Tensor:
     >>> fill_up(torch.tensor([0, 0, 0, 2]), num_clients=3, least=1).tolist()
     [1, 0, 0, 2]
     """
-    owners = owners.clone()
-    sizes = torch.bincount(owners, minlength=num_clients)
-    for client in (sizes < least).nonzero().flatten().tolist():
-        while sizes[client] < least:
-            largest = int(sizes.argmax())
-            owners[(owners == largest).nonzero()[0]] = client
-            sizes[largest] -= 1
-            sizes[client] += 1
+    sizes = torch.bincount(owners, minlength=num_clients).tolist()
+    short = [client for client in range(num_clients) if sizes[client] < least]
+    if not short:
+        return owners
+    owners, samples, taken = owners.clone(), samples_of(owners, num_clients), [0] * num_clients
+    largest = [(-size, client) for client, size in enumerate(sizes)]
+    heapify(largest)  # those that get some are never among the largest
+    for client in short:
+        for _ in range(least - sizes[client]):
+            negative, giver = largest[0]
+            owners[samples[giver][taken[giver]]] = client
+            taken[giver] += 1
+            heapreplace(largest, (negative + 1, giver))
     return owners
+
+
+def samples_of(owners: Tensor, num_clients: int) -> list[Tensor]:
+    """The indices of each client's samples, sorted.
+
+    >>> [indices.tolist() for indices in samples_of(torch.tensor([1, 0, 1]), 3)]
+    [[1], [0, 2], []]
+    """
+    sizes = torch.bincount(owners, minlength=num_clients)
+    return list(owners.argsort(stable=True).split(sizes.tolist()))
 
 
 partitioners = Registry[Partitioner]("partitioner")

@@ -9,8 +9,15 @@ from torch import Tensor
 
 from fedsim.data.samples import Splits, TensorSamples
 from fedsim.data.sources.base import DataSource, sources
+from fedsim.machine import require_memory
 from fedsim.seeds import derive_generator
 from fedsim.settings import Schema
+
+MOST_CLASSES, MOST_DIMENSIONS = 10**5, 8
+"""More than any data set has."""
+
+FEW_VALUES = 10**7
+"""Drawn in a fraction of a second."""
 
 
 @sources.register("synthetic")
@@ -20,13 +27,34 @@ class Synthetic(DataSource):
     class Settings(Schema):
         num_train: int = Field(1000, ge=1, description="training samples")
         num_test: int = Field(200, ge=1, description="test samples")
-        num_classes: int = Field(10, ge=2, description="classes, in turn")
+        num_classes: int = Field(10, ge=2, le=MOST_CLASSES, description="classes, in turn")
         shape: list[PositiveInt] = Field(
-            [1, 28, 28], min_length=1, description="shape of one input: channels, height, width"
+            [1, 28, 28], min_length=1, max_length=MOST_DIMENSIONS, description="shape of one input: channels, height, width"
         )
         spread: float = Field(1.0, gt=0, description="standard deviation around a class's centre")
 
     settings: Settings
+
+    def check(self, root: Path | None) -> None:
+        super().check(root)
+        settings = self.settings
+        samples = f"{settings.num_train} + {settings.num_test} samples of {settings.shape} and {settings.num_classes} classes"
+        # Of what is trained on there are two arrays while it is drawn; a sample also has a label of 8 bytes.
+        values = (2 * settings.num_train + settings.num_test + settings.num_classes) * prod(settings.shape)
+        needed = 4 * values + 16 * (settings.num_train + settings.num_test)
+        require_memory(needed, self._largest, samples, "take fewer or smaller samples")
+
+    @property
+    def _largest(self) -> str:
+        """The key of the largest number."""
+        settings = self.settings
+        sizes = {"num_train": settings.num_train, "num_test": settings.num_test, "shape": prod(settings.shape)}
+        return max(sizes, key=lambda key: sizes[key])
+
+    @property
+    def loads_at_once(self) -> bool:
+        settings = self.settings
+        return (settings.num_train + settings.num_test + settings.num_classes) * prod(settings.shape) <= FEW_VALUES
 
     def load(self, root: Path | None) -> Splits:
         settings = self.settings
@@ -37,7 +65,7 @@ class Synthetic(DataSource):
         def draw(count: int, purpose: str) -> TensorSamples:
             labels: Tensor = torch.arange(count) % settings.num_classes
             noise = torch.randn(count, prod(settings.shape), generator=derive_generator(0, purpose))
-            inputs = centres[labels] + settings.spread * noise
+            inputs = noise.mul_(settings.spread).add_(centres[labels])
             return TensorSamples(inputs.reshape(count, *settings.shape), labels)
 
         return Splits(
