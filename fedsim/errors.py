@@ -6,9 +6,8 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from itertools import accumulate
 
-
 MESSAGE_LENGTH = 270
-"""Characters of a message: with "fedsim: configuration error: " in front, a sentence of 300, whatever value it quotes.
+"""Characters of a message, whatever value it quotes: with "fedsim: configuration error: " in front, a sentence of 300.
 One that names paths, which are of no use cut, may have twice as many."""
 
 LONGEST_PATH = 150
@@ -53,8 +52,8 @@ class ConfigError(FedsimError, ValueError):
 
 def _sentence(key: str, problem: str, remedy: str) -> str:
     """One sentence of limited length: the problem, which quotes the value, gives way first."""
-    key = shortened(key, MESSAGE_LENGTH // 3)
-    length = _length_of(problem + remedy) - len(f"{key}: ; ")
+    key = shortened(key, _length_of(key) // 3)
+    length = _length_of(key + problem + remedy) - len(f"{key}: ; ")
     problem = shortened(problem, max(MESSAGE_LENGTH // 3, length - len(remedy)))
     remedy = shortened(remedy, length - len(problem))
     return ": ".join(filter(None, [key, "; ".join(filter(None, [problem, remedy]))]))
@@ -142,7 +141,8 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """
     valid = sorted(choices)
     near = get_close_matches(word[:LONGEST_WORD], valid, n=1)  # its time grows with the square of the length
-    shown = [name for end, name in zip(accumulate(len(name) + 2 for name in valid), valid) if end < MESSAGE_LENGTH // 2]
+    ends = accumulate(len(name) + 2 for name in valid)
+    shown = [name for end, name in zip(ends, valid, strict=True) if end < MESSAGE_LENGTH // 2]
     more = f" and {len(valid) - len(shown)} more" if len(shown) < len(valid) else ""
     listed = f"valid: {', '.join(shown)}{more}" if valid else "there is none"
     return f"did you mean '{near[0]}'? {listed}" if near else listed

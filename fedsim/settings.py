@@ -9,7 +9,6 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from fedsim.errors import ConfigError, did_you_mean
 
-
 LARGEST = 2**64 - 1
 """Of the whole numbers that are settings, of either sign: seeds have up to 64 bits."""
 

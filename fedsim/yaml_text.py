@@ -20,7 +20,7 @@ MAX_DIGITS = 100
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without code, dates, merges and duplicate keys, of limited size, and with 1e-3 as the number it looks like."""
+    """YAML of limited size without code, dates, merges and duplicate keys, and with 1e-3 as the number it looks like."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -39,6 +39,7 @@ class _Loader(yaml.SafeLoader):
         if self._depth > MAX_DEPTH:
             raise _error(f"more than {MAX_DEPTH} levels of nesting", event)
         node = super().compose_node(parent, index)
+        assert node is not None
         self._depth -= 1
         if not isinstance(event, yaml.AliasEvent):
             self._values_in[node] = self._values - before
@@ -55,7 +56,8 @@ class _Loader(yaml.SafeLoader):
 
 
 def _error(problem: str, where: yaml.Node | yaml.Event) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=problem, problem_mark=where.start_mark)
+    mark: Any = where.start_mark
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
 
 
 # YAML 1.1 reads 010 as eight, 1:30 as ninety, 1e-3 as text and 2024-01-31 as a date, which no setting is; here only
@@ -66,7 +68,10 @@ _OUR_FLOAT = re.compile(
 )
 
 
-def _scalar(pattern: re.Pattern[str], value_of: Callable[[str], Any], what: str) -> Callable[[_Loader, yaml.Node], Any]:
+Construct = Callable[[_Loader, yaml.Node], Any]
+
+
+def _scalar(pattern: re.Pattern[str], value_of: Callable[[str], Any], what: str) -> Construct:
     def construct(loader: _Loader, node: yaml.Node) -> Any:
         if not isinstance(node, yaml.ScalarNode) or not pattern.match(node.value):
             raise _error(f"{_shown(node)} is not {what}", node)
@@ -76,7 +81,9 @@ def _scalar(pattern: re.Pattern[str], value_of: Callable[[str], Any], what: str)
 
 
 def _shown(node: yaml.Node) -> str:
-    return repr(node.value) if isinstance(node, yaml.ScalarNode) else f"a {node.id}"
+    if isinstance(node, yaml.ScalarNode):
+        return repr(node.value)
+    return "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"
 
 
 def _int(loader: _Loader, node: yaml.Node) -> int:

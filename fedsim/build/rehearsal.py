@@ -1,4 +1,4 @@
-"""What ``--check`` tries of a run, so that mistakes show before any rank starts: data, partition, sizes of the model."""
+"""What ``--check`` tries of a run: its data, its partition, and whether what is large fits into memory."""
 
 from math import prod
 
@@ -6,14 +6,14 @@ import torch
 from torch import nn
 
 from fedsim.build.components import Components
-from fedsim.build.data import RunData, distribute, partition
-from fedsim.data import Samples
+from fedsim.build.data import partition
+from fedsim.data import Samples, Splits
 from fedsim.errors import keys_under
 from fedsim.machine import require_memory
 from fedsim.seeds import derive_seed, seeded
 from fedsim.training.freezing import freeze
 
-AT_ONCE = 10**8
+AT_ONCE = 10**7
 """Classes times samples and clients for which a partition is tried: it takes a second at most."""
 
 NUMBER = 4
@@ -21,48 +21,49 @@ NUMBER = 4
 
 
 def rehearse(components: Components) -> None:
-    """Look at the data without decoding any; where they load at once, build what a run makes of them.
+    """Look at the data without decoding any, and try what a run makes of them as far as that takes no time.
 
     Raises:
         ConfigError: what a run would refuse; FedsimWarnings are of what it would warn of.
     """
     source, root = components.source, components.data_root
     with keys_under("data"):
-        outline = source.survey(root)
-    if outline is not None and _is_quick(components, outline[0]):
-        partition(components, *outline)
-    if not source.loads_at_once:
-        return
-    with keys_under("data"):
-        splits = source.load(root)
-    if _is_quick(components, splits.train):
-        data = distribute(components, splits, components.statistics(splits))
-        check_batches(components, data)
-        check_model(components, data)
+        sides = source.survey(root)
+        splits = source.sketch(root)
+    if splits is not None:
+        sides = splits.train, splits.test
+        with keys_under("data"):
+            input_shape = components.view(components.statistics(splits)).shape(splits)
+        check_batches(components, splits, input_shape)
+        check_model(components, input_shape, splits.num_classes)
+    if sides is not None:
+        _try_partition(components, *sides)
 
 
-def _is_quick(components: Components, train: Samples) -> bool:
-    classes = len(train.labels.unique())
-    return classes * (len(train) + components.config.clients.count) <= AT_ONCE
+def _try_partition(components: Components, train: Samples, test: Samples) -> None:
+    clients = components.config.clients.count
+    components.partitioner.require_enough(len(train), clients)
+    if len(train.labels.unique()) * (len(train) + clients) <= AT_ONCE:
+        partition(components, train, test)
 
 
-def check_batches(components: Components, data: RunData) -> None:
+def check_batches(components: Components, splits: Splits, input_shape: tuple[int, ...]) -> None:
     """ConfigError if the inputs of a batch do not fit into memory."""
     config = components.config
     sizes = {
-        "clients.batch_size": min(config.clients.batch_size, max(data.sample_counts)),
-        "evaluation.batch_size": min(config.evaluation.batch_size, len(data.splits.test)),
+        "clients.batch_size": min(config.clients.batch_size, len(splits.train)),
+        "evaluation.batch_size": min(config.evaluation.batch_size, len(splits.test)),
     }
     for key, size in sizes.items():
-        what = f"batches of {size} inputs of {list(data.input_shape)}"
-        require_memory(NUMBER * size * prod(data.input_shape), key, what, "take smaller batches or inputs")
+        what = f"batches of {size} inputs of {list(input_shape)}"
+        require_memory(NUMBER * size * prod(input_shape), key, what, "take smaller batches or inputs")
 
 
-def check_model(components: Components, data: RunData) -> None:
-    """ConfigError if the model cannot be built, or it or its updates do not fit into memory; nothing of it is made."""
+def check_model(components: Components, input_shape: tuple[int, ...], num_classes: int) -> None:
+    """ConfigError if the model cannot be built, or if it or its updates do not fit into memory."""
     config = components.config
     with keys_under("model"):
-        module = _without_memory(components, data)
+        module = _without_memory(components, input_shape, num_classes)
         freeze(module, config.model.freeze)
     parameters = list(module.parameters())
     size = sum(parameter.numel() for parameter in parameters)
@@ -77,12 +78,12 @@ def check_model(components: Components, data: RunData) -> None:
     require_memory(NUMBER * clients * size, "clients.count", what, remedy)
 
 
-def _without_memory(components: Components, data: RunData) -> nn.Module:
+def _without_memory(components: Components, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
     """The model with parameters that have a shape but no values, or with values where it insists on them."""
     build = components.model.build
     with seeded(derive_seed(components.config.seed, "model")):
         try:
             with torch.device("meta"):
-                return build(data.input_shape, data.num_classes)
+                return build(input_shape, num_classes)
         except Exception:  # a model that looks at values, or a mistake, which then shows again
-            return build(data.input_shape, data.num_classes)
+            return build(input_shape, num_classes)

@@ -16,11 +16,10 @@ from fedsim.config.section import OneOrMore, Section, plain
 from fedsim.errors import ConfigError
 from fedsim.settings import Schema, parse_settings
 
-
 MOST_CLIENTS, MOST_ROUNDS, MOST_PIXELS = 10**6, 10**9, 2**14
-"""Beyond what anybody simulates: the largest published federations have some hundred thousand clients, a billion rounds
-of a millisecond take twelve days, and no model takes images of 16 384 pixels a side. What passes takes --check less
-than a second; whether it fits into this machine's memory is asked where its size is known."""
+"""Beyond what anybody simulates: the largest published federations have some hundred thousand clients, a billion
+rounds of a millisecond take twelve days, and no model takes images of 16 384 pixels a side. Whether that much fits into
+this machine's memory is asked where the size is known."""
 
 MOST_ITEMS = 100
 """Attacks, pre-aggregators or augmentations of a run."""
@@ -58,7 +57,10 @@ class DataSection(Section):
         description="pixels per side of the square to which each image is first scaled, whatever its shape",
     )
     crop: int | None = Field(
-        None, ge=1, le=MOST_PIXELS, description="pixels per side of what is cut out, at random in training, else in the middle"
+        None,
+        ge=1,
+        le=MOST_PIXELS,
+        description="pixels per side of what is cut out, at random in training, else in the middle",
     )
     resolution: int | None = Field(
         None, ge=1, le=MOST_PIXELS, description="pixels per side to which images are then scaled"

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from heapq import heapify, heapreplace
+from itertools import accumulate
 
 import torch
 from pydantic import Field
@@ -46,17 +47,21 @@ class Partitioner(Component):
         Raises:
             ConfigError: fewer samples than clients, or a column or file that does not fit.
         """
-        least = self.settings.min_samples
-        if len(labels) < num_clients * least:
-            raise ConfigError(
-                "clients.count",
-                f"{num_clients} clients with {least} sample{'s' * (least > 1)} each cannot share {len(labels)}",
-                "take fewer clients" + (" or a smaller data.partition.min_samples" if least > 1 else ""),
-            )
+        self.require_enough(len(labels), num_clients)
         owners = self.assign(labels, num_clients, generator, columns)
         assert owners.shape == labels.shape, f"{self.name} must name an owner of each sample"
-        owners = fill_up(owners, num_clients, least)
+        owners = fill_up(owners, num_clients, self.settings.min_samples)
         return samples_of(owners, num_clients)
+
+    def require_enough(self, samples: int, num_clients: int) -> None:
+        """ConfigError if there are not enough training samples for the clients."""
+        least = self.settings.min_samples
+        if samples < num_clients * least:
+            raise ConfigError(
+                "clients.count",
+                f"{num_clients} clients with {least} sample{'s' * (least > 1)} each cannot share {samples}",
+                "take fewer clients" + (" or a smaller data.partition.min_samples" if least > 1 else ""),
+            )
 
     @abstractmethod
     def assign(self, labels: Tensor, num_clients: int, generator: torch.Generator, columns: Columns) -> Tensor:
@@ -80,18 +85,16 @@ def fill_up(owners: Tensor, num_clients: int, least: int) -> Tensor:
     [1, 0, 0, 2]
     """
     sizes = torch.bincount(owners, minlength=num_clients).tolist()
-    short = [client for client in range(num_clients) if sizes[client] < least]
-    if not short:
-        return owners
-    owners, samples, taken = owners.clone(), samples_of(owners, num_clients), [0] * num_clients
+    first = [0, *accumulate(sizes)]  # where in the order a client's samples begin: the next that it gives
+    owners, order = owners.clone(), owners.argsort(stable=True)
     largest = [(-size, client) for client, size in enumerate(sizes)]
     heapify(largest)  # those that get some are never among the largest
-    for client in short:
+    for client in range(num_clients):
         for _ in range(least - sizes[client]):
-            negative, giver = largest[0]
-            owners[samples[giver][taken[giver]]] = client
-            taken[giver] += 1
-            heapreplace(largest, (negative + 1, giver))
+            size, giver = largest[0]
+            owners[order[first[giver]]] = client
+            first[giver] += 1
+            heapreplace(largest, (size + 1, giver))
     return owners
 
 

@@ -15,7 +15,6 @@ from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.files import folder_exists
 from fedsim.registry import Component, Registry
 
-
 Outline = tuple[Samples, Samples]
 """Training and test samples whose labels and columns are known, but not their inputs."""
 
@@ -62,10 +61,9 @@ class DataSource(Component):
         self.check(root)
         return None
 
-    @property
-    def loads_at_once(self) -> bool:
-        """Whether :meth:`load` takes so little time that ``--check`` may try it."""
-        return False
+    def sketch(self, root: Path | None) -> Splits | None:
+        """What :meth:`load` gives, for ``--check``, where that takes no time; the values of the inputs do not matter."""
+        return None
 
     def prepare(self, root: Path | None) -> Splits:
         """Fetch what can be fetched, and check, decode and measure everything, so that no run has to.
