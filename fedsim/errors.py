@@ -7,8 +7,8 @@ from difflib import get_close_matches
 from itertools import accumulate
 
 MESSAGE_LENGTH = 270
-"""Characters of a message, whatever value it quotes: with "fedsim: configuration error: " in front, a sentence of 300.
-One that names paths, which are of no use cut, may have twice as many."""
+"""Characters of a message, whatever value it quotes: with what is printed in front, a sentence of 300. One that names
+paths, which are of no use cut, may have twice as many."""
 
 LONGEST_PATH = 150
 """Characters of a word that is shown in whole."""

@@ -20,7 +20,7 @@ MAX_DIGITS = 100
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML of limited size without code, dates, merges and duplicate keys, and with 1e-3 as the number it looks like."""
+    """YAML of limited size, without code, dates, merges and duplicate keys; 1e-3 is the number it looks like."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)

@@ -32,12 +32,13 @@ def rehearse(components: Components) -> None:
         splits = source.sketch(root)
     if splits is not None:
         sides = splits.train, splits.test
+    if sides is not None:
+        _try_partition(components, *sides)
+    if splits is not None:
         with keys_under("data"):
             input_shape = components.view(components.statistics(splits)).shape(splits)
         check_batches(components, splits, input_shape)
         check_model(components, input_shape, splits.num_classes)
-    if sides is not None:
-        _try_partition(components, *sides)
 
 
 def _try_partition(components: Components, train: Samples, test: Samples) -> None:

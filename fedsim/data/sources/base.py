@@ -62,7 +62,7 @@ class DataSource(Component):
         return None
 
     def sketch(self, root: Path | None) -> Splits | None:
-        """What :meth:`load` gives, for ``--check``, where that takes no time; the values of the inputs do not matter."""
+        """What :meth:`load` gives, but for the values of the inputs, where it takes no time; for ``--check``."""
         return None
 
     def prepare(self, root: Path | None) -> Splits:
