@@ -2,12 +2,12 @@
 
 import random
 import string
-
 from time import monotonic
 
 import pytest
 import yaml
 
+from fedsim.errors import ConfigError
 from fedsim.yaml_text import parse_yaml, yaml_line, yaml_text
 
 LIKE_SOMETHING_ELSE = """

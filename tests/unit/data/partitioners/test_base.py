@@ -1,9 +1,12 @@
 """Filling up clients that have too few samples."""
 
+from time import monotonic
+
 import pytest
 import torch
+from torch import Tensor
 
-from fedsim.data.partitioners.base import fill_up
+from fedsim.data.partitioners.base import fill_up, samples_of
 from support.randomness import seeded
 
 
