@@ -35,8 +35,9 @@ def rehearse(components: Components) -> None:
     if sides is not None:
         _try_partition(components, *sides)
     if splits is not None:
+        view = components.view(components.statistics(splits))
         with keys_under("data"):
-            input_shape = components.view(components.statistics(splits)).shape(splits)
+            input_shape = view.shape(splits)
         check_batches(components, splits, input_shape)
         check_model(components, input_shape, splits.num_classes)
 

@@ -29,7 +29,14 @@ def test_paths_of_a_usual_length_are_shown_whole() -> None:
 
 @pytest.mark.parametrize(
     ("letter", "shown"),
-    [("\n", r"\n"), ("\0", r"\x00"), ("\x1b", r"\x1b"), ("\u202e", r"\u202e"), ("\ud800", r"\ud800"), ("\x85", r"\x85")],
+    [
+        ("\n", r"\n"),
+        ("\0", r"\x00"),
+        ("\x1b", r"\x1b"),
+        ("\u202e", r"\u202e"),
+        ("\ud800", r"\ud800"),
+        ("\x85", r"\x85"),
+    ],
 )
 def test_letters_that_move_hide_or_reorder_are_escaped(letter: str, shown: str) -> None:
     assert str(ConfigError(f"k{letter}", f"p{letter}", f"r{letter}")) == f"k{shown}: p{shown}; r{shown}"

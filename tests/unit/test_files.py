@@ -99,9 +99,14 @@ def test_room_is_reserved_where_the_system_cannot(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize(
     ("path", "words"),
-    [("runs/" + "x" * 300, "a name of 300 bytes; no file can have more than 255"), ("é/" * 3000, "has 8999 bytes"),
-     ("é" * 200, "a name of 400 bytes"), ("a\0b", "no file can have the name"), ("a\ud800", "no file can have the name")],
-)  # fmt: skip
+    [
+        ("runs/" + "x" * 300, "a name of 300 bytes; no file can have more than 255"),
+        ("é/" * 3000, "has 8999 bytes"),
+        ("é" * 200, "a name of 400 bytes"),
+        ("a\0b", "no file can have the name"),
+        ("a\ud800", "no file can have the name"),
+    ],
+)
 def test_a_path_that_no_file_system_takes_is_refused_in_a_sentence(path: str, words: str) -> None:
     with pytest.raises(ConfigError, match=r"^output_dir: ") as caught:
         user_path(path, "output_dir")

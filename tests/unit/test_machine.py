@@ -71,6 +71,6 @@ def test_available_memory_is_the_systems_or_less_by_control_groups(
 
 
 def test_memory_that_is_not_there_is_said_with_its_key() -> None:
-    require_memory(1, "model", "parameters", "take fewer")
-    with pytest.raises(ConfigError, match=r"^model: parameters take 1e\+15 PB of memory, and .* available; take fewer$"):
-        require_memory(10**30, "model", "parameters", "take fewer")
+    require_memory(1, "model", "all", "take fewer")
+    with pytest.raises(ConfigError, match=r"^model: all take 1e\+15 PB of memory, and .* available; take fewer$"):
+        require_memory(10**30, "model", "all", "take fewer")

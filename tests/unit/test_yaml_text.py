@@ -74,7 +74,8 @@ def test_a_date_is_the_text_that_was_typed() -> None:
 
 
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x]\n" + "".join(
-    f"{name}: &{name} [{', '.join([f'*{before}'] * 8)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 8)}]\n"
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True)
 )
 
 
@@ -82,7 +83,7 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x]\n" + "".join(
     ("text", "words"),
     [
         (LAUGHS, "more than 5000 keys and values"),
-        ("\n".join(f"key_{number}: 1" for number in range(30_000)), "more than 5000 keys and values"),
+        ("\n".join(f"k{number}: 1" for number in range(20_000)), "more than 5000 keys and values"),
         ("[" * 30_000, "more than 32 levels"),
         ("{a: " * 400, "more than 32 levels"),
         ("".join("  " * depth + "k:\n" for depth in range(300)), "more than 32 levels"),
