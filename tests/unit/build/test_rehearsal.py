@@ -84,7 +84,7 @@ def test_nothing_is_drawn_for_a_sketch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "randn", None)
     splits = source.sketch(None)
     assert isinstance(splits, Splits)
-    assert splits.train.pick(torch.tensor([7])).shape == (1, 3, 16, 16)
+    assert splits.train.pick(torch.tensor([7]))[0].shape == (3, 16, 16)
 
 
 def test_a_sketch_has_the_labels_and_shapes_of_the_data() -> None:
@@ -93,5 +93,5 @@ def test_a_sketch_has_the_labels_and_shapes_of_the_data() -> None:
     assert isinstance(sketch, Splits)
     for one, other in ((sketch.train, loaded.train), (sketch.test, loaded.test)):
         assert torch.equal(one.labels, other.labels)
-        assert one.pick(torch.tensor([1])).shape == other.pick(torch.tensor([1])).shape
+        assert one.pick(torch.tensor([1]))[0].shape == other.pick(torch.tensor([1]))[0].shape
     assert (sketch.class_names, sketch.input_shape) == (loaded.class_names, loaded.input_shape)
