@@ -9,6 +9,9 @@ from pathlib import Path
 
 from fedsim.errors import ConfigError
 
+LONGEST_NAME, LONGEST_PATH = 255, 4095
+"""Bytes of a file's name and of a path to it."""
+
 VARIABLE = re.compile(r"\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|\{([^{}]*)\})")
 
 
@@ -34,9 +37,20 @@ def user_path(text: str | Path, key: str) -> Path:
         remedy = "set HOME, or write the path in full" if user == "~" else "write the path in full"
         raise ConfigError(key, f"the home {user} is not known", remedy)
     try:
-        return Path(file_name(path))
+        name = Path(file_name(path))
     except ValueError:
         raise ConfigError(key, f"no file can have the name {path!r}", "name another") from None
+    _require_short(name, key)
+    return name
+
+
+def _require_short(path: Path, key: str) -> None:
+    """ConfigError for a path that no file system takes; 255 bytes is what nearly all allow a name."""
+    part = max((len(os.fsencode(part)) for part in path.parts), default=0)
+    whole = len(os.fsencode(path))
+    if part > LONGEST_NAME or whole > LONGEST_PATH:
+        size, longest = (f"a name of {part}", LONGEST_NAME) if part > LONGEST_NAME else (f"{whole}", LONGEST_PATH)
+        raise ConfigError(key, f"{path} has {size} bytes", f"no file can have more than {longest}")
 
 
 def _value(found: re.Match[str], key: str) -> str:

@@ -1,4 +1,6 @@
-"""How many cores and GPUs this process may use: asked by the scripts of launch/ and slurm/, by sweeps and decoders.
+"""How many cores and GPUs and how much memory this process may use.
+
+It is asked by the scripts of launch/ and slurm/, by sweeps and decoders, and before anything large is made.
 
 Neither OMP_NUM_THREADS, which clusters set to 1 and ``nproc`` obeys, nor the lines of nvidia-smi, which may be error
 messages, MIG instances or GPUs hidden from this process, say it.
@@ -8,11 +10,18 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
+
+from fedsim.errors import ConfigError
+
+ReadLimit = Callable[[Path], float | None]
+"""What a control group's folder says."""
 
 GPU_SIGNS = ("dev/nvidiactl", "proc/driver/nvidia", "dev/dxg", "dev/kfd")
 """What a driver leaves: NVIDIA's, twice; Windows' in WSL; AMD's."""
+
+UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 
@@ -40,26 +49,27 @@ def _by_affinity() -> int:
 
 def _quotas(root: Path) -> Iterator[float]:
     """The cores' time that this process's control groups, and those around them, may use; none where unlimited."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return
+    return _limits(root, "cpu", _quota_of_version_1, _quota_of_version_2)
+
+
+def _limits(root: Path, controller: str, version_1: ReadLimit, version_2: ReadLimit) -> Iterator[float]:
+    """What a controller of this process's control groups, and of those around them, limits; none where unlimited."""
     mounted = root / "sys/fs/cgroup"
-    for line in lines:
+    for line in _lines(root / "proc/self/cgroup"):
         number, controllers, group = line.split(":", 2)
         if number == "0":
-            places, read = (mounted, mounted / "unified"), _quota_of_version_2
-        elif "cpu" in controllers.split(","):
-            places, read = (mounted / controllers, mounted / "cpu"), _quota_of_version_1
+            places, read = (mounted, mounted / "unified"), version_2
+        elif controller in controllers.split(","):
+            places, read = (mounted / controllers, mounted / controller), version_1
         else:
             continue
         # Of a container, the path may be the one that its host sees: then only the root is here.
         parts = PurePosixPath(group.lstrip("/"))
         for place in places:
             for folder in (parts, *parts.parents):
-                quota = read(place / folder)
-                if quota is not None:
-                    yield quota
+                limit = read(place / folder)
+                if limit is not None:
+                    yield limit
 
 
 def _quota_of_version_2(folder: Path) -> float | None:
@@ -73,10 +83,62 @@ def _quota_of_version_1(folder: Path) -> float | None:
 
 
 def _words(file: Path) -> list[str]:
+    return " ".join(_lines(file)).split()
+
+
+def _lines(file: Path) -> list[str]:
     try:
-        return file.read_text(encoding="ascii").split()
+        return file.read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
+
+
+def available_memory(root: Path = Path("/")) -> int:
+    """The bytes that this process may still take: by the system's own estimate, and its control groups' limits.
+
+    Args:
+        root: where the file system begins.
+    """
+    known = [line.split() for line in _lines(root / "proc/meminfo") if line.startswith("MemAvailable:")]
+    free = int(known[0][1]) * 1024 if known else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # macOS
+    return min([free, *map(int, _limits(root, "memory", _memory_of_version_1, _memory_of_version_2))])
+
+
+def _memory_of_version_2(folder: Path) -> float | None:
+    words = _words(folder / "memory.max")
+    return int(words[0]) if words and words[0] != "max" else None
+
+
+def _memory_of_version_1(folder: Path) -> float | None:
+    words = _words(folder / "memory.limit_in_bytes")
+    return int(words[0]) if words else None
+
+
+def require_memory(needed: int, key: str, what: str, remedy: str) -> None:
+    """ConfigError if something takes more memory than there is.
+
+    Args:
+        needed: bytes.
+        key: of the setting that says how large it is.
+        what: takes the memory, in the plural.
+        remedy: what the user does about it.
+    """
+    available = available_memory()
+    if needed > available:
+        problem = f"{what} take {byte_size(needed)} of memory, and {byte_size(available)} are available"
+        raise ConfigError(key, problem, remedy)
+
+
+def byte_size(count: int) -> str:
+    """A number of bytes in words.
+
+    >>> byte_size(17), byte_size(3_136_000_000_000), byte_size(10**30)
+    ('17 bytes', '3.1 TB', '1e+15 PB')
+    """
+    power = min(max(0, len(str(count)) - 1) // 3, len(UNITS) - 1)
+    size = count / 1000**power
+    number = f"{size:.1f}" if size < 1e4 and power else f"{size:.4g}"
+    return f"{number} {UNITS[power]}"
 
 
 def count_gpus(environment: Mapping[str, str] = os.environ, root: Path = Path("/")) -> int:

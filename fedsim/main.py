@@ -19,8 +19,8 @@ if __name__ == "__main__":
 
 from fedsim.build.compilation import require_compiler
 from fedsim.build.components import Components, build_components, warn_of_settings_without_effect
-from fedsim.build.data import check_data
 from fedsim.build.process import prepare_process
+from fedsim.build.rehearsal import rehearse
 from fedsim.build.resume import require_run
 from fedsim.build.run import open_run
 from fedsim.cli import CommandLine, help_text, load_plugin, parse_command_line
@@ -49,7 +49,7 @@ def configure(command: CommandLine, place: RankPlace) -> Components:
         components = build_components(config)
         warn_of_settings_without_effect(components, values)
         if command.check and speaks:
-            check_data(components)
+            rehearse(components)
     if speaks:
         with keys_under("model"):
             components.model.check_weights()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 from fedsim.config.attack import AttackSection
@@ -64,9 +65,8 @@ def _fixed_clients(
     for number, other in enumerate(sections):
         if number != position and section.overlaps(other):
             taken.update(other.clients or (campaigns[number].clients or () if number < position else ()))
-    free = [client for client in range(num_clients) if client not in taken]
-    count = section.count(num_clients)
-    return tuple(free[len(free) - count :]) if count else ()
+    free = (client for client in reversed(range(num_clients)) if client not in taken)
+    return tuple(sorted(islice(free, section.count(num_clients))))
 
 
 def _check_attacks(sections: Sequence[AttackSection], plan: AttackPlan, num_clients: int) -> None:

@@ -189,7 +189,7 @@ def build_components(config: RunConfig, *, require_data: bool = True) -> Compone
     for position, (section, attack) in enumerate(zip(config.attack, run_attacks, strict=True)):
         with keys_under(attack_key(config.attack, position)):
             attack.check(clients.count, section.count(clients.count))
-    user_path(config.output_dir, "output_dir")
+    user_path(Path(config.output_dir) / components.run_name(), "output_dir")
     if require_data:
         components.require_data()
     components.partitioner.check()
@@ -223,7 +223,7 @@ def warn_of_settings_without_effect(components: Components, given: Mapping[str, 
             key = attack_key(config.attack, position)
             text = f"{key}.first_round: {section.first_round} is after the last round, {config.rounds}: it never acts"
             warnings.warn(text, FedsimWarning, stacklevel=2)
-    if plan.ever and all(section.name == "none" for section in config.attack):
+    if all(section.name == "none" for section in config.attack) and plan.ever:
         warnings.warn(
             f"attack.name is none: the Byzantine clients {list(plan.ever)} behave", FedsimWarning, stacklevel=2
         )

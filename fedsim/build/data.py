@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fedsim.build.components import Components
 from fedsim.comm import Communicator
-from fedsim.data import Splits
+from fedsim.data import Samples, Splits
 from fedsim.data.channel_statistics import ChannelStatistics
 from fedsim.data.fingerprint import fingerprint
 from fedsim.data.inputs import Inputs, View
@@ -93,22 +93,20 @@ def distribute(
     components: Components, splits: Splits, statistics: ChannelStatistics | None, digest: str = ""
 ) -> RunData:
     """The samples distributed over the clients, and the way in which the model sees them."""
-    config, columns = components.config, splits.train.columns
     view = components.view(statistics)
     with keys_under("data"):
         input_shape = view.shape(splits)
-    generator = derive_generator(config.seed, "partition")
-    partitioner = components.partitioner
-    indices = partitioner.partition(splits.train.labels, config.clients.count, generator, columns)
-    _require_training(indices, components.attack_plan.always_idle)
-    owners = partitioner.owners_of_tests(columns, splits.test.columns)
+    indices, owners = partition(components, splits.train, splits.test)
     return RunData(splits, view, input_shape, indices, owners, digest)
 
 
-def check_data(components: Components) -> None:
-    """Look at the data without decoding any, for ``--check``: ConfigError or FedsimWarning for what is wrong."""
-    with keys_under("data"):
-        components.source.survey(components.data_root)
+def partition(components: Components, train: Samples, test: Samples) -> tuple[Sequence[Tensor], Tensor | None]:
+    """Indices of each client's training samples, and the owners of the test samples, as in :class:`RunData`."""
+    config, partitioner, columns = components.config, components.partitioner, train.columns
+    generator = derive_generator(config.seed, "partition")
+    indices = partitioner.partition(train.labels, config.clients.count, generator, columns)
+    _require_training(indices, components.attack_plan.always_idle)
+    return indices, partitioner.owners_of_tests(columns, test.columns)
 
 
 def _require_training(client_indices: Sequence[Tensor], idle: Collection[int]) -> None:

@@ -1,6 +1,8 @@
 """The parts of one rank, made from checked components: model, clients, server, evaluation, records."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -10,7 +12,7 @@ from fedsim.build.components import Components
 from fedsim.build.data import RunData
 from fedsim.comm import Communicator
 from fedsim.data.split_file import samples_by_class
-from fedsim.errors import keys_under
+from fedsim.errors import ConfigError, keys_under
 from fedsim.evaluation.evaluator import Evaluator
 from fedsim.files import printable
 from fedsim.participation.participants import Participation
@@ -48,13 +50,26 @@ def build_model(components: Components, comm: Communicator, data: RunData) -> Gl
     with keys_under("model"), seeded(derive_seed(config.seed, "model")):
         reads = builder.has_weights and comm.rank == 0
         make = builder.build_with_weights if reads else builder.build
-        module = make(data.input_shape, data.num_classes)
-        freeze(module, config.model.freeze)
-    module = place_module(module, components, comm.device)
+        with _memory_errors_named():
+            module = make(data.input_shape, data.num_classes)
+            freeze(module, config.model.freeze)
+            module = place_module(module, components, comm.device)
     if builder.has_weights:
         for tensor in (*module.parameters(), *module.buffers()):
             comm.broadcast(tensor.data)
     return GlobalModel(ModelRows(module))
+
+
+@contextmanager
+def _memory_errors_named() -> Iterator[None]:
+    """ConfigError for what torch says in many ways where there is not enough memory."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if not (isinstance(error, MemoryError) or "allocate" in text or "out of memory" in text):
+            raise
+        raise ConfigError("", f"there is no memory for it: {text}", "take a smaller model") from error
 
 
 def place_module(module: nn.Module, components: Components, device: torch.device) -> nn.Module:

@@ -184,15 +184,14 @@ def _restore(
 
 def _facts(components: Components, data: RunData, participation: Participation) -> RunFacts:
     config, labels = components.config, data.splits.test.labels
-    plan, num_byzantine = components.attack_plan, components.attack_plan.most[0]
+    num_byzantine = components.attack_plan.most[0]
     return RunFacts(
         data=config.data.name,
         attack=components.attack_names,
         aggregator=config.aggregator.name,
         num_byzantine=num_byzantine,
         num_clients=config.clients.count,
-        attack_acts=num_byzantine > 0
-        and any(set(participation.clients(round_)) & set(plan.attackers(round_)) for round_ in range(config.rounds)),
+        attack_acts=participation.attackers_take_part(),
         largest_class=float(labels.bincount().max()) / len(labels),
     )
 

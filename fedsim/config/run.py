@@ -16,6 +16,14 @@ from fedsim.config.section import OneOrMore, Section, plain
 from fedsim.errors import ConfigError
 from fedsim.settings import Schema, parse_settings
 
+MOST_CLIENTS, MOST_ROUNDS, MOST_PIXELS = 10**6, 10**9, 2**14
+"""Beyond what anybody simulates: the largest published federations have some hundred thousand clients, a billion
+rounds of a millisecond take twelve days, and no model takes images of 16 384 pixels a side. Whether that much fits
+into this machine's memory is asked where the size is known."""
+
+MOST_ITEMS = 100
+"""Attacks, pre-aggregators or augmentations of a run."""
+
 
 class PartitionSection(Section):
     """How training samples are distributed over the clients."""
@@ -40,17 +48,23 @@ class DataSection(Section):
     name: str = Field("mnist5k", description="data set")
     root: str | None = Field(None, min_length=1, description="folder of the data, where the data set needs one")
     augment: list[AugmentSection] = Field(
-        default_factory=list, description="what is done to training images at random, in order"
+        default_factory=list, max_length=MOST_ITEMS, description="what is done to training images at random, in order"
     )
     resize: int | None = Field(
         None,
         ge=1,
+        le=MOST_PIXELS,
         description="pixels per side of the square to which each image is first scaled, whatever its shape",
     )
     crop: int | None = Field(
-        None, ge=1, description="pixels per side of what is cut out, at random in training, else in the middle"
+        None,
+        ge=1,
+        le=MOST_PIXELS,
+        description="pixels per side of what is cut out, at random in training, else in the middle",
     )
-    resolution: int | None = Field(None, ge=1, description="pixels per side to which images are then scaled")
+    resolution: int | None = Field(
+        None, ge=1, le=MOST_PIXELS, description="pixels per side to which images are then scaled"
+    )
     interpolation: Literal["bilinear", "bicubic"] = Field(
         "bilinear", description="how resize and resolution scale images; results depend on it"
     )
@@ -100,7 +114,7 @@ class ScheduleSection(Section):
 class ClientsSection(Schema):
     """The clients and their local work."""
 
-    count: int = Field(8, ge=1, description="number of clients")
+    count: int = Field(8, ge=1, le=MOST_CLIENTS, description="number of clients")
     fraction: float = Field(
         1.0, gt=0, le=1, description="share of the clients that take part in a round, drawn in each"
     )
@@ -133,7 +147,9 @@ class AggregatorSection(Section):
     """The robust aggregator, and what stands in front of it."""
 
     name: str = Field("fedseca", description="aggregator")
-    pre: list[PreSection] = Field(default_factory=list, description="pre-aggregators in front of it, in order")
+    pre: list[PreSection] = Field(
+        default_factory=list, max_length=MOST_ITEMS, description="pre-aggregators in front of it, in order"
+    )
 
 
 class ServerOptimizerSection(OptimizerSection):
@@ -205,18 +221,19 @@ class RunConfig(Schema):
     """Every key of a run with its default; configs/quickstart.yaml differs in attack and aggregator.momentum."""
 
     seed: int = Field(0, ge=0, description="every draw of the run derives from it")
-    rounds: int = Field(10, ge=1, description="rounds to run")
+    rounds: int = Field(10, ge=1, le=MOST_ROUNDS, description="rounds to run")
     output_dir: str = Field("runs", description="folder of all run directories")
     run_name: str | None = Field(
         None,
         min_length=1,
+        max_length=200,
         pattern=r"^\w[\w.+=-]*$",
         description="made from data, attack, aggregator and seed if null",
     )
     data: DataSection = Field(default_factory=lambda: DataSection())
     model: ModelSection = Field(default_factory=lambda: ModelSection())
     clients: ClientsSection = Field(default_factory=lambda: ClientsSection())
-    attack: OneOrMore[AttackSection] = Field(default_factory=lambda: [AttackSection()])
+    attack: OneOrMore[AttackSection] = Field(default_factory=lambda: [AttackSection()], max_length=MOST_ITEMS)
     aggregator: AggregatorSection = Field(default_factory=lambda: AggregatorSection())
     server: ServerSection = Field(default_factory=lambda: ServerSection())
     evaluation: EvaluationSection = Field(default_factory=lambda: EvaluationSection())

@@ -7,14 +7,15 @@ from typing import Any
 
 from fedsim.config.run import RunConfig
 from fedsim.config.section import named_sections
-from fedsim.errors import ConfigError
-from fedsim.yaml_text import parse_yaml
+from fedsim.errors import ConfigError, sentence
+from fedsim.yaml_text import MAX_CHARACTERS, MAX_DEPTH, parse_yaml
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; ConfigError if it is missing, unreadable or no mapping."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MAX_CHARACTERS + 1)  # one more is refused, however many there are
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError("--config", f"cannot read {path}: {error}", "give a readable YAML file") from None
     values = parse_yaml(text, str(path))
@@ -24,6 +25,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError("--config", f"{path} does not hold a mapping of keys", "write 'key: value' lines")
     return values
 
+
+MAX_OVERRIDES = 1000
+"""Settings on a command line: there are not half as many keys."""
 
 NAMED_SECTIONS = named_sections(RunConfig)
 """Sections that name a component."""
@@ -38,6 +42,9 @@ def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> tupl
     >>> apply_overrides({"aggregator": {"name": "fedseca", "momentum": 0.5}}, ["aggregator.name=cwmed"])
     ({'aggregator': {'name': 'cwmed'}}, ["aggregator.name=cwmed: the settings of 'fedseca' (momentum) are dropped"])
     """
+    if len(overrides) > MAX_OVERRIDES:
+        problem = f"{len(overrides)} settings, and no more than {MAX_OVERRIDES} can be given"
+        raise ConfigError("command line", problem, "write them into a file and name it by --config")
     result, notes = dict(values), []
     given: set[str] = set()
     for key, value in map(_split_override, overrides):
@@ -56,6 +63,8 @@ def _split_override(override: str) -> tuple[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not re.fullmatch(r"[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*)*", key):
         raise ConfigError("", f"'{override}' is neither an option nor dotted.key=value", "for example rounds=5")
+    if key.count(".") >= MAX_DEPTH:
+        raise ConfigError(key, f"more than {MAX_DEPTH} levels of keys", "no setting lies so deep")
     return key, parse_yaml(text, f"{key}=")
 
 
@@ -89,7 +98,8 @@ def _drop_settings_of_other(values: dict[str, Any], section: str, name: Any, giv
     _assign(values, section, kept)
     if not dropped:
         return []
-    return [f"{section}.name={name}: the settings of '{before['name']}' ({', '.join(dropped)}) are dropped"]
+    note = f"{section}.name={name}: the settings of '{before['name']}' ({', '.join(dropped)}) are dropped"
+    return [sentence(note)]
 
 
 def _assign(values: dict[str, Any], key: str, value: Any) -> None:

@@ -2,12 +2,18 @@
 
 from itertools import pairwise
 from math import prod
+from typing import Annotated
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from torch import nn
 
 from fedsim.models.base import ModelBuilder, models
 from fedsim.settings import Schema
+
+MOST_LAYERS = 1000
+
+Width = Annotated[int, Field(ge=1, le=10**6)]
+"""Units of a layer; whether there is memory for so many is asked when their inputs are known."""
 
 
 @models.register("mlp")
@@ -15,7 +21,7 @@ class Mlp(ModelBuilder):
     """Fully connected layers with ReLU over the flattened input."""
 
     class Settings(Schema):
-        hidden: list[PositiveInt] = Field([64], description="units of each hidden layer")
+        hidden: list[Width] = Field([64], max_length=MOST_LAYERS, description="units of each hidden layer")
 
     settings: Settings
 

@@ -17,8 +17,10 @@ class SmallCnn(ModelBuilder):
     """Two 5x5 convolutions with pooling, one hidden layer; about 45 000 parameters on 28x28 digits."""
 
     class Settings(Schema):
-        width: int = Field(16, ge=1, description="channels of the first convolution; the second has twice as many")
-        hidden: int = Field(64, ge=1, description="units of the hidden layer")
+        width: int = Field(
+            16, ge=1, le=10**4, description="channels of the first convolution; the second has twice as many"
+        )
+        hidden: int = Field(64, ge=1, le=10**6, description="units of the hidden layer")
         batch_norm: bool = Field(False, description="batch normalisation after each convolution")
         dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the last layer")
 

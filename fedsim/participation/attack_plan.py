@@ -1,12 +1,22 @@
 """Who attacks in which round: one or several attacks, each with its clients and its time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice, pairwise
 
 import torch
 
 from fedsim.seeds import derive_generator
+
+
+def looks(num_clients: int) -> int:
+    """How many draws of clients are looked at when a run starts: what takes about a second.
+
+    >>> looks(8), looks(1_000_000)
+    (10000, 10)
+    """
+    return min(10_000, max(1, 10**7 // num_clients))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +44,10 @@ class Campaign:
     def acts_in(self, round_index: int) -> bool:
         """Whether it is time for it."""
         return self.first_round <= round_index and (self.last_round is None or round_index <= self.last_round)
+
+    def next_draw(self, round_index: int) -> int:
+        """The first round after this one in which its clients are drawn again."""
+        return round_index + self.redraw_every - (round_index - self.first_round) % self.redraw_every
 
 
 class AttackPlan:
@@ -91,27 +105,73 @@ class AttackPlan:
             client for client, position in self.attackers(round_index).items() if not self.campaigns[position].trains
         )
 
+    def phases(self) -> Iterator[range]:
+        """The rounds of the run, cut where an attack begins or ends."""
+        ends = [one.last_round + 1 for one in self.campaigns if one.last_round is not None]
+        cuts = {0, self._rounds, *(one.first_round for one in self.campaigns), *ends}
+        for start, end in pairwise(sorted(cut for cut in cuts if cut <= self._rounds)):
+            yield range(start, end)
+
+    def looked_at(self, phase: range) -> Iterator[int]:
+        """The first round of a phase, and those in which clients are drawn again, as many as can be looked at."""
+        return islice(self._changes(phase), looks(self.num_clients))
+
+    def _changes(self, phase: range) -> Iterator[int]:
+        drawn = [one for one in self.campaigns if one.clients is None and one.acts_in(phase.start)]
+        round_index = phase.start
+        while round_index < phase.stop:
+            yield round_index
+            round_index = min([phase.stop, *(one.next_draw(round_index) for one in drawn)])
+
     @cached_property
     def ever(self) -> tuple[int, ...]:
-        """Ids of all clients that attack in some round of the run."""
-        return tuple(
-            sorted({client for round_index in range(self._rounds) for client in self.attackers(round_index)})
-        )
+        """Ids of all clients that attack in some round of the run, of those looked at."""
+        found: set[int] = set()
+        for phase in self.phases():
+            for round_index in self.looked_at(phase):
+                if len(found) == self.num_clients:
+                    break
+                found.update(self.attackers(round_index))
+        return tuple(sorted(found))
 
     @cached_property
     def always_idle(self) -> frozenset[int]:
-        """Clients that do no local work in any round."""
+        """Clients that do no local work in any round, of those looked at."""
         idle = frozenset(range(self.num_clients))
-        for round_index in range(self._rounds):
-            idle &= self.idle(round_index)
+        for phase in self.phases():
+            for round_index in self.looked_at(phase):
+                if not idle:
+                    break
+                idle &= self.idle(round_index)
         return idle
 
     @cached_property
     def most(self) -> tuple[int, int]:
-        """The largest number of Byzantine clients in a round, and the first such round."""
-        return max(
-            ((len(self.attackers(round_index)), -round_index) for round_index in range(self._rounds)), default=(0, 0)
-        )
+        """The largest number of Byzantine clients in a round, and minus the first such round.
+
+        Clients that are drawn, and may be those of an attack further down the list, must be looked at; where there is
+        too much to look at, the largest number that is possible counts.
+        """
+        most, first = 0, 0
+        for phase in self.phases():
+            possible = self._possible(phase.start)
+            looked = 0
+            for round_index in self.looked_at(phase):
+                if most >= possible:
+                    break
+                looked += 1
+                number = len(self.attackers(round_index))
+                if number > most:
+                    most, first = number, round_index
+            if most < possible and looked == looks(self.num_clients):
+                most, first = possible, phase.start
+        return most, -first
+
+    def _possible(self, round_index: int) -> int:
+        """The largest number of Byzantine clients, however they are drawn."""
+        acting = [one for one in self.campaigns if one.acts_in(round_index)]
+        wanted = sum(one.count if one.clients is None else len(one.clients) for one in acting)
+        return min(self.num_clients, wanted)
 
     def label(self, position: int) -> str:
         """The name of a campaign."""

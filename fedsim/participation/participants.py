@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from fedsim.participation.attack_plan import AttackPlan
+from fedsim.participation.attack_plan import AttackPlan, looks
 from fedsim.seeds import derive_generator
 
 
@@ -56,3 +56,14 @@ class Participation:
     def clients_on(self, rank: int) -> list[int]:
         """Ids of the clients that a rank hosts."""
         return [client for client, host in enumerate(self.placement) if host == rank]
+
+    def attackers_take_part(self) -> bool:
+        """Whether a Byzantine client takes part in some round, of those looked at."""
+        plan = self.attack_plan
+        for phase in plan.phases():
+            if plan.attackers(phase.start):
+                rounds = phase if self.per_round < self.num_clients else phase[:1]
+                for round_index in rounds[: looks(self.num_clients)]:
+                    if not plan.attackers(round_index).keys().isdisjoint(self.clients(round_index)):
+                        return True
+        return False

@@ -16,6 +16,8 @@ def place_clients(num_clients: int, idle: Collection[int], ranks: int) -> tuple[
     """
     if num_clients <= ranks:
         return tuple(range(num_clients))
-    order = sorted(range(num_clients), key=lambda client: (client in idle, client))
-    position = {client: place for place, client in enumerate(order)}
-    return tuple(position[client] % ranks for client in range(num_clients))
+    placement = [0] * num_clients
+    train = [client for client in range(num_clients) if client not in idle]
+    for position, client in enumerate([*train, *sorted(idle)]):
+        placement[client] = position % ranks
+    return tuple(placement)

@@ -2,19 +2,19 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from math import isfinite
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fedsim.errors import ConfigError, did_you_mean
+from fedsim.errors import ConfigError, did_you_mean, keys_under
 from fedsim.training.fedopt import FedAdagrad, FedAdam, FedYogi
+from fedsim.training.optimizer_arguments import check_argument
 
 MakeOptimizer = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 
-NOT_USABLE = {"optimizer", "lbfgs", "sparseadam"}
-"""The base class, one that needs a closure, one that needs sparse gradients."""
+NOT_USABLE = {"optimizer", "lbfgs", "sparseadam", "muon"}
+"""The base class, one that needs a closure, one that needs sparse gradients, one that takes only matrices."""
 
 
 def available_optimizers() -> dict[str, type[torch.optim.Optimizer]]:
@@ -46,15 +46,15 @@ def optimizer_maker(name: str, settings: Mapping[str, Any], key: str) -> MakeOpt
     if name.lower() not in known:
         raise ConfigError(f"{key}.name", f"unknown optimiser '{name}'", did_you_mean(name.lower(), known))
     kind = known[name.lower()]
-    arguments = [argument for argument in inspect.signature(kind).parameters if argument != "params"]
+    signature = inspect.signature(kind).parameters
+    arguments = {argument: signature[argument].default for argument in signature if argument != "params"}
     for argument, value in settings.items():
         if argument not in arguments:
             raise ConfigError(
                 f"{key}.{argument}", f"unknown key (value {value!r})", did_you_mean(argument, [*arguments, "name"])
             )
-
-        if isinstance(value, float) and not isfinite(value):
-            raise ConfigError(f"{key}.{argument}", f"{value!r} is not a finite number", "give a number")
+        with keys_under(key):
+            check_argument(argument, value, arguments[argument], name)
 
     def make(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
         return kind(parameters, **settings)
@@ -63,6 +63,8 @@ def optimizer_maker(name: str, settings: Mapping[str, Any], key: str) -> MakeOpt
         trial = torch.zeros(2, requires_grad=True)
         trial.grad = torch.ones(2)
         make([trial]).step()
+        if not trial.isfinite().all():
+            raise ValueError("the first step leads to NaN or infinity")
     except Exception as error:
         raise ConfigError(key, f"{name} refuses {dict(settings)}: {error}", "fix the value") from None
     return make

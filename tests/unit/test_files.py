@@ -95,3 +95,20 @@ def test_room_is_reserved_where_the_system_cannot(tmp_path: Path, monkeypatch: p
         assert os.fstat(file.fileno()).st_size == 104
         reserve(file.fileno(), 0, 2)
         assert os.fstat(file.fileno()).st_size == 104
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("runs/" + "x" * 300, "a name of 300 bytes; no file can have more than 255"),
+        ("é/" * 3000, "has 8999 bytes"),
+        ("é" * 200, "a name of 400 bytes"),
+        ("a\0b", "no file can have the name"),
+        ("a\ud800", "no file can have the name"),
+    ],
+)
+def test_a_path_that_no_file_system_takes_is_refused_in_a_sentence(path: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=r"^output_dir: ") as caught:
+        user_path(path, "output_dir")
+    assert words in str(caught.value)
+    assert len(str(caught.value)) < 200

@@ -1,4 +1,4 @@
-"""Cores and GPUs: what control groups, affinity, SLURM and variables allow."""
+"""Cores, GPUs and memory: what control groups, affinity, SLURM and variables allow."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fedsim.machine import count_cores, count_gpus, gpu_name
+from fedsim.errors import ConfigError
+from fedsim.machine import available_memory, count_cores, count_gpus, gpu_name, require_memory
 
 
 @pytest.fixture(autouse=True)
@@ -50,3 +51,26 @@ def test_gpus_are_those_that_torch_sees(monkeypatch: pytest.MonkeyPatch) -> None
     assert count_gpus({"CUDA_VISIBLE_DEVICES": ""}) == 0
     assert gpu_name(0, {"CUDA_VISIBLE_DEVICES": "GPU-a, GPU-b"}) == "GPU-a"
     assert gpu_name(1, {"CUDA_VISIBLE_DEVICES": "GPU-a, GPU-b"}) == "GPU-b"
+
+
+@pytest.mark.parametrize(
+    ("files", "available"),
+    [
+        ({}, 4_096_000),
+        ({"proc/self/cgroup": "0::/own\n", "sys/fs/cgroup/own/memory.max": "max"}, 4_096_000),
+        ({"proc/self/cgroup": "0::/own\n", "sys/fs/cgroup/memory.max": "3000"}, 3000),
+        ({"proc/self/cgroup": "7:memory:/own\n", "sys/fs/cgroup/memory/own/memory.limit_in_bytes": "2000"}, 2000),
+        ({"proc/self/cgroup": "7:cpu:/own\n", "sys/fs/cgroup/memory/own/memory.limit_in_bytes": "2000"}, 4_096_000),
+    ],
+)
+def test_available_memory_is_the_systems_or_less_by_control_groups(
+    tmp_path: Path, files: dict[str, str], available: int
+) -> None:
+    write(tmp_path, **{"proc/meminfo": "MemTotal: 9000 kB\nMemAvailable:    4000 kB\n", **files})
+    assert available_memory(tmp_path) == available
+
+
+def test_memory_that_is_not_there_is_said_with_its_key() -> None:
+    require_memory(1, "model", "all", "take fewer")
+    with pytest.raises(ConfigError, match=r"^model: all take 1e\+15 PB of memory, and .* available; take fewer$"):
+        require_memory(10**30, "model", "all", "take fewer")

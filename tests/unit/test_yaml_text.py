@@ -2,10 +2,12 @@
 
 import random
 import string
+from time import monotonic
 
 import pytest
 import yaml
 
+from fedsim.errors import ConfigError
 from fedsim.yaml_text import parse_yaml, yaml_line, yaml_text
 
 LIKE_SOMETHING_ELSE = """
@@ -69,3 +71,77 @@ def test_words_stay_as_they_are_and_lists_that_are_shared_are_written_out() -> N
 
 def test_a_date_is_the_text_that_was_typed() -> None:
     assert parse_yaml("root: 2023-11-30", "file") == {"root": "2023-11-30"}
+
+
+LAUGHS = "a: &a [x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 8)}]\n"
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (LAUGHS, "more than 5000 keys and values"),
+        ("\n".join(f"k{number}: 1" for number in range(20_000)), "more than 5000 keys and values"),
+        ("[" * 30_000, "more than 32 levels"),
+        ("{a: " * 400, "more than 32 levels"),
+        ("".join("  " * depth + "k:\n" for depth in range(300)), "more than 32 levels"),
+        ("# " + "x" * 2**20, "more than 262144 characters"),
+        ("a: &a {b: [*a]}", "'*a' stands inside of what it repeats"),
+        ("- " + "7" * 4000, "more than 100 digits"),
+    ],
+)
+def test_a_flood_is_one_sentence_and_takes_no_time(text: str, words: str) -> None:
+    started = monotonic()
+    with pytest.raises(ConfigError) as caught:
+        parse_yaml(text, "file")
+    assert words in str(caught.value)
+    assert len(str(caught.value)) < 300
+    assert monotonic() - started < 10  # 20 000 brackets took minutes; on a busy machine this takes two seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("!!timestamp yesterday", "!!timestamp has no meaning"),
+        ("!!timestamp 2024-01-31", "!!timestamp has no meaning"),
+        ("!!binary aGk=", "!!binary has no meaning"),
+        ("!!set {a, b}", "!!set has no meaning"),
+        ("!!python/name:os.system", "!!python/name:os.system has no meaning"),
+        ("!mine x", "!mine has no meaning"),
+        ("!!int", "'' is not a whole number"),
+        ("!!int 3:20", "'3:20' is not a whole number"),
+        ("!!int 0b11", "'0b11' is not a whole number"),
+        ("!!int 3_0", "'3_0' is not a whole number"),
+        ("!!int [3]", "a list is not a whole number"),
+        ("!!float 1:30.5", "'1:30.5' is not a number"),
+        ("!!float", "'' is not a number"),
+        ("!!bool maybe", "'maybe' is not true or false"),
+        ("!!null x", "'x' is not null"),
+        ("!!map [1]", "a list is not a mapping"),
+        ("!!seq {a: 1}", "a mapping is not a list"),
+        ("a: {<<: {b: 1}}", "'<<' merges nothing"),
+        ("{[1]: 2}", "a list cannot be a key"),
+        ('"\\UFFFFFFFF"', "too large"),
+        ("x: \0", "#x0000"),
+        ("x: \ud800", "#xd800"),
+    ],
+)
+def test_what_has_no_meaning_is_one_sentence(text: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_yaml(text, "rounds=")
+    assert words in str(caught.value)
+    assert str(caught.value).startswith("rounds=")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("!!int 3", 3), ("!!float 3", 3.0), ("!!float -.inf", float("-inf")), ("!!bool Off", False), ("!!str 3", "3"),
+        ("!!null ~", None), ("1_000", "1_000"), ("0x10", "0x10"), ("1e3", 1000.0), ("=", "="), ("1:30", "1:30"),
+        ("[&a {b: 1}, *a]", [{"b": 1}, {"b": 1}]),
+    ],
+)  # fmt: skip
+def test_tags_that_say_what_is_there_and_aliases_are_read(text: str, value: object) -> None:
+    assert parse_yaml(text, "x=") == value

