@@ -3,11 +3,12 @@
 import logging
 import os
 import sys
+from contextlib import suppress
 from time import perf_counter
 
 from tqdm import tqdm
 
-from fedsim.records.logs import STANDARD_OUTPUT, reader_may_be_gone
+from fedsim.records.logs import FILE_ONLY
 from fedsim.records.round_record import RoundRecord
 from fedsim.records.writers import RecordWriter
 
@@ -17,10 +18,12 @@ log = logging.getLogger(__name__)
 def print_text(text: str) -> int:
     """Write to standard output, where results go (progress and logs go to standard error); exit status 0.
 
-    What its encoding lacks is escaped; where it has gone, as a closed terminal or ``head``, nothing is written.
+    What its encoding lacks is escaped; where it has gone, as a closed terminal or ``head``, nothing is written. The
+    log file has the text in any case.
     """
+    log.info("%s", text, extra=FILE_ONLY)
     encoding = sys.stdout.encoding or "utf-8"
-    with reader_may_be_gone(STANDARD_OUTPUT):
+    with suppress(OSError):
         sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
         sys.stdout.flush()
     return 0
