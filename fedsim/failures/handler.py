@@ -134,6 +134,12 @@ class FailureHandler:
             self._end(messages.STOPPED_AT_START, status, because_of=[rank], outcome="interrupted")
         self._end(messages.died(rank, why), because_of=[rank])
 
+    def on_silence(self, me: RankStatus, rank: RankStatus) -> None:
+        """The host of another rank does not answer; both sides see that, and the one with rank 0 reports it."""
+        if me.rank != 0:
+            sleep(WAIT_FOR_RANK_0)
+        self._end(messages.silent(me, rank), because_of=[rank])
+
     def on_leaving(self, rank: RankStatus, reason: str) -> None:
         """Another rank fails, and has reported it."""
         self._end(reason, reported=self._directory is None)

@@ -1,7 +1,7 @@
 """How rank 0 tells ranks from strangers: anybody can connect to its port, only ranks know the secret.
 
-A rank sends a greeting of fixed length and waits for the answer. Greetings are read side by side, so that one who sends
-something else, or nothing, keeps nobody waiting.
+A rank sends a greeting of fixed length and waits for the answer. Greetings are read side by side, so that a stranger,
+who sends something else or nothing, keeps nobody waiting.
 """
 
 from __future__ import annotations
