@@ -122,14 +122,11 @@ def test_a_host_that_does_not_answer_is_no_death_of_a_process(me: int, number: i
 def test_the_machine_of_rank_0_is_the_first_to_say_who_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a host reports that has fallen silent does not come, so that each side waits for the other."""
     monkeypatch.setattr("fedsim.comm.health.monitor.GIVE_WAY", 1.5)
-    heard, (here, there), (mute, deaf) = (Heard(), Heard()), socket.socketpair(), socket.socketpair()
-    places = [{0: this_machine(), 1: "another"}, {0: "another", 1: this_machine()}]
-    sides = [
-        Monitor(
-            me, {rank: RankStatus(rank=rank, machine=places[me][rank]) for rank in range(2)}, lines, heard[me], 0.3
-        )
-        for me, lines in enumerate([{1: here}, {0: deaf}])
-    ]
+    heard, pairs = (Heard(), Heard()), (socket.socketpair(), socket.socketpair())
+    sides = []
+    for me, other in ((0, 1), (1, 0)):
+        everyone = {me: RankStatus(rank=me), other: RankStatus(rank=other, machine="another")}
+        sides.append(Monitor(me, everyone, {other: pairs[me][0]}, heard[me], patience=0.3))
     with sides[0].collective(), sides[1].collective():
         assert heard[0].next()[1][:2] == (0, [1])
         assert heard[1].calls.empty()
