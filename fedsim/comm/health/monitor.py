@@ -65,11 +65,11 @@ class Monitor:
     ) -> None:
         self._me, self._everyone = me, dict(everyone)
         self._connections, self._handler, self._patience = dict(connections or {}), handler, patience
-        if not self._everyone[0].on_this_machine:
-            self._patience += GIVE_WAY
         self._sending, self._closing = threading.Lock(), threading.Event()
         self._thread: threading.Thread | None = None
         if self._connections and handler is not None:
+            if not self._everyone[0].on_this_machine:
+                self._patience += GIVE_WAY
             self._wake, self._woken = socket.socketpair()
             self._thread = threading.Thread(target=self._receive, name="fedsim monitor", daemon=True)
             self._thread.start()
