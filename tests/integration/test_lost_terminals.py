@@ -19,7 +19,7 @@ def shell(script: str, *words: str) -> "subprocess.CompletedProcess[str]":
         text=True,
         timeout=120,
         cwd=ROOT,
-        env=clean_environment(),
+        env={**clean_environment(), "PYTHONUNBUFFERED": ""},  # so that something is left to write at the end
         check=False,
     )
 
