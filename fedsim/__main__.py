@@ -6,9 +6,11 @@ from fedsim.systems import require_posix
 
 require_posix()
 
+from fedsim.standard_streams import keep_standard_streams
 from fedsim.stop_request import stop_with_the_launcher
 
-stop_with_the_launcher()  # before the seconds that the other imports take
+keep_standard_streams()  # before the seconds that the other imports take, and before a file is opened
+stop_with_the_launcher()
 
 from fedsim.main import main
 

@@ -27,6 +27,7 @@ from fedsim.files import write_text
 from fedsim.help_pages import config_keys
 from fedsim.records.console import print_text
 from fedsim.registry import Component, Description, Reference, Setting
+from fedsim.standard_streams import keep_standard_streams
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 NOTE = "<!-- Written by `python -m fedsim.docs`; edits are lost. -->"
@@ -296,4 +297,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    keep_standard_streams()
     sys.exit(main(sys.argv[1:]))

@@ -12,10 +12,12 @@ from fedsim.systems import require_posix
 
 require_posix()
 
+from fedsim.standard_streams import keep_standard_streams
 from fedsim.stop_request import StopRequest, stop_with_the_launcher
 
-if __name__ == "__main__":
-    stop_with_the_launcher()  # before the seconds that the other imports take
+if __name__ == "__main__":  # before the seconds that the other imports take, and before a file is opened
+    keep_standard_streams()
+    stop_with_the_launcher()
 
 from fedsim.build.compilation import require_compiler
 from fedsim.build.components import Components, build_components, warn_of_settings_without_effect
@@ -29,11 +31,10 @@ from fedsim.config.run import parse_config
 from fedsim.config.source import apply_overrides, read_yaml
 from fedsim.errors import keys_under
 from fedsim.failures.handler import EXIT_STATUS, FailureHandler, warnings_as_lines
-from fedsim.failures.messages import early_end
 from fedsim.files import file_name
 from fedsim.help_pages import list_text
 from fedsim.records.console import print_text
-from fedsim.records.logs import keep_terminal, write_line
+from fedsim.records.logs import keep_terminal
 from fedsim.records.summary import closing_message, read_summary
 from fedsim.run_directory.provenance import Provenance
 
@@ -91,7 +92,7 @@ def execute(arguments: list[str], terminal: int) -> int:
     if speaks and status == "completed":
         print_text(closing_message(read_summary(run.directory), run.facts, run.directory))
     elif speaks:
-        write_line(terminal, early_end(status, run.simulation.done, run.simulation.divergence))
+        failures.run_ends_early(status, run.simulation.done, run.simulation.divergence)
     return EXIT_STATUS[status]
 
 

@@ -7,6 +7,11 @@ from fedsim.systems import require_posix
 
 require_posix()
 
+from fedsim.standard_streams import keep_standard_streams
+
+if __name__ == "__main__":
+    keep_standard_streams()  # before a file is opened
+
 from fedsim.cli import QuietParser
 from fedsim.config.source import apply_overrides
 from fedsim.data.cache import cache_folder, is_lasting

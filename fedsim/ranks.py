@@ -14,6 +14,7 @@ from fedsim.errors import ConfigError
 from fedsim.files import user_path
 from fedsim.machine import count_cores, count_gpus
 from fedsim.records.console import print_text
+from fedsim.standard_streams import keep_standard_streams
 
 MISTAKE = 2
 
@@ -52,4 +53,5 @@ def _config(arguments: Sequence[str]) -> RunConfig:
 
 
 if __name__ == "__main__":
+    keep_standard_streams()
     sys.exit(main(sys.argv[1:]))

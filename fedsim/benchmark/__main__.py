@@ -14,6 +14,11 @@ from fedsim.systems import require_posix
 
 require_posix()
 
+from fedsim.standard_streams import keep_standard_streams
+
+if __name__ == "__main__":
+    keep_standard_streams()  # before a file is opened
+
 from fedsim.aggregators import available_aggregators
 from fedsim.attacks import available_attacks
 from fedsim.benchmark.gather import time_gather

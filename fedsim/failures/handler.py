@@ -16,9 +16,10 @@ from fedsim.comm import Monitor, RankPlace, RankStatus
 from fedsim.comm.health.rank_status import killed_by
 from fedsim.errors import CollectiveError, ConfigError, FedsimWarning, RankError
 from fedsim.failures import messages
-from fedsim.records.logs import FILE_ONLY, STANDARD_ERROR, write_line
+from fedsim.records.logs import FILE_ONLY, write_line
 from fedsim.records.summary import SummaryFile
 from fedsim.run_directory.failure_note import record_failure
+from fedsim.standard_streams import ERROR
 from fedsim.stop_request import SIGNALS
 
 log = logging.getLogger(__name__)
@@ -39,12 +40,12 @@ EXIT_STATUS = {"completed": 0, "diverged": 3, "interrupted": 75}
 def warnings_as_lines(notes: Sequence[str], *, speaks: bool) -> Iterator[None]:
     """Show notes and fedsim's warnings from the block as single lines, on the rank that speaks."""
     for note in notes if speaks else ():
-        write_line(STANDARD_ERROR, note)
+        write_line(ERROR, note)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FedsimWarning)
         yield
     for warning in caught if speaks else ():
-        write_line(STANDARD_ERROR, f"warning: {warning.message}")
+        write_line(ERROR, f"warning: {warning.message}")
 
 
 class FailureHandler:
@@ -80,6 +81,12 @@ class FailureHandler:
     def records_are_open(self, close: Callable[[str], None]) -> None:
         """From now on there are records to close, by a function that takes the status of the run."""
         self._close_records = close
+
+    def run_ends_early(self, status: str, done: int, divergence: str | None) -> None:
+        """The run was stopped, or diverged, after so many rounds."""
+        sentence = messages.early_end(status, done, divergence)
+        log.warning("%s", sentence, extra=FILE_ONLY)
+        write_line(self._terminal, sentence)
 
     # Failures of this rank ---------------------------------------------------------------------------
 
@@ -126,6 +133,12 @@ class FailureHandler:
             status = EXIT_STATUS["interrupted"]
             self._end(messages.STOPPED_AT_START, status, because_of=[rank], outcome="interrupted")
         self._end(messages.died(rank, why), because_of=[rank])
+
+    def on_silence(self, me: RankStatus, rank: RankStatus) -> None:
+        """The host of another rank does not answer; both sides see that, and the one with rank 0 reports it."""
+        if me.rank != 0:
+            sleep(WAIT_FOR_RANK_0)
+        self._end(messages.silent(me, rank), because_of=[rank])
 
     def on_leaving(self, rank: RankStatus, reason: str) -> None:
         """Another rank fails, and has reported it."""

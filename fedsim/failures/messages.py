@@ -54,6 +54,13 @@ def died(rank: RankStatus, why: str) -> str:
     return f"{rank} died in {rank.activity}: {why}"
 
 
+def silent(me: RankStatus, rank: RankStatus) -> str:
+    """The host of another rank does not answer: the side with rank 0 says so, the other one does not blame it."""
+    if me.rank == 0:
+        return f"{rank} fell silent in {rank.activity}: its host is gone, or cut off from host {me.host}"
+    return f"{me} has lost {rank} in {me.activity}: rank 0 says more, unless its host is gone"
+
+
 def late(me: RankStatus, ranks: Sequence[RankStatus], seconds: float) -> str:
     """Other ranks have not come to the collective in which this one waits."""
     each = []

@@ -3,13 +3,14 @@
 import logging
 import os
 import sys
+from contextlib import suppress
 from time import perf_counter
 
 from tqdm import tqdm
 
-from fedsim.records.logs import STANDARD_OUTPUT, reader_may_be_gone
+from fedsim.records.logs import FILE_ONLY
 from fedsim.records.round_record import RoundRecord
-from fedsim.records.writers import RecordWriter
+from fedsim.records.writers import RecordWriter, WriterGroup
 
 log = logging.getLogger(__name__)
 
@@ -17,10 +18,12 @@ log = logging.getLogger(__name__)
 def print_text(text: str) -> int:
     """Write to standard output, where results go (progress and logs go to standard error); exit status 0.
 
-    What its encoding lacks is escaped; where it has gone, as a closed terminal or ``head``, nothing is written.
+    What its encoding lacks is escaped; where it has gone, as a closed terminal or ``head``, nothing is written. The
+    log file has the text in any case.
     """
+    log.info("%s", text, extra=FILE_ONLY)
     encoding = sys.stdout.encoding or "utf-8"
-    with reader_may_be_gone(STANDARD_OUTPUT):
+    with suppress(OSError):
         sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
         sys.stdout.flush()
     return 0
@@ -54,28 +57,34 @@ class ProgressBar(RecordWriter):
 
 
 class ProgressLines(RecordWriter):
-    """The same as a line per round, for output that goes to a file."""
+    """The same as a line per round, for output that goes to a file.
 
-    def __init__(self, rounds: int, done: int) -> None:
+    Args:
+        file_only: a bar shows it on the terminal.
+    """
+
+    def __init__(self, rounds: int, done: int, *, file_only: bool) -> None:
+        self._extra = FILE_ONLY if file_only else {}
         self._rounds, self._done, self._started = rounds, done, perf_counter()
 
     def write(self, record: RoundRecord) -> None:
         round_number = record.round
         left = (perf_counter() - self._started) / (round_number - self._done) * (self._rounds - round_number)
         reached = " ".join(filter(None, [f"round {round_number}/{self._rounds}", quality(record)]))
-        log.info("%s, %s left", reached, tqdm.format_interval(left))
+        log.info("%s, %s left", reached, tqdm.format_interval(left), extra=self._extra)
 
     def close(self, status: str) -> None:
         pass
 
 
 def progress(rounds: int, done: int) -> RecordWriter:
-    """The bar on a terminal that has a size, lines elsewhere."""
+    """The bar on a terminal that has a size, lines elsewhere and in the log file."""
     try:
         on_terminal = sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).lines > 0
     except OSError:
         on_terminal = False
-    return ProgressBar(rounds, done) if on_terminal else ProgressLines(rounds, done)
+    lines = ProgressLines(rounds, done, file_only=on_terminal)
+    return WriterGroup([ProgressBar(rounds, done), lines]) if on_terminal else lines
 
 
 def quality(record: RoundRecord) -> str:

@@ -1,16 +1,17 @@
 """Logs: rank 0 speaks to the terminal and to its file, the other ranks to their files only."""
 
-import errno
 import logging
 import os
 import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tqdm import tqdm
+
+from fedsim.standard_streams import ERROR, OUTPUT, write_or_lose
 
 log = logging.getLogger(__name__)
 
@@ -18,31 +19,12 @@ FILE_ONLY = {"file_only": True}
 """As ``extra`` of a log line: it is not for the terminal."""
 
 
-STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
-
-GONE = (errno.EIO, errno.EPIPE)
-"""What is said where a terminal has been closed, or nobody reads a pipe any more."""
-
-
-@contextmanager
-def reader_may_be_gone(descriptor: int) -> Iterator[None]:
-    """What cannot be written in the block because nobody reads it any more is lost, and all that follows it."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in GONE:
-            raise
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, descriptor)
-        os.close(nowhere)
-
-
 class _AboveTheBar(logging.Handler):
     """Writes lines so that they do not cut through the progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if not getattr(record, "file_only", False):
-            with reader_may_be_gone(STANDARD_ERROR):
+            with suppress(OSError):
                 tqdm.write(self.format(record), file=sys.stderr)
 
 
@@ -79,7 +61,7 @@ def start_logs(rank: int, directory: Path) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         assert to_file.stream is not None
-        for descriptor in (1, 2):
+        for descriptor in (OUTPUT, ERROR):
             os.dup2(to_file.stream.fileno(), descriptor)
 
 
@@ -92,7 +74,7 @@ def _log_failed_thread(failed: threading.ExceptHookArgs) -> None:
 @contextmanager
 def keep_terminal() -> Iterator[int]:
     """A descriptor of the terminal that survives :func:`start_logs`."""
-    terminal = os.dup(2)
+    terminal = os.dup(ERROR)
     try:
         yield terminal
     finally:
@@ -102,5 +84,4 @@ def keep_terminal() -> Iterator[int]:
 def write_line(terminal: int, text: str) -> None:
     """One line to the terminal from any rank, for the moment before it dies."""
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-    with reader_may_be_gone(terminal):
-        os.write(terminal, f"fedsim: {text}\n".encode(encoding, "backslashreplace"))
+    write_or_lose(terminal, f"fedsim: {text}\n".encode(encoding, "backslashreplace"))

@@ -9,6 +9,11 @@ from fedsim.systems import require_posix
 
 require_posix()
 
+from fedsim.standard_streams import keep_standard_streams
+
+if __name__ == "__main__":
+    keep_standard_streams()  # before a file is opened
+
 from fedsim.cli import load_plugin
 from fedsim.comm.launchers import refuse_copies
 from fedsim.errors import ConfigError, counted

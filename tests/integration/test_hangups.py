@@ -69,3 +69,6 @@ def test_a_terminal_that_has_gone_takes_no_lines_and_stops_nothing_else(tmp_path
     assert process.wait(timeout=120) == (75 if leader else 0)
     assert status(tmp_path) == ("interrupted" if leader else "completed")
     assert checkpoint_of_last_round(tmp_path).exists()
+    said = (tmp_path / "run" / "logs" / "rank_0.log").read_text()  # what the terminal would have shown
+    assert ("nothing is lost: --resume continues" if leader else "final test accuracy") in said
+    assert f"round {len(lines(tmp_path))}/12" in said

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from time import monotonic
+
+from fedsim.comm.health.greetings import accept_ranks, greet
 
 CONNECT_TIMEOUT = 20.0
 """Seconds that connecting all ranks may take."""
+
+BACKLOG = 128
+"""Connections that the kernel holds until they are accepted."""
 
 Share = Callable[[str], str]
 """Brings a text of rank 0 to all ranks."""
@@ -24,24 +28,23 @@ def connect_ranks(rank: int, ranks: int, share: Share) -> dict[int, socket.socke
     if rank == 0:
         return _listen(ranks, share)
     host, port, secret = (share("").split() or ["", "0", ""])[:3]
-    try:
-        connection = socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT)
-        connection.sendall(f"{secret} {rank}\n".encode())
-    except OSError:
+    if not host:
         return {}
-    return {0: _kept_alive(connection)}
+    connection = greet((host, int(port)), secret, rank, monotonic() + CONNECT_TIMEOUT)
+    return {} if connection is None else {0: _kept_alive(connection)}
 
 
 def _listen(ranks: int, share: Share) -> dict[int, socket.socket]:
     try:
-        listener, host = _open_listener(ranks), _name_of_this_host()
+        listener, host = _open_listener(max(ranks, BACKLOG)), _name_of_this_host()
     except (OSError, ValueError):
         share("")
         return {}
     with listener:
         secret = secrets.token_hex(16)
         share(f"{host} {listener.getsockname()[1]} {secret}")
-        return dict(_accept(listener, secret, ranks - 1))
+        found = accept_ranks(listener, secret, ranks, monotonic() + CONNECT_TIMEOUT)
+    return {rank: _kept_alive(connection) for rank, connection in found.items()}
 
 
 def _open_listener(backlog: int) -> socket.socket:
@@ -59,32 +62,6 @@ def _name_of_this_host() -> str:
     with socket.create_connection((store, port), timeout=CONNECT_TIMEOUT) as connection:
         mine, its = connection.getsockname()[0], connection.getpeername()[0]
     return store if mine == its else str(mine)
-
-
-def _accept(listener: socket.socket, secret: str, expected: int) -> Iterator[tuple[int, socket.socket]]:
-    until, found = monotonic() + CONNECT_TIMEOUT, 0
-    while found < expected and monotonic() < until:
-        listener.settimeout(max(0.01, until - monotonic()))
-        with suppress(OSError):
-            connection, _ = listener.accept()
-            connection.settimeout(2.0)
-            word, _, rank = _first_line(connection).partition(" ")
-            if secrets.compare_digest(word, secret):
-                found += 1
-                yield int(rank), _kept_alive(connection)
-            else:
-                connection.close()
-
-
-def _first_line(connection: socket.socket) -> str:
-    """Byte by byte, so that nothing of what follows is taken."""
-    text = b""
-    while not text.endswith(b"\n") and len(text) < 64:
-        byte = connection.recv(1)
-        if not byte:
-            break
-        text += byte
-    return text.decode("ascii", errors="ignore").strip()
 
 
 def _kept_alive(connection: socket.socket) -> socket.socket:

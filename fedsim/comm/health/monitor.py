@@ -21,11 +21,18 @@ A_MOMENT = 0.5
 """Seconds in which the kernel says how a process ended."""
 
 
+GIVE_WAY = 30.0
+"""Seconds that ranks on other machines leave to the side of rank 0 to say who is late."""
+
+
 class RankFailureHandler(Protocol):
     """What is done about a rank that does not go on; called in the monitor's thread."""
 
     def on_death(self, rank: RankStatus, why: str) -> None:
         """Its process has ended."""
+
+    def on_silence(self, me: RankStatus, rank: RankStatus) -> None:
+        """Its host does not answer this one any more."""
 
     def on_leaving(self, rank: RankStatus, reason: str) -> None:
         """It ends because of a failure that has been reported."""
@@ -44,7 +51,8 @@ class Monitor:
     Args:
         everyone: the status of every rank, by rank.
         connections: connected sockets, by rank.
-        patience: seconds that this rank waits for others.
+        patience: seconds that this rank waits for others, longer on other machines than that of rank 0: when a host
+            falls silent, both sides wait for each other, and one of them is to speak.
     """
 
     def __init__(
@@ -60,6 +68,8 @@ class Monitor:
         self._sending, self._closing = threading.Lock(), threading.Event()
         self._thread: threading.Thread | None = None
         if self._connections and handler is not None:
+            if not self._everyone[0].on_this_machine:
+                self._patience += GIVE_WAY
             self._wake, self._woken = socket.socketpair()
             self._thread = threading.Thread(target=self._receive, name="fedsim monitor", daemon=True)
             self._thread.start()
@@ -122,23 +132,28 @@ class Monitor:
                     rank, messages = key.data or (self._me, None)
                     if messages is None:  # woken up
                         return
-                    if not self._handle(rank, messages.read()):
+                    if not self._handle(rank, messages):
                         selector.unregister(key.fileobj)
                 self._check_for_late_ranks()
 
-    def _handle(self, rank: int, messages: list[dict[str, object]] | None) -> bool:
+    def _handle(self, rank: int, messages: _Messages) -> bool:
         """Act on what a rank reports; whether more may come."""
         assert self._handler is not None
-        for facts in messages or ():
+        try:
+            arrived = messages.read()
+        except OSError:
+            self._handler.on_silence(self.me, self._everyone[rank])
+            return False
+        for facts in arrived or ():
             if "finished" in facts:
                 return False
             if "leaving" in facts:
                 self._handler.on_leaving(self._everyone[rank], str(facts["leaving"]))
                 return False
             self._everyone[rank] = replace(self._everyone[rank], **facts)  # type: ignore[arg-type]
-        if messages is None:
+        if arrived is None:
             self._handler.on_death(self._everyone[rank], _cause_of_death(self._everyone[rank]))
-        return messages is not None
+        return arrived is not None
 
     def _check_for_late_ranks(self) -> None:
         """Late is who is absent and does not wait for another rank elsewhere; if nobody is, all that are absent."""
@@ -170,10 +185,10 @@ class _Messages:
         self._connection, self._rest = connection, b""
 
     def read(self) -> list[dict[str, object]] | None:
-        """What has arrived; None when nothing will any more."""
+        """What has arrived; None when the other end is closed. OSError if its host has not answered for too long."""
         try:
             arrived = self._connection.recv(65536)
-        except OSError:
+        except ConnectionError:
             return None
         *whole, self._rest = (self._rest + arrived).split(b"\n")
         return [json.loads(text) for text in whole] if arrived else None

@@ -1,5 +1,7 @@
 """Ranks that monitor each other: over real sockets, in threads of one process."""
 
+import errno
+import os
 import queue
 import socket
 import time
@@ -21,6 +23,9 @@ class Heard:
 
     def on_death(self, rank: RankStatus, why: str) -> None:
         self.calls.put(("gone", (rank.rank, rank.activity, why)))
+
+    def on_silence(self, me: RankStatus, rank: RankStatus) -> None:
+        self.calls.put(("silent", (me.rank, rank.rank)))
 
     def on_leaving(self, rank: RankStatus, reason: str) -> None:
         self.calls.put(("leaving", (rank.rank, reason)))
@@ -72,6 +77,64 @@ def test_a_connection_that_breaks_counts_as_the_death_of_its_rank(pair: Pair) ->
     what, (rank, activity, why) = pair.heard[0].next()
     assert (what, rank, activity) == ("gone", 1, "phase 'evaluate'")
     assert why == "its process ended, or its host is gone"  # this one has not
+
+
+class Unanswered:
+    """A connection to a host that does not answer: the kernel has given up."""
+
+    def __init__(self, error: OSError) -> None:
+        self._error, (self._here, self._there) = error, socket.socketpair()
+        self._there.close()
+
+    def fileno(self) -> int:
+        return self._here.fileno()
+
+    def recv(self, size: int) -> bytes:
+        raise self._error
+
+    def sendall(self, text: bytes) -> None:
+        raise self._error
+
+    def close(self) -> None:
+        self._here.close()
+
+
+@pytest.mark.parametrize(
+    ("number", "what"),
+    [
+        (errno.ETIMEDOUT, "silent"),
+        (errno.EHOSTUNREACH, "silent"),
+        (errno.ENETUNREACH, "silent"),
+        (errno.ECONNRESET, "gone"),
+    ],
+)
+@pytest.mark.parametrize("me", [0, 1])
+def test_a_host_that_does_not_answer_is_no_death_of_a_process(me: int, number: int, what: str) -> None:
+    heard, line = Heard(), Unanswered(OSError(number, os.strerror(number)))
+    everyone = {rank: RankStatus(rank=rank, machine=f"machine {rank}") for rank in range(2)}
+    monitor = Monitor(me, everyone, {1 - me: line}, heard)  # type: ignore[dict-item]
+    said, facts = heard.next()
+    assert said == what
+    assert facts[:2] == ((me, 1 - me) if what == "silent" else (1 - me, "phase 'start'"))
+    monitor.close()
+
+
+def test_the_machine_of_rank_0_is_the_first_to_say_who_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a host reports that has fallen silent does not come, so that each side waits for the other."""
+    monkeypatch.setattr("fedsim.comm.health.monitor.GIVE_WAY", 1.5)
+    heard, pairs = (Heard(), Heard()), (socket.socketpair(), socket.socketpair())
+    sides = []
+    for me, other in ((0, 1), (1, 0)):
+        everyone = {me: RankStatus(rank=me), other: RankStatus(rank=other, machine="another")}
+        sides.append(Monitor(me, everyone, {other: pairs[me][0]}, heard[me], patience=0.3))
+    with sides[0].collective(), sides[1].collective():
+        assert heard[0].next()[1][:2] == (0, [1])
+        assert heard[1].calls.empty()
+        assert heard[1].next()[1][:2] == (1, [0])  # in the end nobody else has
+    for side in sides:
+        side.close()
+    for _, nobody in pairs:
+        nobody.close()
 
 
 def test_who_leaves_with_a_reason_did_not_die(pair: Pair) -> None:
