@@ -85,7 +85,7 @@ def _why_not(directory: Path, components: Components) -> str | None:
     """
     version = results_version(directory)
     if version is None:
-        return f"{directory / ENVIRONMENT} is missing or damaged"
+        return f"{directory / ENVIRONMENT} is missing or damaged, so it is not known what made the run"
     if version != RESULTS_VERSION:
         return (
             f"{directory} has results of version {version}, and this fedsim gives version {RESULTS_VERSION} "

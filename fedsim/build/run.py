@@ -25,9 +25,9 @@ from fedsim.participation.participants import Participation
 from fedsim.records.logs import start_logs
 from fedsim.records.phases import Phases
 from fedsim.records.summary import RunFacts
-from fedsim.records.writers import NoOpWriter
+from fedsim.records.writers import JsonLines, NoOpWriter
 from fedsim.run_directory.checkpoint import Checkpoints, NoCheckpoints, Origin
-from fedsim.run_directory.directory import CHECKPOINTS, run_id
+from fedsim.run_directory.directory import CHECKPOINTS, METRICS, run_id
 from fedsim.run_directory.failure_note import clear_failure
 from fedsim.run_directory.lock import RunLock, lock_run_directory
 from fedsim.run_directory.provenance import Provenance
@@ -138,6 +138,8 @@ def _build_run(
     done = restore(comm, model, server, loaded, finished)
     _log_start(components, comm, model, done)
     start = Start(run, done, loaded[1]["records"] if loaded else {})
+    if finished:
+        JsonLines(directory / METRICS, finished, run).close("completed")  # restores lines that are damaged
     writer = NoOpWriter() if finished else build_writer(components, comm, directory, data, start, provenance)
     participation = build_participation(components, comm.size)
     simulation = Simulation(

@@ -85,7 +85,7 @@ class Recovery:
             f"{rounds(self.restored)} restored from {copy_name}" if self.restored else "",
             f"{rounds(self.lost)} lost" if self.lost else "",
             f"{rounds(self.doubtful)} perhaps not as this run has recorded them" if self.doubtful else "",
-            "the order of its lines restored" if self.disordered and not self.restored else "",
+            "its lines are in order again" if self.disordered else "",
         ]
         return "; ".join(filter(None, parts))
 

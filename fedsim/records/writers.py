@@ -6,7 +6,7 @@ import math
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +87,8 @@ class JsonLines(RecordWriter):
         before = recover(read_bytes(path), read_bytes(copy), after_round, run, digest)
         if problem := before.problem(COPY):
             log.warning("%s was damaged: %s", path, problem)
-        write_text(path, "".join(f"{line.text}\n" for line in before.lines))
-        write_text(copy, "".join(f"{copy_of(line, run)}\n" for line in before.lines))
+        _write_lines(path, (line.text for line in before.lines))
+        _write_lines(copy, (copy_of(line, run) for line in before.lines))
         self._run, self._digest = run, digest or digest_of(before.lines, run)
         self._copy, self._file = copy.open("a", encoding="utf-8"), path.open("a", encoding="utf-8")
 
@@ -108,6 +108,13 @@ class JsonLines(RecordWriter):
     def close(self, status: str) -> None:
         self._copy.close()
         self._file.close()
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write a file of lines, unless it holds them already."""
+    text = "".join(f"{line}\n" for line in lines)
+    if not path.exists() or read_bytes(path) != text.encode():
+        write_text(path, text)
 
 
 def read_records(metrics: Path) -> list[RoundRecord]:

@@ -227,8 +227,8 @@ def _require_fit(metadata: Mapping[str, str], round_number: int, origin: Origin)
     """Whether a checkpoint is one of this run and this round; an older one says less, and is asked for less."""
     if metadata.get("run", "") != origin.run:
         raise _UnfitError("belongs to another run")
-    if metadata["round"] != str(round_number):
-        raise _UnfitError(f"holds round {metadata['round']}, not the round of its name")
+    if (stored := metadata.get("round", str(round_number))) != str(round_number):
+        raise _UnfitError(f"holds round {stored}, not the round of its name")
     if metadata.get("results", origin.results) != origin.results:
         raise _UnfitError("was made with other settings or data")
 

@@ -62,11 +62,14 @@ def progress_of(cell: Cell, sweep_folder: Path) -> Progress:
         state = "running"
     elif failure and state == "stopped":
         state = "failed"
+    rounds, accuracy = (records[-1].round if records else 0), (accuracies[-1] if accuracies else None)
+    if state == "done":  # its summary is right whatever has become of its metrics.jsonl
+        rounds, accuracy = int(summary.get("rounds", rounds)), summary.get("final_accuracy", accuracy)
     return Progress(
         cell,
         state,
-        rounds=records[-1].round if records else 0,
-        accuracy=accuracies[-1] if accuracies else None,
+        rounds=rounds,
+        accuracy=accuracy,
         seconds=summary.get("seconds"),
         reason=reason,
         directory=directory,
