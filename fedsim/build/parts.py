@@ -204,5 +204,5 @@ def build_writer(
             texts={"config": yaml_text(resolved), "environment": yaml_text(host)},
             hparams=dict(hparams_of(resolved)),
         )
-        writers.append(TensorBoard(directory, metrics, done, settings))
+        writers.append(TensorBoard(directory, metrics, done, settings, results))
     return WriterGroup(writers)

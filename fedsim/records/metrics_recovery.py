@@ -2,14 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import groupby
 
 from fedsim.records.round_record import RoundRecord
 
 NAMED = 12
 """Ranges of rounds that a message names; of the rest it says how many there are."""
+
+
+ROUND = re.compile(r'\{"round": (\d+)')
 
 
 @dataclass(frozen=True)
@@ -19,15 +24,48 @@ class Line:
     round: int
     text: str
 
-    def digest(self, run: str) -> str:
-        """What binds it to a run: a digest of the run's id and of everything but the times, which stand last."""
-        results = self.text.rpartition(', "times": ')[0] or self.text
-        return hashlib.blake2b(f"{run}\n{results}".encode(), digest_size=8).hexdigest()
+    @property
+    def results(self) -> str:
+        """Everything but the times, which stand last."""
+        return self.text.rpartition(', "times": ')[0] or self.text
 
 
-def chained(so_far: str, line_digest: str) -> str:
-    """The digest of all lines up to one, from that of the lines before it."""
-    return hashlib.blake2b(f"{so_far}{line_digest}".encode(), digest_size=8).hexdigest()
+def digest(before: str, text: str) -> str:
+    """Of a text behind what it belongs to: a line of its run, or the results of a line behind the digest so far."""
+    return hashlib.blake2b(f"{before}\n{text}".encode(), digest_size=8).hexdigest()
+
+
+def digest_of_all(lines: Iterable[Line], run: str) -> str:
+    """Of the results of all lines of a run."""
+    return reduce(lambda so_far, line: digest(so_far, line.results), lines, run)
+
+
+def copy_of(line: Line, run: str) -> str:
+    """A line as it stands in the copy, behind the digest that binds it to its run."""
+    return f"{digest(run, line.text)} {line.text}"
+
+
+def verified_lines(copy: bytes, run: str) -> dict[int, Line]:
+    """The lines in a copy that are as this run has written them, by their round."""
+    found = {}
+    for entry in copy.decode("utf-8", "replace").split("\n"):
+        said, _, text = entry.partition(" ")
+        match = ROUND.match(text)
+        if match and digest(run, text) == said:
+            found[int(match[1])] = Line(int(match[1]), text)
+    return found
+
+
+def lines_in(metrics: bytes, verified: Mapping[int, Line]) -> list[Line | None]:
+    """The lines of a file in their order, None for each that is damaged."""
+    known = {line.text.encode(): line for line in verified.values()}
+    texts = metrics.removesuffix(b"\n").split(b"\n") if metrics else []
+    return [known.get(text) or _line(text) for text in texts]
+
+
+def _line(text: bytes) -> Line | None:
+    record = record_of(text)
+    return None if record is None else Line(record.round, text.decode())
 
 
 def record_of(text: bytes) -> RoundRecord | None:
@@ -36,29 +74,6 @@ def record_of(text: bytes) -> RoundRecord | None:
         return RoundRecord.from_dict(json.loads(text.decode()))
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
-
-
-def lines_in(content: bytes) -> list[Line | None]:
-    """The lines of a file in their order, None for each that is damaged."""
-    return [_line(text) for text in content.removesuffix(b"\n").split(b"\n")] if content else []
-
-
-def _line(text: bytes) -> Line | None:
-    record = record_of(text)
-    return None if record is None else Line(record.round, text.decode())
-
-
-def copy_of(line: Line, run: str) -> str:
-    """A line as it stands in the copy, behind its digest."""
-    return f"{line.digest(run)} {line.text}"
-
-
-def verified_lines(copy: bytes, run: str) -> dict[int, Line]:
-    """The lines in a copy that are as this run has written them, by their round."""
-    pairs = [entry.partition(b" ") for entry in copy.split(b"\n")]
-    lines = lines_in(b"\n".join(text for _, _, text in pairs))
-    found = zip((digest.decode("ascii", "replace") for digest, _, _ in pairs), lines, strict=False)
-    return {line.round: line for digest, line in found if line and line.digest(run) == digest}
 
 
 @dataclass(frozen=True)
@@ -90,27 +105,27 @@ class Recovery:
         return "; ".join(filter(None, parts))
 
 
-def recover(metrics: bytes, copy: bytes, done: int, run: str, digest: str | None) -> Recovery:
+def recover(metrics: bytes, copy: bytes, done: int, run: str, known: str | None) -> Recovery:
     """The lines of rounds 1 to ``done``.
 
     Args:
         metrics: what ``metrics.jsonl`` holds; lines of later rounds, and what a crash has cut off, are none of them.
         copy: what its copy holds.
-        digest: of all these lines, as the checkpoint has it; None if it does not.
+        known: the digest of all these lines, as the checkpoint has it; None if it does not.
     """
-    found = _up_to(done, lines_in(metrics))
+    verified = verified_lines(copy, run)
+    found = _up_to(done, lines_in(metrics, verified))
     own: dict[int, list[Line]] = {}
     for line in filter(None, found):
         own.setdefault(line.round, []).append(line)
-    verified = verified_lines(copy, run)
-    chosen = {number: _choose(own.get(number, []), verified.get(number), run) for number in range(1, done + 1)}
+    chosen = {number: _choose(own.get(number, []), verified.get(number)) for number in range(1, done + 1)}
     lines = [line for line in chosen.values() if line]
     restored = [number for number, line in chosen.items() if line and line not in own.get(number, [])]
     lost = [number for number, line in chosen.items() if line is None]
     unverified = [line.round for line in lines if line.round not in verified]
-    if digest is None:  # of an older run: what may be seen is that a round has two different lines
+    if known is None:  # of an older run: what may be seen is that a round has two different lines
         doubtful = [number for number in unverified if len({*own[number]}) > 1]
-    elif digest == digest_of(lines, run):
+    elif known == digest_of_all(lines, run):
         doubtful = []
     else:
         doubtful = unverified if unverified or lost else list(chosen)
@@ -127,19 +142,11 @@ def _up_to(done: int, lines: Sequence[Line | None]) -> Sequence[Line | None]:
     return lines[:end]
 
 
-def _choose(own: Sequence[Line], verified: Line | None, run: str) -> Line | None:
+def _choose(own: Sequence[Line], verified: Line | None) -> Line | None:
     """The line of a round: its own where that is verified or there is nothing to verify it by, else its copy."""
     if verified is None:
         return own[0] if own else None
-    return next((line for line in own if line.digest(run) == verified.digest(run)), verified)
-
-
-def digest_of(lines: Iterable[Line], run: str) -> str:
-    """The digest of all lines of a run."""
-    so_far = ""
-    for line in lines:
-        so_far = chained(so_far, line.digest(run))
-    return so_far
+    return next((line for line in own if line.results == verified.results), verified)
 
 
 def rounds(numbers: Sequence[int]) -> str:

@@ -119,11 +119,6 @@ def seconds_so_far(directory: Path) -> float:
     return max(said, sum(sum(filter(None, record.times.values())) for record in read_records(directory / METRICS)))
 
 
-def summarise(metrics: Path, status: str) -> dict[str, Any]:
-    """Final and best accuracy, number of rounds and status of a run."""
-    return {"status": status, **asdict(results_in(metrics))}
-
-
 def results_in(metrics: Path) -> ResultsSoFar:
     """What the rounds in a ``metrics.jsonl`` have found."""
     results = ResultsSoFar()

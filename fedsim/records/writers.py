@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fedsim.files import write_text
-from fedsim.records.metrics_recovery import Line, chained, copy_of, digest_of, record_of, recover
+from fedsim.records.metrics_recovery import Line, copy_of, digest, digest_of_all, record_of, recover
 from fedsim.records.round_record import RoundRecord
 from fedsim.run_directory.damage import make_way_for, read_bytes
 
@@ -77,19 +77,19 @@ class JsonLines(RecordWriter):
     Args:
         after_round: lines of later rounds are removed first, so that a resumed run has no round twice.
         run: the run's id.
-        digest: of the lines up to that round, as the checkpoint has it; None if it does not.
+        known: the digest of the lines up to that round, as the checkpoint has it; None if it does not.
     """
 
-    def __init__(self, path: Path, after_round: int, run: str = "", digest: str | None = None) -> None:
+    def __init__(self, path: Path, after_round: int, run: str = "", known: str | None = None) -> None:
         copy = path.with_name(COPY)
         for file in (path, copy):
             make_way_for(file)
-        before = recover(read_bytes(path), read_bytes(copy), after_round, run, digest)
+        before = recover(read_bytes(path), read_bytes(copy), after_round, run, known)
         if problem := before.problem(COPY):
             log.warning("%s was damaged: %s", path, problem)
         _write_lines(path, (line.text for line in before.lines))
         _write_lines(copy, (copy_of(line, run) for line in before.lines))
-        self._run, self._digest = run, digest or digest_of(before.lines, run)
+        self._run, self._digest = run, known or digest_of_all(before.lines, run)
         self._copy, self._file = copy.open("a", encoding="utf-8"), path.open("a", encoding="utf-8")
 
     def write(self, record: RoundRecord) -> None:
@@ -97,7 +97,7 @@ class JsonLines(RecordWriter):
         for file, text in ((self._copy, copy_of(line, self._run)), (self._file, line.text)):
             file.write(text + "\n")
             file.flush()
-        self._digest = chained(self._digest, line.digest(self._run))
+        self._digest = digest(self._digest, line.results)
 
     def state_dict(self) -> dict[str, Any]:
         """The digest of all lines, which are on the disk before the checkpoint that has it."""
