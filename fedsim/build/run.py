@@ -174,7 +174,7 @@ def _load_newest(
     Args:
         finished: rounds of a finished run whose checkpoints are gone.
     """
-    loaded = checkpoints.load_newest() if resume else None
+    loaded = checkpoints.load_newest() if resume and not finished else None
     if finished:
         log.warning("the checkpoints of this finished run were deleted: its records stay as they are")
     elif resume and loaded is None and comm.rank == 0:

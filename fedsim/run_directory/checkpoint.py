@@ -5,8 +5,9 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from fedsim.errors import CheckpointError
 from fedsim.files import readable_path, whole_or_not_at_all
-from fedsim.run_directory.damage import FOREIGN, put_aside
+from fedsim.run_directory.damage import DAMAGED, FOREIGN, put_aside
 
 log = logging.getLogger(__name__)
 
@@ -191,11 +192,13 @@ class Checkpoints:
                 log.warning("%s %s: put aside as %s", path, error, put_aside(path, FOREIGN).name)
             except (SafetensorError, OSError, KeyError, ValueError) as error:
                 log.warning("%s is damaged (%s): put aside as %s", path, error, put_aside(path).name)
-        if stored:
-            raise CheckpointError(
-                f"every checkpoint in {self._folder} is damaged or belongs to another run: start a new run"
-            )
+        if stored or any(self._put_aside()):
+            problem = f"every checkpoint in {self._folder} is damaged or belongs to another run"
+            raise CheckpointError(f"{problem}: start a new run, or remove this folder to start this run again")
         return None
+
+    def _put_aside(self) -> Iterator[Path]:
+        return chain.from_iterable(self._folder.glob(f"round_*{suffix}*") for suffix in (DAMAGED, FOREIGN))
 
     def _stored(self) -> list[tuple[int, Path]]:
         found = [(re.fullmatch(r"round_(\d+)\.safetensors", path.name), path) for path in self._folder.glob("*")]
