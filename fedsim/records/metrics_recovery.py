@@ -86,6 +86,7 @@ class Recovery:
         lost: rounds that have no line any more.
         doubtful: rounds whose line may not be the one that the run has written.
         disordered: whether lines stood in another order, or among others.
+        retimed: rounds whose times are not those of the copy; they are no results, and stay.
     """
 
     lines: Sequence[Line]
@@ -93,6 +94,7 @@ class Recovery:
     lost: Sequence[int] = ()
     doubtful: Sequence[int] = ()
     disordered: bool = False
+    retimed: Sequence[int] = ()
 
     def problem(self, copy_name: str) -> str:
         """What was wrong, in words; empty if nothing was."""
@@ -101,6 +103,7 @@ class Recovery:
             f"{rounds(self.lost)} lost" if self.lost else "",
             f"{rounds(self.doubtful)} perhaps not as this run has recorded them" if self.doubtful else "",
             "its lines are in order again" if self.disordered else "",
+            f"{rounds(self.retimed)} kept with other times than in {copy_name}" if self.retimed else "",
         ]
         return "; ".join(filter(None, parts))
 
@@ -122,6 +125,7 @@ def recover(metrics: bytes, copy: bytes, done: int, run: str, known: str | None)
     lines = [line for line in chosen.values() if line]
     restored = [number for number, line in chosen.items() if line and line not in own.get(number, [])]
     lost = [number for number, line in chosen.items() if line is None]
+    retimed = [line.round for line in lines if verified.get(line.round, line) != line]
     unverified = [line.round for line in lines if line.round not in verified]
     if known is None:  # of an older run: what may be seen is that a round has two different lines
         doubtful = [number for number in unverified if len({*own[number]}) > 1]
@@ -131,7 +135,7 @@ def recover(metrics: bytes, copy: bytes, done: int, run: str, known: str | None)
         doubtful = unverified if unverified or lost else list(chosen)
     in_order = [number for number in chosen if number in own]
     disordered = [line.round for line in found if line] != in_order or (None in found and not (restored or lost))
-    return Recovery(lines, restored, lost, doubtful, disordered)
+    return Recovery(lines, restored, lost, doubtful, disordered, retimed)
 
 
 def _up_to(done: int, lines: Sequence[Line | None]) -> Sequence[Line | None]:

