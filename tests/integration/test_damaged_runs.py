@@ -293,15 +293,31 @@ def test_a_folder_where_a_file_should_be_is_put_aside(
 
 
 @pytest.mark.parametrize(
-    "content",
-    [b"[]", b"", b"\xc3\x28", b'"x"', b"{" * 60_000, b'{"status": 7, "rounds": 1e400, "seconds": "long"}'],
+    ("content", "checkpoints"),
+    [
+        (b"[" * 60_000, True),
+        (b'{"seconds": NaN}', True),
+        (b'{"status": "completed", "rounds": 1e400}', False),
+    ],
 )
 def test_a_damaged_summary_stops_no_resume(
-    content: bytes, past: Path, stopped: Path, capfd: pytest.CaptureFixture[str]
+    content: bytes, checkpoints: bool, past: Path, stopped: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (stopped / "run" / "summary.json").write_bytes(content)
+    if not checkpoints:
+        shutil.rmtree(stopped / "run" / "checkpoints")
     assert resume(stopped, capfd)[0] == 0
     assert_as_never_stopped(stopped, past)
+    assert 0 < json.loads((stopped / "run" / "summary.json").read_text())["seconds"] < 600
+
+
+def test_the_end_of_a_finished_run_is_said_without_numbers_that_are_damaged(
+    stopped: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(stopped / "run" / "checkpoints")
+    (stopped / "run" / "summary.json").write_text('{"status": "completed", "rounds": 5, "final_accuracy": [0.5]}')
+    assert execute(stopped, "rounds=5", "--resume") == 0
+    assert "its test accuracy is not known" in capfd.readouterr().out
 
 
 def test_a_run_that_is_whole_says_nothing_and_keeps_its_lines_to_the_byte(

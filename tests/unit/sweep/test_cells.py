@@ -35,22 +35,22 @@ def test_the_state_of_a_cell_is_what_its_run_has_left(sweep: Sweep) -> None:
     assert states(sweep)[6] == "pending"
 
 
-@pytest.mark.parametrize("name", ["metrics.jsonl", "summary.json"])
 @pytest.mark.parametrize(
-    "content",
+    ("name", "content"),
     [
-        b"[]",
-        b"",
-        b"7\n",
-        b'{"round": 1, "acc\x9f',
-        b"[" * 70_000,
-        b'{"round": "x", "accuracy": "y", "seconds": []}',
-        None,
+        ("metrics.jsonl", b'{"round": 1, "acc\x9f'),
+        ("metrics.jsonl", b"[" * 70_000),
+        ("metrics.jsonl", b'{"round": 2, "accuracy": "high"}\n'),
+        ("metrics.jsonl", None),
+        ("summary.json", b"[]"),
+        ("summary.json", b"7\n"),
+        ("summary.json", b"[" * 70_000),
+        ("summary.json", b'{"status": "completed", "seconds": "long"}'),
     ],
 )
 def test_a_cell_whose_records_are_damaged_hides_no_other(sweep: Sweep, name: str, content: bytes | None) -> None:
     for position in range(len(sweep.cells)):
-        leave(sweep, position, "completed", 0.25, 0.75)
+        leave(sweep, position, "interrupted" if position == 7 else "completed", 0.25, 0.75)
     path = sweep.cells[2].directory / name
     path.unlink()
     if content is None:
@@ -61,7 +61,7 @@ def test_a_cell_whose_records_are_damaged_hides_no_other(sweep: Sweep, name: str
     keep_results(sweep, cells)
     shown = list(status_lines(cells, seconds_left(cells, 1)))
     assert sum("accuracy 0.750 after round 2 of 2" in line for line in shown) >= len(cells) - 1
-    assert cells[2].state == ("stopped" if name == "summary.json" else "done")
+    assert cells[2].state == ("done" if name == "metrics.jsonl" or b"completed" in (content or b"") else "stopped")
 
 
 def test_the_accuracy_of_a_cell_that_is_done_is_that_of_its_summary(sweep: Sweep) -> None:
