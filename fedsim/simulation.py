@@ -206,7 +206,8 @@ class Simulation:
 
     def _save(self) -> None:
         with self._phases("checkpoint"):
-            self._checkpoints.save(self.done, {"model": self.model.named(), "server": self._server.state_dict()})
+            state = {"model": self.model.named(), "server": self._server.state_dict()}
+            self._checkpoints.save(self.done, state, self._writer.state_dict())
 
     def _check_drift(self) -> None:
         """RankError if a rank does not hold the same parameters as rank 0, to the last bit."""

@@ -10,6 +10,7 @@ from torch import nn
 
 from fedsim.build.components import Components
 from fedsim.build.data import RunData
+from fedsim.build.resume import Start
 from fedsim.comm import Communicator
 from fedsim.data.split_file import samples_by_class
 from fedsim.errors import ConfigError, keys_under
@@ -20,10 +21,11 @@ from fedsim.participation.placement import place_clients
 from fedsim.records.console import progress
 from fedsim.records.phases import Phases
 from fedsim.records.pictures import partition_picture, save_picture
-from fedsim.records.summary import SummaryFile
+from fedsim.records.summary import SummaryFile, results_in
 from fedsim.records.tensor_board import TensorBoard, TensorBoardSettings, hparams_of
 from fedsim.records.writers import JsonLines, NoOpWriter, RecordWriter, WriterGroup
-from fedsim.run_directory.directory import environment, write_json, write_yaml
+from fedsim.run_directory.directory import CONFIG, METRICS, environment, write_json, write_yaml
+from fedsim.run_directory.launch_facts import ENVIRONMENT
 from fedsim.run_directory.provenance import Provenance
 from fedsim.seeds import derive_seed, seeded
 from fedsim.server.adversary import Adversary
@@ -186,7 +188,7 @@ def build_evaluator(components: Components, comm: Communicator, data: RunData) -
 
 
 def build_writer(
-    components: Components, comm: Communicator, directory: Path, data: RunData, done: int, provenance: Provenance
+    components: Components, comm: Communicator, directory: Path, data: RunData, start: Start, provenance: Provenance
 ) -> RecordWriter:
     """The writers of rank 0, which begin with what is known before the first round; none elsewhere."""
     if comm.rank != 0:
@@ -196,11 +198,13 @@ def build_writer(
     byzantine = components.attack_plan.ever
     partition = partition_picture(samples, class_names, byzantine)
     save_picture(directory / "partition.png", partition)
-    host = {**environment(comm.description, comm.size, str(comm.device)), **provenance.to_dict()}
-    write_yaml(directory / "config.yaml", resolved)
-    write_json(directory / "environment.json", host)
-    metrics = directory / "metrics.jsonl"
-    writers = [JsonLines(metrics, done), progress(config.rounds, done), SummaryFile(directory, done)]
+    host = {"run": start.run, **environment(comm.description, comm.size, str(comm.device)), **provenance.to_dict()}
+    write_json(directory / ENVIRONMENT, host)
+    write_yaml(directory / CONFIG, resolved)  # last: who finds it may resume the run
+    metrics, done = directory / METRICS, start.done
+    lines = JsonLines(metrics, done, start.run, start.records.get("digest"))
+    results = start.results or results_in(metrics)
+    writers = [lines, progress(config.rounds, done), SummaryFile(directory, done, results)]
     if config.tracking.tensorboard and printable(str(directory)) != str(directory):
         log.warning("tracking.tensorboard: nothing is written, TensorBoard takes only names in UTF-8: %s", directory)
     elif config.tracking.tensorboard:
@@ -215,5 +219,5 @@ def build_writer(
             texts={"config": yaml_text(resolved), "environment": yaml_text(host)},
             hparams=dict(hparams_of(resolved)),
         )
-        writers.append(TensorBoard(directory, metrics, done, settings))
+        writers.append(TensorBoard(directory, metrics, done, settings, results))
     return WriterGroup(writers)

@@ -1,6 +1,9 @@
 """Where a run is recorded, and whether it continues an earlier one."""
 
+import hashlib
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -8,16 +11,23 @@ from typing import Any
 import torch
 
 from fedsim.build.components import Components
+from fedsim.build.data import RunData
 from fedsim.build.given_settings import given_settings
 from fedsim.comm import Communicator
 from fedsim.config.source import differing_keys, read_yaml
 from fedsim.errors import ConfigError, counted
 from fedsim.files import file_name
-from fedsim.records.summary import read_summary
+from fedsim.records.summary import ResultsSoFar, read_summary
 from fedsim.results_version import RESULTS_VERSION
 from fedsim.run_directory.checkpoint import on_device
-from fedsim.run_directory.directory import new_run_directory, results_version, run_directories
-from fedsim.run_directory.launch_facts import is_relaunch
+from fedsim.run_directory.directory import (
+    CONFIG,
+    has_checkpoints,
+    new_run_directory,
+    results_version,
+    run_directories,
+)
+from fedsim.run_directory.launch_facts import ENVIRONMENT, is_relaunch
 from fedsim.server.round import ServerRound
 from fedsim.updates.global_model import GlobalModel
 
@@ -50,6 +60,7 @@ def choose_run_directory(components: Components, *, resume: bool) -> tuple[Path,
     wanted = [*of_launch, *(path for path in known if resume and path not in of_launch)]
     problems = []
     for directory in wanted:
+        _require_config(directory)
         problem = _why_not(directory, components)
         if problem is None:
             _require_checkpoints(directory, rounds)
@@ -61,19 +72,27 @@ def choose_run_directory(components: Components, *, resume: bool) -> tuple[Path,
     return new_run_directory(output_dir, name), resume
 
 
+def _require_config(directory: Path) -> None:
+    if not (directory / CONFIG).exists():
+        problem = f"{directory} holds a run, but its {CONFIG} is missing, so it is not known what was run there"
+        raise ConfigError("--resume", problem, "bring it back, or start a run under another run_name")
+
+
 def _why_not(directory: Path, components: Components) -> str | None:
     """Why the run in a directory is not this one; None if it is.
 
     Keys that its version of fedsim did not know count as their defaults.
     """
     version = results_version(directory)
+    if version is None:
+        return f"{directory / ENVIRONMENT} is missing or damaged, so it is not known what made the run"
     if version != RESULTS_VERSION:
         return (
             f"{directory} has results of version {version}, and this fedsim gives version {RESULTS_VERSION} "
             "(what has changed on purpose stands under Bits in CHANGELOG.md)"
         )
     try:
-        stored = given_settings(read_yaml(directory / "config.yaml"))
+        stored = given_settings(read_yaml(directory / CONFIG))
     except ConfigError as error:
         return error.problem
     changed = [
@@ -86,13 +105,8 @@ def _why_not(directory: Path, components: Components) -> str | None:
 
 def finished_rounds(directory: Path) -> int:
     """How many rounds a run has that was completed and has no checkpoints any more; 0 if it is none such."""
-    if any((directory / "checkpoints").glob("round_*.safetensors")):
-        return 0
-    try:
-        summary = read_summary(directory)
-        return int(summary["rounds"]) if summary["status"] == "completed" else 0
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
+    summary = {} if has_checkpoints(directory) else read_summary(directory)
+    return int(summary.get("rounds") or 0) if summary.get("status") == "completed" else 0
 
 
 def _require_checkpoints(directory: Path, rounds: int) -> None:
@@ -104,6 +118,48 @@ def _require_checkpoints(directory: Path, rounds: int) -> None:
             "cannot go on; its records stay as they are",
             "start a new run instead",
         )
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run starts with on rank 0.
+
+    Attributes:
+        run: its id.
+        done: rounds that it has behind it.
+        records: what the writers knew at the checkpoint; empty without one, or if it is older than that.
+    """
+
+    run: str
+    done: int = 0
+    records: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def results(self) -> ResultsSoFar | None:
+        """What the rounds so far have found; None where the checkpoint does not say."""
+        known = self.records.get("results")
+        return ResultsSoFar(**known) if known else None
+
+
+def results_digest(components: Components, data: RunData) -> str:
+    """A digest of what the results of a run depend on: by this its checkpoints are recognised."""
+    parts = [_decisive(given_settings(components.resolved())), data.digest]
+    digest = hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16)
+    for indices in data.client_indices:
+        digest.update(f"{len(indices)} ".encode() + indices.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _decisive(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The settings without those that may change, in one form: 1.0 is 1, and a section without settings is none."""
+    kept: dict[str, Any] = {}
+    for key, value in settings.items():
+        dotted = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            value = _decisive(value, f"{dotted}.")
+        if dotted not in MAY_CHANGE and value != {}:
+            kept[key] = int(value) if isinstance(value, float) and value.is_integer() else value
+    return kept
 
 
 def restore(

@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fedsim.build.components import Components
 from fedsim.build.data import RunData, load_data
@@ -15,7 +16,7 @@ from fedsim.build.parts import (
     build_server_round,
     build_writer,
 )
-from fedsim.build.resume import choose_run_directory, finished_rounds, restore
+from fedsim.build.resume import Start, choose_run_directory, finished_rounds, restore, results_digest
 from fedsim.comm import Communicator, RankPlace, open_communicator
 from fedsim.data.split_file import save_or_check_split
 from fedsim.errors import counted
@@ -24,12 +25,12 @@ from fedsim.participation.participants import Participation
 from fedsim.records.logs import start_logs
 from fedsim.records.phases import Phases
 from fedsim.records.summary import RunFacts
-from fedsim.records.writers import NoOpWriter
-from fedsim.run_directory.checkpoint import Checkpoints, NoCheckpoints
+from fedsim.records.writers import JsonLines, NoOpWriter
+from fedsim.run_directory.checkpoint import Checkpoints, NoCheckpoints, Origin
+from fedsim.run_directory.directory import CHECKPOINTS, METRICS, run_id
 from fedsim.run_directory.failure_note import clear_failure
 from fedsim.run_directory.lock import RunLock, lock_run_directory
 from fedsim.run_directory.provenance import Provenance
-from fedsim.server.round import ServerRound
 from fedsim.simulation import Recording, Simulation
 from fedsim.stop_request import StopRequest
 from fedsim.training.freezing import frozen_digest
@@ -130,11 +131,16 @@ def _build_run(
     phases = Phases(comm.monitor.report)
     model = build_model(components, comm, data)
     server = build_server_round(components, comm, data, model, phases)
-    checkpoints = _open_checkpoints(components, comm, directory, model)
+    run = run_id(directory) if comm.rank == 0 else ""
+    checkpoints = _open_checkpoints(components, comm, directory, data, model, run)
     finished = finished_rounds(directory) if resume and comm.rank == 0 else 0
-    done = _restore(comm, model, server, checkpoints, finished, resume=resume)
+    loaded = _load_newest(checkpoints, comm, finished, resume=resume)
+    done = restore(comm, model, server, loaded, finished)
     _log_start(components, comm, model, done)
-    writer = NoOpWriter() if finished else build_writer(components, comm, directory, data, done, provenance)
+    start = Start(run, done, loaded[1]["records"] if loaded else {})
+    if finished:
+        JsonLines(directory / METRICS, finished, run).close("completed")  # restores lines that are damaged
+    writer = NoOpWriter() if finished else build_writer(components, comm, directory, data, start, provenance)
     participation = build_participation(components, comm.size)
     simulation = Simulation(
         schedule=build_schedule(components),
@@ -152,34 +158,28 @@ def _build_run(
 
 
 def _open_checkpoints(
-    components: Components, comm: Communicator, directory: Path, model: GlobalModel
+    components: Components, comm: Communicator, directory: Path, data: RunData, model: GlobalModel, run: str
 ) -> Checkpoints | NoCheckpoints:
     if comm.rank != 0:
         return NoCheckpoints()
-    keep = components.config.checkpoint.keep
-    return Checkpoints(directory / "checkpoints", keep, frozen_digest(model.rows.model))
+    origin = Origin(run, results_digest(components, data), frozen_digest(model.rows.model))
+    return Checkpoints(directory / CHECKPOINTS, components.config.checkpoint.keep, origin)
 
 
-def _restore(
-    comm: Communicator,
-    model: GlobalModel,
-    server: ServerRound,
-    checkpoints: Checkpoints | NoCheckpoints,
-    finished: int,
-    *,
-    resume: bool,
-) -> int:
-    """The number of rounds that the newest checkpoint has behind it; 0 for a new run.
+def _load_newest(
+    checkpoints: Checkpoints | NoCheckpoints, comm: Communicator, finished: int, *, resume: bool
+) -> tuple[int, dict[str, Any]] | None:
+    """The newest checkpoint of rank 0; None for a new run, and on other ranks.
 
     Args:
         finished: rounds of a finished run whose checkpoints are gone.
     """
-    loaded = checkpoints.load_newest() if resume else None
+    loaded = checkpoints.load_newest() if resume and not finished else None
     if finished:
         log.warning("the checkpoints of this finished run were deleted: its records stay as they are")
     elif resume and loaded is None and comm.rank == 0:
         log.info("there is no checkpoint to resume from: starting with round 1")
-    return restore(comm, model, server, loaded, finished)
+    return loaded
 
 
 def _facts(components: Components, data: RunData, participation: Participation) -> RunFacts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -88,16 +89,39 @@ class RoundRecord:
             KeyError, TypeError, ValueError, AttributeError: it is no such line.
         """
         attack = values.get("attack", {})
+        quality = {name: values.get(name) if name in OF_CLASSES else _number(values.get(name)) for name in QUALITY}
         return cls(
-            round=values["round"],
-            quality=Quality(**{item.name: values.get(item.name) for item in fields(Quality)}),
-            train_loss=values.get("train_loss"),
-            server=values.get("server", {}),
-            clients={name: _by_client(of_clients) for name, of_clients in values.get("clients", {}).items()},
+            round=_round(values["round"]),
+            quality=Quality(**quality),
+            train_loss=_number(values.get("train_loss")),
+            server=_numbers(values.get("server", {})),
+            clients={name: _by_client(_numbers(its)) for name, its in values.get("clients", {}).items()},
             attack=AttackRecord(**{**attack, "attackers": _by_client(attack.get("attackers", {}))}),
             nonfinite_clients=values.get("nonfinite_clients", ()),
-            times=values.get("times", {}),
+            times=_numbers(values.get("times", {})),
         )
+
+
+QUALITY = [item.name for item in fields(Quality)]
+
+OF_CLASSES = ("per_class_recall", "confusion")
+
+
+def _round(value: Any) -> int:
+    if type(value) is not int or value < 1:
+        raise ValueError(f"{value!r} is no number of a round")
+    return value
+
+
+def _number(value: Any) -> Any:
+    """A finite number, or None, as which a line holds NaN and infinity."""
+    if value is not None and (isinstance(value, bool) or not math.isfinite(value)):
+        raise ValueError(f"{value!r} is no finite number")
+    return value
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _number(value) for name, value in values.items()}
 
 
 def _by_client(values: Mapping[Any, Any]) -> dict[int, Any]:

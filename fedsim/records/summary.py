@@ -1,16 +1,23 @@
 """The end of a run: summary.json, and what happened in words."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from math import inf, isfinite
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from fedsim.records.round_record import Quality, RoundRecord
+from fedsim.errors import counted
+from fedsim.records.round_record import RoundRecord
 from fedsim.records.writers import RecordWriter, read_records
-from fedsim.run_directory.directory import write_json
+from fedsim.run_directory.damage import make_way_for, read_json
+from fedsim.run_directory.directory import METRICS, write_json
 from fedsim.run_directory.failure_note import recorded_failure
+
+SUMMARY = "summary.json"
+
+WORDS = ("status", "reason")
+"""Keys whose values are words; those of the others are numbers."""
 
 
 @dataclass(frozen=True)
@@ -42,57 +49,82 @@ class RunFacts:
         return f"against '{self.attack}' by {self.num_byzantine} of {self.num_clients} clients"
 
 
+@dataclass(frozen=True)
+class ResultsSoFar:
+    """What a summary says about the rounds, kept from round to round: it survives a damaged file."""
+
+    rounds: int = 0
+    final_accuracy: float | None = None
+    best_accuracy: float | None = None
+    best_round: int | None = None
+    final_loss: float | None = None
+
+    def after(self, record: RoundRecord) -> "ResultsSoFar":
+        """With one round more."""
+        accuracy, loss = record.quality.accuracy, record.quality.loss
+        if accuracy is None or not isfinite(accuracy):
+            return replace(self, rounds=record.round)
+        better = self.best_accuracy is None or accuracy > self.best_accuracy
+        return ResultsSoFar(
+            rounds=record.round,
+            final_accuracy=accuracy,
+            best_accuracy=accuracy if better else self.best_accuracy,
+            best_round=record.round if better else self.best_round,
+            final_loss=loss if loss is not None and isfinite(loss) else None,
+        )
+
+
 class SummaryFile(RecordWriter):
-    """``summary.json``, made from ``metrics.jsonl`` when the run ends; it stands after that writer.
+    """``summary.json``, written when the run ends.
 
     Args:
         done: rounds that a resumed run has behind it; the seconds that they took count.
+        results: what these rounds have found; None: read from ``metrics.jsonl`` at the end.
     """
 
-    def __init__(self, directory: Path, done: int = 0) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, done: int = 0, results: ResultsSoFar | None = None) -> None:
+        self._directory, self._results = directory, results
         self._started = perf_counter() - (seconds_so_far(directory) if done else 0.0)
 
     def write(self, record: RoundRecord) -> None:
-        pass
+        if self._results is not None:
+            self._results = self._results.after(record)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self._results is None else {"results": asdict(self._results)}
 
     def close(self, status: str) -> None:
-        summary = summarise(self._directory / "metrics.jsonl", status)
-        summary["seconds"] = perf_counter() - self._started
+        results = self._results or results_in(self._directory / METRICS)
+        summary = {"status": status, **asdict(results), "seconds": perf_counter() - self._started}
         if status == "failed":
             summary["reason"] = recorded_failure(self._directory)
-        write_json(self._directory / "summary.json", summary)
+        make_way_for(self._directory / SUMMARY)
+        write_json(self._directory / SUMMARY, summary)
 
 
 def read_summary(directory: Path) -> dict[str, Any]:
-    """The summary that a run has left in its directory."""
-    summary: dict[str, Any] = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
-    return summary
+    """The summary that a run has left in its directory, without what cannot be meant; empty if it cannot be read."""
+    return {key: value for key, value in read_json(directory / SUMMARY).items() if _can_be_meant(key, value)}
+
+
+def _can_be_meant(key: str, value: Any) -> bool:
+    if key in WORDS:
+        return isinstance(value, str)
+    return value is None or (isinstance(value, int | float) and type(value) is not bool and abs(value) < inf)
 
 
 def seconds_so_far(directory: Path) -> float:
     """What a run has taken so far, by its summary; if it was killed since then, by the times of its rounds."""
-    try:
-        said = float(read_summary(directory)["seconds"])
-    except (OSError, ValueError, KeyError, TypeError):
-        said = 0.0
-    return max(said, sum(sum(record.times.values()) for record in read_records(directory / "metrics.jsonl")))
+    said = read_summary(directory).get("seconds") or 0.0
+    return max(said, sum(sum(filter(None, record.times.values())) for record in read_records(directory / METRICS)))
 
 
-def summarise(metrics: Path, status: str) -> dict[str, Any]:
-    """Final and best accuracy, number of rounds and status of a run."""
-    records = read_records(metrics)
-    evaluated = [record for record in records if record.quality.accuracy is not None]
-    best = max(evaluated, key=lambda record: record.quality.accuracy or 0.0, default=None)
-    final = evaluated[-1].quality if evaluated else Quality()
-    return {
-        "status": status,
-        "rounds": records[-1].round if records else 0,
-        "final_accuracy": final.accuracy,
-        "best_accuracy": best.quality.accuracy if best else None,
-        "best_round": best.round if best else None,
-        "final_loss": final.loss,
-    }
+def results_in(metrics: Path) -> ResultsSoFar:
+    """What the rounds in a ``metrics.jsonl`` have found."""
+    results = ResultsSoFar()
+    for record in read_records(metrics):
+        results = results.after(record)
+    return results
 
 
 def closing_message(summary: Mapping[str, Any], facts: RunFacts, directory: Path) -> str:
@@ -106,12 +138,15 @@ def closing_message(summary: Mapping[str, Any], facts: RunFacts, directory: Path
       run directory: runs/x
       look at it:    tensorboard --logdir runs
     """
-    final, best = summary["final_accuracy"], summary["best_accuracy"]
+    final, best = summary.get("final_accuracy"), summary.get("best_accuracy")
+    took = f"{counted(summary['rounds'], 'round')} in {summary.get('seconds', 0.0):.0f} s"
+    quality = "its test accuracy is not known"  # summary.json of a finished run was damaged
+    if final is not None and best is not None:
+        accuracies = f"final test accuracy {final:.3f}, best {best:.3f} in round {summary.get('best_round')}"
+        quality = f"{accuracies}: {verdict(final, best, facts.largest_class)}"
     lines = [
-        f"{facts.aggregator} on {facts.data} {facts.against}: "
-        f"{summary['rounds']} round{'s' * (summary['rounds'] != 1)} in {summary['seconds']:.0f} s",
-        f"final test accuracy {final:.3f}, best {best:.3f} in round {summary['best_round']}: "
-        f"{verdict(final, best, facts.largest_class)}",
+        f"{facts.aggregator} on {facts.data} {facts.against}: {took}",
+        quality,
         f"run directory: {directory}",
         f"look at it:    tensorboard --logdir {directory.parent}",
     ]

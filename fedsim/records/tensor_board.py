@@ -14,7 +14,7 @@ from typing import Any
 
 from fedsim.records.pictures import Picture, confusion_picture, trust_picture
 from fedsim.records.round_record import AttackRecord, RoundRecord
-from fedsim.records.summary import summarise
+from fedsim.records.summary import ResultsSoFar, results_in
 from fedsim.records.writers import RecordWriter, read_records
 
 ACCURACIES = ("accuracy", "balanced_accuracy", "macro_f1", "worst_client_accuracy", "mean_client_accuracy")
@@ -87,9 +87,17 @@ class TensorBoard(RecordWriter):
         folder: of the events, a new one or that of the run that is resumed.
         metrics: the run's ``metrics.jsonl``.
         after_round: events of later rounds are hidden (purged).
+        results: what these rounds have found; None: read from ``metrics``.
     """
 
-    def __init__(self, folder: Path, metrics: Path, after_round: int, settings: TensorBoardSettings) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        metrics: Path,
+        after_round: int,
+        settings: TensorBoardSettings,
+        results: ResultsSoFar | None = None,
+    ) -> None:
         from torch.utils.tensorboard import SummaryWriter  # slow to import, and only rank 0 writes
 
         purge = after_round + 1 if after_round else None
@@ -97,7 +105,7 @@ class TensorBoard(RecordWriter):
             SummaryWriter(str(path), purge_step=purge, flush_secs=5)
             for path in (folder, folder / "honest", folder / "byzantine")
         )
-        self._metrics, self._run_settings = metrics, settings
+        self._results, self._run_settings = results or results_in(metrics), settings
         self._followed = followed_clients(settings.num_clients, settings.byzantine, settings.curves)
         self._trust = {record.round: record.clients.get("trust") for record in read_records(metrics)}
         self._laid_out = False
@@ -111,6 +119,7 @@ class TensorBoard(RecordWriter):
 
     def write(self, record: RoundRecord) -> None:
         round_number = record.round
+        self._results = self._results.after(record)
         groups: dict[str, Mapping[str, Any]] = {
             "accuracy": {**{key: getattr(record.quality, key) for key in QUALITY}, "train_loss": record.train_loss},
             "server": record.server,
@@ -207,10 +216,14 @@ class TensorBoard(RecordWriter):
             _add_summary(self._run, summary)
 
     def close(self, status: str) -> None:
-        summary = summarise(self._metrics, status)
-        final = {"accuracy": "final_accuracy", "best_accuracy": "best_accuracy", "loss": "final_loss"}
-        for name, key in final.items():
-            _add(self._run, f"final/{name}", summary[key], summary["rounds"])
+        results = self._results
+        final = {
+            "accuracy": results.final_accuracy,
+            "best_accuracy": results.best_accuracy,
+            "loss": results.final_loss,
+        }
+        for name, value in final.items():
+            _add(self._run, f"final/{name}", value, results.rounds)
         if status == "completed":
             _add_summary(self._run, self._end)
         for events in (self._run, self._honest, self._byzantine):

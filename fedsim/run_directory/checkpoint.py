@@ -5,7 +5,9 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,10 +18,14 @@ from torch import Tensor
 
 from fedsim.errors import CheckpointError
 from fedsim.files import readable_path, whole_or_not_at_all
+from fedsim.run_directory.damage import DAMAGED, FOREIGN, put_aside
 
 log = logging.getLogger(__name__)
 
 FORMAT = "fedsim-4"
+
+HEADER = "header"
+"""The key of the digest of all others."""
 
 READABLE = (FORMAT, "fedsim-3")
 """Forms that are resumed from; in fedsim-3 tensors are numbered, and the global model is one of them."""
@@ -89,14 +95,14 @@ def on_device(state: Any, device: torch.device) -> Any:
 class CheckpointKeeper(Protocol):
     """Stores the state of a run."""
 
-    def save(self, round_number: int, state: Mapping[str, Any]) -> None:
-        """Store the state after ``round`` rounds."""
+    def save(self, round_number: int, state: Mapping[str, Any], records: Mapping[str, Any]) -> None:
+        """Store the state after ``round`` rounds, and what the records are so far."""
 
 
 class NoCheckpoints:
     """Every rank but 0: stores nothing."""
 
-    def save(self, round_number: int, state: Mapping[str, Any]) -> None:
+    def save(self, round_number: int, state: Mapping[str, Any], records: Mapping[str, Any]) -> None:
         pass
 
     def load_newest(self) -> tuple[int, dict[str, Any]] | None:
@@ -104,89 +110,136 @@ class NoCheckpoints:
         return None
 
 
-class Checkpoints:
-    """The checkpoints of one run, the newest ``keep`` of them.
+@dataclass(frozen=True)
+class Origin:
+    """What the checkpoints of a run belong to.
 
-    Args:
+    Attributes:
+        run: its id; empty for a run that is older than these ids.
+        results: digest of what its results depend on.
         frozen: digest of the parameters that are not in a checkpoint because they never change.
     """
 
-    def __init__(self, folder: Path, keep: int, frozen: str = "") -> None:
-        self._folder, self._keep, self._frozen = folder, keep, frozen
+    run: str = ""
+    results: str = ""
+    frozen: str = ""
 
-    def save(self, round_number: int, state: Mapping[str, Any]) -> None:
+
+class _UnfitError(Exception):
+    """A checkpoint is whole, but not one of this run and this round."""
+
+
+class Checkpoints:
+    """The checkpoints of one run, the newest ``keep`` of them."""
+
+    def __init__(self, folder: Path, keep: int, origin: Origin | None = None) -> None:
+        self._folder, self._keep, self._origin = folder, keep, origin or Origin()
+
+    def save(self, round_number: int, state: Mapping[str, Any], records: Mapping[str, Any] | None = None) -> None:
         """Store the state after ``round`` rounds; older checkpoints beyond ``keep`` go.
+
+        Args:
+            records: what the records are so far, as JSON values; it is no part of the checksum, which is therefore
+                the same in two runs of one configuration.
 
         Raises:
             CheckpointError: it cannot be written; those that were there are untouched.
         """
         tree, tensors = pack(state)
         try:
-            self._write(round_number, tree, tensors)
+            self._write(round_number, tree, tensors, records or {})
         except (OSError, SafetensorError) as error:
             remedy = "make room, then --resume continues from the one before"
             raise CheckpointError(f"cannot write a checkpoint to {self._folder}: {error}; {remedy}") from error
 
-    def _write(self, round_number: int, tree: Any, tensors: dict[str, Tensor]) -> None:
+    def _write(self, round_number: int, tree: Any, tensors: dict[str, Tensor], records: Mapping[str, Any]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         for part in self._folder.glob(".*.part.safetensors"):
             part.unlink()  # of a process that was killed
         text = json.dumps(tree)
-        checksum = _checksum(text, tensors)
         metadata = {
             "format": FORMAT,
             "round": str(round_number),
             "state": text,
-            "checksum": checksum,
-            "frozen": self._frozen,
+            "checksum": _checksum(text, tensors),
+            **asdict(self._origin),
+            "records": json.dumps(records),
         }
+        metadata[HEADER] = _header_digest(metadata)
         with whole_or_not_at_all(self._folder / f"round_{round_number:06d}.safetensors") as part:
             save_file(tensors, part, metadata=metadata)
             with part.open("rb") as file:
                 os.fsync(file.fileno())
         for _, old in self._stored()[: -self._keep]:
-            old.unlink()
+            if old.is_file():
+                old.unlink()
 
     def load_newest(self) -> tuple[int, dict[str, Any]] | None:
-        """Round and state of the newest checkpoint that is whole; None if there is none at all.
+        """Round and state of the newest checkpoint that is whole and fits; None if there is none at all.
 
-        A damaged one is put aside with a warning, and the one before is taken.
+        What the records were is under ``records``, where it is known. A checkpoint that is damaged, or belongs to
+        another run or round, is put aside with a warning, and the one before is taken.
 
         Raises:
-            CheckpointError: all are damaged, or the newest was written by another version of fedsim, or with other
+            CheckpointError: none is left, or the newest was written by another version of fedsim, or with other
                 frozen parameters.
         """
         stored = self._stored()
         for round_number, path in reversed(stored):
             try:
-                return round_number, _read(path, self._frozen)
+                return round_number, _read(path, round_number, self._origin)
+            except _UnfitError as error:
+                log.warning("%s %s: put aside as %s", path, error, put_aside(path, FOREIGN).name)
             except (SafetensorError, OSError, KeyError, ValueError) as error:
-                aside = path.with_suffix(".damaged")
-                path.rename(aside)
-                log.warning("%s is damaged (%s): put aside as %s", path, error, aside.name)
-        if stored:
-            raise CheckpointError(f"every checkpoint in {self._folder} is damaged: start a new run")
+                log.warning("%s is damaged (%s): put aside as %s", path, error, put_aside(path).name)
+        if stored or any(self._put_aside()):
+            problem = f"every checkpoint in {self._folder} is damaged or belongs to another run"
+            raise CheckpointError(f"{problem}: start a new run, or remove this folder to start this run again")
         return None
+
+    def _put_aside(self) -> Iterator[Path]:
+        return chain.from_iterable(self._folder.glob(f"round_*{suffix}*") for suffix in (DAMAGED, FOREIGN))
 
     def _stored(self) -> list[tuple[int, Path]]:
         found = [(re.fullmatch(r"round_(\d+)\.safetensors", path.name), path) for path in self._folder.glob("*")]
         return sorted((int(match[1]), path) for match, path in found if match)
 
 
-def _read(path: Path, frozen: str) -> dict[str, Any]:
+def _read(path: Path, round_number: int, origin: Origin) -> dict[str, Any]:
+    if not path.is_file():
+        raise ValueError("it is no file")
     with readable_path(path) as readable, safe_open(readable, framework="pt") as file:
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    if HEADER in metadata and _header_digest(metadata) != metadata[HEADER]:
+        raise ValueError("its header does not fit")
     if metadata.get("format") not in READABLE:
         raise CheckpointError(f"{path} is not a checkpoint of this version ({FORMAT})")
     if _checksum(metadata["state"], tensors) != metadata["checksum"]:
         raise ValueError("its checksum does not fit")
-    if metadata.get("frozen", frozen) != frozen:
+    _require_fit(metadata, round_number, origin)
+    if metadata.get("frozen", origin.frozen) != origin.frozen:
         raise CheckpointError(
             f"{path} was made with other frozen parameters: bring the weights back, or start a new run"
         )
     state: dict[str, Any] = unpack(json.loads(metadata["state"]), tensors)
-    return state
+    return {**state, "records": json.loads(metadata.get("records", "{}"))}
+
+
+def _require_fit(metadata: Mapping[str, str], round_number: int, origin: Origin) -> None:
+    """Whether a checkpoint is one of this run and this round; an older one says less, and is asked for less."""
+    if metadata.get("run", "") != origin.run:
+        raise _UnfitError("belongs to another run")
+    if (stored := metadata.get("round", str(round_number))) != str(round_number):
+        raise _UnfitError(f"holds round {stored}, not the round of its name")
+    if metadata.get("results", origin.results) != origin.results:
+        raise _UnfitError("was made with other settings or data")
+
+
+def _header_digest(metadata: Mapping[str, str]) -> str:
+    """Of everything beside the tensors."""
+    header = sorted((key, value) for key, value in metadata.items() if key != HEADER)
+    return hashlib.blake2b(json.dumps(header).encode(), digest_size=16).hexdigest()
 
 
 def _checksum(text: str, tensors: Mapping[str, Tensor]) -> str:

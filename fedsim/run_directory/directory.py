@@ -4,16 +4,20 @@ import importlib.metadata
 import json
 import platform
 import re
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fedsim import __version__
 from fedsim.errors import ConfigError
-from fedsim.files import write_text
+from fedsim.files import folder_exists, write_text
 from fedsim.results_version import FIRST, RESULTS_VERSION
+from fedsim.run_directory.damage import read_json
 from fedsim.run_directory.launch_facts import ENVIRONMENT, LaunchFacts
 from fedsim.yaml_text import yaml_text
+
+CONFIG, METRICS, CHECKPOINTS = "config.yaml", "metrics.jsonl", "checkpoints"
 
 
 def new_run_directory(output_dir: Path, name: str) -> Path:
@@ -35,9 +39,19 @@ def new_run_directory(output_dir: Path, name: str) -> Path:
 def run_directories(output_dir: Path, name: str) -> list[Path]:
     """The directories of runs under this name that got under way, the latest first."""
     pattern = re.compile(re.escape(name) + r"(?:-(\d+))?")
-    found = [(pattern.fullmatch(path.name), path) for path in output_dir.glob(f"{name}*") if path.is_dir()]
-    runs = [(int(match[1] or 1), path) for match, path in found if match and (path / "config.yaml").exists()]
+    paths = list(output_dir.iterdir()) if folder_exists(output_dir) else []
+    found = [(pattern.fullmatch(path.name), path) for path in paths if folder_exists(path)]
+    runs = [(int(match[1] or 1), path) for match, path in found if match and _got_under_way(path)]
     return [path for _, path in sorted(runs, reverse=True)]
+
+
+def _got_under_way(directory: Path) -> bool:
+    return (directory / CONFIG).exists() or (directory / METRICS).exists() or has_checkpoints(directory)
+
+
+def has_checkpoints(directory: Path) -> bool:
+    """Whether a run has left checkpoints that may be resumed from."""
+    return any((directory / CHECKPOINTS).glob("round_*.safetensors"))
 
 
 def write_yaml(path: Path, values: Mapping[str, Any]) -> None:
@@ -50,12 +64,17 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(values, indent=2) + "\n")
 
 
-def results_version(directory: Path) -> int:
-    """Of the code that made a run, as its ``environment.json`` says."""
-    try:
-        return int(json.loads((directory / ENVIRONMENT).read_text(encoding="utf-8")).get("results_version", FIRST))
-    except (OSError, ValueError, AttributeError, TypeError):
-        return FIRST
+def results_version(directory: Path) -> int | None:
+    """Of the code that made a run, as its ``environment.json`` says; None if that cannot be read."""
+    said = read_json(directory / ENVIRONMENT)
+    version = said.get("results_version", FIRST) if said else None
+    return version if type(version) is int else None
+
+
+def run_id(directory: Path) -> str:
+    """The id by which a run recognises what it has written: a new one for a new run, empty for one older than ids."""
+    said = read_json(directory / ENVIRONMENT)
+    return str(said.get("run", "")) if said else secrets.token_hex(8)
 
 
 def environment(transport: str, ranks: int, device: str) -> dict[str, Any]:

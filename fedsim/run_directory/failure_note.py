@@ -4,6 +4,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from fedsim.run_directory.damage import make_way_for, read_bytes
+
 NAME = "failure.txt"
 
 
@@ -15,7 +17,7 @@ def record_failure(directory: Path, sentence: str) -> bool:
     try:
         descriptor = os.open(directory / NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     except FileExistsError:
-        return False
+        return not (directory / NAME).is_file()
     except OSError:
         return True
     with suppress(OSError):
@@ -26,13 +28,11 @@ def record_failure(directory: Path, sentence: str) -> bool:
 
 def recorded_failure(directory: Path) -> str | None:
     """How the run failed; None if it did not, or could not be recorded."""
-    try:
-        return (directory / NAME).read_text(encoding="utf-8").strip() or None
-    except OSError:
-        return None
+    return read_bytes(directory / NAME).decode("utf-8", "replace").strip() or None
 
 
 def clear_failure(directory: Path) -> None:
     """Before a run goes on: its failure is in the past."""
     with suppress(OSError):
+        make_way_for(directory / NAME)
         (directory / NAME).unlink()

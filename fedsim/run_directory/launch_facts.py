@@ -1,10 +1,11 @@
 """Which launch a process belongs to: torchrun and SLURM start the same one again after a failure."""
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from fedsim.run_directory.damage import read_json
 
 ENVIRONMENT = "environment.json"
 
@@ -42,8 +43,8 @@ def is_relaunch(directory: Path, environment: Mapping[str, str] = os.environ) ->
     the failure counts it, so over several hosts the same rendezvous id is enough.
     """
     try:
-        before = LaunchFacts(**json.loads((directory / ENVIRONMENT).read_text(encoding="utf-8"))["launch"])
-    except (OSError, ValueError, KeyError, TypeError):
+        before = LaunchFacts(**read_json(directory / ENVIRONMENT)["launch"])
+    except (KeyError, TypeError):
         return False
     now = LaunchFacts.of_environment(environment)
     requeued = environment.get("SLURM_RESTART_COUNT", "0") != "0"

@@ -1,12 +1,10 @@
 """How far a cell is: read from what its run has left, wherever and by whomever it is run."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fedsim.files import write_text
+from fedsim.records.summary import read_summary
 from fedsim.records.writers import read_records
 from fedsim.run_directory.directory import run_directories
 from fedsim.run_directory.lock import is_locked
@@ -54,7 +52,7 @@ def progress_of(cell: Cell, sweep_folder: Path) -> Progress:
         return Progress(cell, "failed" if failure else "pending", reason=failure)
     directory = known[0]
     records = read_records(directory / "metrics.jsonl")
-    summary = _summary(directory)
+    summary = read_summary(directory)
     accuracies = [record.quality.accuracy for record in records if record.quality.accuracy is not None]
     state = {"completed": "done", "diverged": "diverged", "failed": "failed"}.get(
         str(summary.get("status")), "stopped"
@@ -64,11 +62,14 @@ def progress_of(cell: Cell, sweep_folder: Path) -> Progress:
         state = "running"
     elif failure and state == "stopped":
         state = "failed"
+    rounds, accuracy = (records[-1].round if records else 0), (accuracies[-1] if accuracies else None)
+    if state == "done":  # its summary is right whatever has become of its metrics.jsonl
+        rounds, accuracy = int(summary.get("rounds", rounds)), summary.get("final_accuracy", accuracy)
     return Progress(
         cell,
         state,
-        rounds=records[-1].round if records else 0,
-        accuracy=accuracies[-1] if accuracies else None,
+        rounds=rounds,
+        accuracy=accuracy,
         seconds=summary.get("seconds"),
         reason=reason,
         directory=directory,
@@ -95,11 +96,3 @@ def failure_of(cell: Cell, sweep_folder: Path) -> str:
 
 def _note(cell: Cell, sweep_folder: Path) -> Path:
     return sweep_folder / "cells" / f"{cell.config_hash}.failure"
-
-
-def _summary(directory: Path) -> Mapping[str, Any]:
-    try:
-        summary: Mapping[str, Any] = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return summary

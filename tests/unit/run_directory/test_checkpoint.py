@@ -1,14 +1,16 @@
 """Checkpoints: states on disk, damage, full disks."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from fedsim.errors import CheckpointError
-from fedsim.run_directory.checkpoint import Checkpoints, pack, unpack
+from fedsim.run_directory.checkpoint import Checkpoints, Origin, pack, unpack
 
 
 def test_a_state_survives_the_round_trip() -> None:
@@ -96,3 +98,63 @@ def test_what_a_killed_process_left_is_swept_and_a_full_disk_harms_nothing(
         checkpoints.save(2, {"w": torch.ones(2)})
     assert [path.name for path in tmp_path.iterdir()] == ["round_000001.safetensors"]
     assert checkpoints.load_newest()[0] == 1
+
+
+MINE = Origin(run="a1", results="b2", frozen="c3")
+
+
+@pytest.mark.parametrize(
+    ("origin", "said"),
+    [
+        (
+            Origin("a2", "b2", "c3"),
+            "round_000008.safetensors belongs to another run: put aside as round_000008.foreign",
+        ),
+        (Origin("", "b2", "c3"), "round_000008.safetensors belongs to another run"),
+        (Origin("a1", "b1", "c3"), "round_000008.safetensors was made with other settings or data: put aside"),
+    ],
+)
+def test_a_checkpoint_of_another_origin_is_put_aside(
+    tmp_path: Path, origin: Origin, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    Checkpoints(tmp_path, 3, MINE).save(7, {"w": torch.ones(2)}, {"lines": 7})
+    Checkpoints(tmp_path, 3, origin).save(8, {"w": torch.zeros(2)})
+    round_number, state = Checkpoints(tmp_path, 3, MINE).load_newest()
+    assert (round_number, state["w"].tolist(), state["records"]) == (7, [1.0, 1.0], {"lines": 7})
+    assert said in caplog.text
+    with pytest.raises(CheckpointError, match="other frozen parameters"):
+        Checkpoints(tmp_path, 3, Origin("a1", "b2", "c4")).load_newest()
+
+
+@pytest.mark.parametrize("old", [b'"a1"', b'"b2"', b'"c3"', b'"7"', b"fedsim-4", b"checksum", b"lines"])
+def test_a_changed_header_is_damage(tmp_path: Path, old: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    checkpoints = Checkpoints(tmp_path, 3, MINE)
+    for round_number in (6, 7):
+        checkpoints.save(round_number, {"w": torch.ones(2)}, {"lines": round_number})
+    path = tmp_path / "round_000007.safetensors"
+    content, middle = path.read_bytes(), len(old) // 2
+    assert old in content
+    path.write_bytes(content.replace(old, old[:middle] + bytes([old[middle] ^ 1]) + old[middle + 1 :]))
+    assert checkpoints.load_newest()[0] == 6
+    assert "round_000007.safetensors is damaged" in caplog.text
+
+
+def test_the_checksum_is_of_the_state_alone(tmp_path: Path) -> None:
+    """Two runs of one configuration have the same, as CONTRIBUTING.md says."""
+    sums = set()
+    for name in ("one", "other"):
+        Checkpoints(tmp_path / name, 1, Origin(run=name)).save(1, {"w": torch.ones(2)}, {"name": name})
+        with safe_open(tmp_path / name / "round_000001.safetensors", "pt") as file:
+            sums.add(file.metadata()["checksum"])
+    assert len(sums) == 1
+
+
+def test_what_is_no_file_is_put_aside_and_never_in_the_way(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    checkpoints.save(2, {"w": torch.ones(2)})
+    (tmp_path / "round_000001.safetensors").mkdir()
+    os.mkfifo(tmp_path / "round_000003.safetensors")
+    assert checkpoints.load_newest()[0] == 2
+    assert (tmp_path / "round_000003.damaged").is_fifo()
+    checkpoints.save(4, {"w": torch.ones(2)})
+    assert not (tmp_path / "round_000002.safetensors").exists()

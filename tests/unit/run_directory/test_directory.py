@@ -23,3 +23,14 @@ def test_an_output_folder_that_cannot_be_made_is_a_config_error(tmp_path: Path) 
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="output_dir"):
         new_run_directory(tmp_path / "file", "a")
+
+
+def test_a_name_is_no_pattern_and_a_lost_config_hides_no_run(tmp_path: Path) -> None:
+    for name in ("lr[0.1]", "lr[0.1]-2", "lr0"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "lr[0.1]" / "metrics.jsonl").touch()
+    (tmp_path / "lr[0.1]-2" / "checkpoints").mkdir()
+    assert [path.name for path in run_directories(tmp_path, "lr[0.1]")] == ["lr[0.1]"]
+    (tmp_path / "lr[0.1]-2" / "checkpoints" / "round_000010.safetensors").touch()
+    assert [path.name for path in run_directories(tmp_path, "lr[0.1]")] == ["lr[0.1]-2", "lr[0.1]"]
+    assert run_directories(tmp_path / "nothing", "lr") == []
