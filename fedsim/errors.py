@@ -1,8 +1,22 @@
 """What can go wrong, said in words a user can act on."""
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from itertools import accumulate
+
+
+MESSAGE_LENGTH = 300
+"""Characters of a message: a sentence that can be read, whatever value it quotes. One that names paths, which are of no
+use cut, may have twice as many."""
+
+LONGEST_PATH = 150
+"""Characters of a word that is shown in whole."""
+
+
+LONGEST_WORD = 100
+"""Letters of a word that are compared with the valid ones."""
 
 
 class FedsimError(Exception):
@@ -11,6 +25,10 @@ class FedsimError(Exception):
 
 class FedsimWarning(UserWarning):
     """Something has no effect or was repaired; the run goes on."""
+
+    def __init__(self, text: str) -> None:
+        text = _readable(text)
+        super().__init__(shortened(text, _length_of(text)))
 
 
 class ConfigError(FedsimError, ValueError):
@@ -27,11 +45,54 @@ class ConfigError(FedsimError, ValueError):
 
     def __init__(self, key: str, problem: str, remedy: str = "") -> None:
         self.key, self.problem, self.remedy = key, problem, remedy
-        super().__init__(": ".join(filter(None, [key, "; ".join(filter(None, [problem, remedy]))])))
+        super().__init__(_sentence(*map(_readable, (key, problem, remedy))))
 
     def under(self, prefix: str) -> "ConfigError":
         """The same error, its key seen from the section ``prefix``."""
         return ConfigError(".".join(filter(None, [prefix, self.key])), self.problem, self.remedy)
+
+
+def _sentence(key: str, problem: str, remedy: str) -> str:
+    """One sentence of limited length: the problem, which quotes the value, gives way first."""
+    key = shortened(key, MESSAGE_LENGTH // 3)
+    length = _length_of(problem + remedy) - len(f"{key}: ; ")
+    problem = shortened(problem, max(MESSAGE_LENGTH // 3, length - len(remedy)))
+    remedy = shortened(remedy, length - len(problem))
+    return ": ".join(filter(None, [key, "; ".join(filter(None, [problem, remedy]))]))
+
+
+def _length_of(message: str) -> int:
+    return MESSAGE_LENGTH * (2 if "/" in message else 1)
+
+
+def _readable(text: str) -> str:
+    """The text in one line that can be printed, without endless words."""
+    return re.sub(rf"\S{{{LONGEST_PATH + 1},}}", lambda word: shortened(word[0], LONGEST_PATH // 3), escaped(text))
+
+
+def shortened(text: str, length: int) -> str:
+    """The beginning and the end of a text that is longer than ``length``.
+
+    >>> shortened("0123456789" * 9, 15)
+    '012345 ... 6789'
+    """
+    if len(text) <= length:
+        return text
+    end = max(0, length - 5) * 2 // 5
+    return f"{text[: max(0, length - 5 - end)]} ... {text[len(text) - end :]}"
+
+
+def escaped(text: str) -> str:
+    """The text in one line, with everything escaped that would move a terminal's cursor, hide or reorder letters.
+
+    >>> escaped("tab\\there, \\x1b[31m, caf\\udce9, café")
+    'tab\\\\there, \\\\x1b[31m, caf\\\\udce9, café'
+    """
+    return "".join(letter if letter.isprintable() else _escape(letter) for letter in text)
+
+
+def _escape(letter: str) -> str:
+    return letter.encode("unicode_escape").decode("ascii")
 
 
 @contextmanager
@@ -69,12 +130,14 @@ def counted(number: int, noun: str) -> str:
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """A remedy that names the nearest valid choice first, then all of them.
+    """A remedy that names the nearest valid choice first, then all of them, or as many as a sentence takes.
 
     >>> did_you_mean("attak", ["attack", "seed"])
     "did you mean 'attack'? valid: attack, seed"
     """
     valid = sorted(choices)
-    near = get_close_matches(word, valid, n=1)
-    listed = f"valid: {', '.join(valid)}" if valid else "there is none"
+    near = get_close_matches(word[:LONGEST_WORD], valid, n=1)  # its time grows with the square of the length
+    shown = [name for end, name in zip(accumulate(len(name) + 2 for name in valid), valid) if end < MESSAGE_LENGTH // 2]
+    more = f" and {len(valid) - len(shown)} more" if len(shown) < len(valid) else ""
+    listed = f"valid: {', '.join(shown)}{more}" if valid else "there is none"
     return f"did you mean '{near[0]}'? {listed}" if near else listed

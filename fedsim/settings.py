@@ -3,14 +3,18 @@
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from fedsim.errors import ConfigError, did_you_mean
 
 
+LARGEST = 2**64 - 1
+"""Of the whole numbers that are settings, of either sign: seeds have up to 64 bits."""
+
+
 class Schema(BaseModel):
-    """Base of every group of settings: no unknown keys, no silent conversion, no NaN.
+    """Base of every group of settings: no unknown keys, no silent conversion, no NaN, no number of more than 64 bits.
 
     >>> class Ball(Schema):
     ...     radius: float = 1.0
@@ -19,6 +23,14 @@ class Schema(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
+
+    @field_validator("*")
+    @classmethod
+    def _refuse_huge(cls, value: Any) -> Any:
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int) and abs(number) > LARGEST:
+                raise PydanticCustomError("huge", "be a number of at most 64 bits")
+        return value
 
 
 S = TypeVar("S", bound=Schema)

@@ -17,6 +17,12 @@ from fedsim.errors import ConfigError
 from fedsim.settings import Schema, parse_settings
 
 
+MOST_CLIENTS, MOST_ROUNDS, MOST_PIXELS = 10**6, 10**9, 2**14
+"""Beyond what anybody simulates: the largest published federations have some hundred thousand clients, a billion rounds
+of a millisecond take twelve days, and no model takes images of 16 384 pixels a side. What passes takes --check less
+than a second; whether it fits into this machine's memory is asked where its size is known."""
+
+
 class PartitionSection(Section):
     """How training samples are distributed over the clients."""
 
@@ -45,12 +51,15 @@ class DataSection(Section):
     resize: int | None = Field(
         None,
         ge=1,
+        le=MOST_PIXELS,
         description="pixels per side of the square to which each image is first scaled, whatever its shape",
     )
     crop: int | None = Field(
-        None, ge=1, description="pixels per side of what is cut out, at random in training, else in the middle"
+        None, ge=1, le=MOST_PIXELS, description="pixels per side of what is cut out, at random in training, else in the middle"
     )
-    resolution: int | None = Field(None, ge=1, description="pixels per side to which images are then scaled")
+    resolution: int | None = Field(
+        None, ge=1, le=MOST_PIXELS, description="pixels per side to which images are then scaled"
+    )
     interpolation: Literal["bilinear", "bicubic"] = Field(
         "bilinear", description="how resize and resolution scale images; results depend on it"
     )
@@ -100,7 +109,7 @@ class ScheduleSection(Section):
 class ClientsSection(Schema):
     """The clients and their local work."""
 
-    count: int = Field(8, ge=1, description="number of clients")
+    count: int = Field(8, ge=1, le=MOST_CLIENTS, description="number of clients")
     fraction: float = Field(
         1.0, gt=0, le=1, description="share of the clients that take part in a round, drawn in each"
     )
@@ -205,7 +214,7 @@ class RunConfig(Schema):
     """Every key of a run with its default; configs/quickstart.yaml differs in attack and aggregator.momentum."""
 
     seed: int = Field(0, ge=0, description="every draw of the run derives from it")
-    rounds: int = Field(10, ge=1, description="rounds to run")
+    rounds: int = Field(10, ge=1, le=MOST_ROUNDS, description="rounds to run")
     output_dir: str = Field("runs", description="folder of all run directories")
     run_name: str | None = Field(
         None,
