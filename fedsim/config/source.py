@@ -8,15 +8,17 @@ from typing import Any
 from fedsim.config.run import RunConfig
 from fedsim.config.section import named_sections
 from fedsim.errors import ConfigError
+from fedsim.files import read_text
 from fedsim.yaml_text import parse_yaml
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; ConfigError if it is missing, unreadable or no mapping."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError("--config", f"cannot read {path}: {error}", "give a readable YAML file") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError("--config", f"cannot read {path}: {reason}", "give a readable YAML file") from None
     values = parse_yaml(text, str(path))
     if values is None:
         return {}

@@ -13,6 +13,7 @@ from time import sleep
 from typing import TextIO
 
 from fedsim.errors import ConfigError
+from fedsim.files import NotAFileError, open_unlinked
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,9 @@ def lock_run_directory(directory: Path) -> RunLock:
     """
     path = directory / LOCK
     try:
-        file = path.open("a+", encoding="utf-8")
+        file = os.fdopen(open_unlinked(path, os.O_RDWR | os.O_APPEND), "r+", encoding="utf-8", errors="replace")
+    except NotAFileError as error:
+        raise ConfigError("output_dir", f"cannot lock {path}: {error.strerror}", "remove it") from None
     except OSError as error:
         raise ConfigError("output_dir", f"cannot write {path}: {error.strerror}", "name a writable folder") from None
     try:
@@ -61,13 +64,17 @@ def lock_run_directory(directory: Path) -> RunLock:
 def is_locked(directory: Path) -> bool:
     """Whether a run is going on in a directory."""
     try:
-        with (directory / LOCK).open("r+", encoding="utf-8") as file:
+        with open(directory / LOCK, "rb", opener=_open_no_link) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError:
         return False
     return False
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _acquire(file: TextIO) -> None:
