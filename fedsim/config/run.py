@@ -23,6 +23,10 @@ of a millisecond take twelve days, and no model takes images of 16 384 pixels a 
 than a second; whether it fits into this machine's memory is asked where its size is known."""
 
 
+RUN_NAME = r"^\w[\w.+=-]*$"
+"""A name that is a folder's and nothing else, whatever becomes of it."""
+
+
 class PartitionSection(Section):
     """How training samples are distributed over the clients."""
 
@@ -219,7 +223,7 @@ class RunConfig(Schema):
     run_name: str | None = Field(
         None,
         min_length=1,
-        pattern=r"^\w[\w.+=-]*$",
+        pattern=RUN_NAME,
         description="made from data, attack, aggregator and seed if null",
     )
     data: DataSection = Field(default_factory=lambda: DataSection())
