@@ -1,4 +1,4 @@
-"""Cells in SLURM's queue: beside the sweep's runs it is noted which arrays were submitted, and squeue knows the rest."""
+"""Cells in SLURM's queue: the arrays that were submitted are noted beside the sweep's runs, and squeue is asked."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
