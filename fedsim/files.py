@@ -175,6 +175,11 @@ def open_unlinked(path: Path, flags: int) -> int:
         raise
 
 
+def write_for_nobody_else() -> None:
+    """What this process makes from now on is not for everybody to write, whatever umask its launcher has left."""
+    os.umask(os.umask(0o077) | stat.S_IWOTH)
+
+
 def require_no_link(path: Path) -> None:
     """NotAFileError where a link has this name."""
     if path.is_symlink():

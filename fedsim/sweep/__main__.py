@@ -12,7 +12,7 @@ require_posix()
 from fedsim.cli import load_plugin
 from fedsim.comm.launchers import refuse_copies
 from fedsim.errors import ConfigError, counted, escaped
-from fedsim.files import user_path
+from fedsim.files import user_path, write_for_nobody_else
 from fedsim.machine import count_cores, count_gpus
 from fedsim.records.console import print_text
 from fedsim.run_directory.lock import InUseError, hold
@@ -30,6 +30,7 @@ NOT_ALL_DONE, MISTAKE, STOPPED = 1, 2, 75
 def main(arguments: Sequence[str]) -> int:
     """Exit status: 0 every cell is done, 1 some failed or diverged, 2 a mistake, 75 stopped by a signal."""
     options = _parser().parse_intermixed_args(arguments)
+    write_for_nobody_else()
     try:
         refuse_copies()
         options.plugin = [user_path(plugin, "--plugin") for plugin in options.plugin]

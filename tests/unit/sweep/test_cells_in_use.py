@@ -101,7 +101,7 @@ def test_a_cell_stays_in_use_when_its_sweep_is_killed(sweep: Sweep, monkeypatch:
     """Its own process has inherited the claim."""
     seen: list[str] = []
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def kill(self: Runner) -> None:
@@ -110,10 +110,10 @@ def test_a_cell_stays_in_use_when_its_sweep_is_killed(sweep: Sweep, monkeypatch:
             seen.append(progress_of(job.cell, sweep.folder).state)
             job.process.wait()
             seen.append(progress_of(job.cell, sweep.folder).state)
-        raise Killed
+        raise KilledError
 
     monkeypatch.setattr(Runner, "_collect", kill)
     _run_is(monkeypatch, "sleep 0.5")
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run(sweep, [0])
     assert seen == ["running", "pending"]
