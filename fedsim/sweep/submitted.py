@@ -121,4 +121,5 @@ def last_words(output: Path) -> str:
         return ""
     own = [line.removeprefix("fedsim: ") for line in lines if line.startswith("fedsim: ")]
     said = [line for line in own if not line.startswith("warning: ")]
-    return next(reversed(said or lines), "")
+    others = [line for line in lines if not line.startswith("srun: ")]  # that a step failed is known
+    return next(reversed(said or others or lines), "")

@@ -94,7 +94,6 @@ def test_a_task_near_its_limit_requeues_itself_alone(cluster: Cluster, tmp_path:
     output = runs / "cells" / f"{job}_2.out"
     wait_for(lambda: states().get("2") == "PENDING", lambda: output.read_text())
     assert states() == {"1": "RUNNING", "2": "PENDING"}
-    assert f"1 cell in SLURM's queue (job {job}): skipped here" in sweep(cluster, tmp_path, content, "--slurm")
     assert "3 cells: 1 done, 1 running, 1 queued" in sweep(cluster, tmp_path, content, "--status")
     assert f"job {job}_2: the time limit is near, back into the queue" in output.read_text()
     assert "nothing is lost" not in (runs / "cells" / f"{job}_1.out").read_text()

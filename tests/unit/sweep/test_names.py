@@ -43,10 +43,8 @@ def test_a_label_longer_than_a_folders_name_is_refused(tmp_path: Path) -> None:
 
 def test_no_label_breaks_a_table(tmp_path: Path) -> None:
     labels = ["a|b", "c\\|d", "../../e"]
-    axes = {
-        "aggregator": {label: {"name": "krum", "num_byzantine": position} for position, label in enumerate(labels)}
-    }
-    axes["data.root"] = ["x|\x1b[1m\ny"]
+    rules = {label: {"name": "krum", "num_byzantine": position} for position, label in enumerate(labels)}
+    axes = {"aggregator": rules, "data.root": ["x|\x1b[1m\ny"]}
     sweep = read_sweep(sweep_file(tmp_path, axes=axes, set=NONE), [f"output_dir={tmp_path}/runs"])
     cells = [progress_of(cell, sweep.folder) for cell in sweep.cells]
     title, _, *rows = markdown(sweep, cells).splitlines()
