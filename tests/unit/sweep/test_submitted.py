@@ -104,7 +104,10 @@ def test_where_the_queue_is_not_known_nothing_is_submitted_twice(
     ("printed", "reason"),
     [
         ("fedsim: warning: old\nfedsim: configuration error: data.root: gone\nTraceback\n", "data.root: gone"),
-        ("job 17, start 1\nslurm_script: line 9: torchrun: command not found\nsrun: error: x: task 0: Exited\n\n", "torchrun: command not found"),
+        (
+            "job 17, start 1\nslurm_script: line 9: torchrun: command not found\nsrun: error: x: task 0: Exited\n\n",
+            "torchrun: command not found",
+        ),
     ],
 )
 def test_a_task_that_failed_before_its_run_began_says_why(
