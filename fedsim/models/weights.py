@@ -126,7 +126,8 @@ def with_names_of(model: Mapping[str, Tensor], state: Mapping[str, Tensor], sour
     """The tensors under the names that the model gives them, without the prefix under which most of them fit.
 
     What stands outside that prefix and does not fit the model belongs to something else (a loss, a projection head):
-    it is left out, and a line says so.
+    it is left out, and a line says so. Batch normalisation's counters of batches may be missing, as in a checkpoint
+    of a run, where they do not travel: they stay the model's own.
 
     Args:
         model: the model's own ``state_dict()``.
@@ -141,13 +142,19 @@ def with_names_of(model: Mapping[str, Tensor], state: Mapping[str, Tensor], sour
     )
     prefix = max(fits, key=lambda prefix: (fits[prefix], -len(prefix))) if fits else _common_prefix(state)
     if not prefix:
-        return dict(state)
+        return _with_counters(model, state)
     named = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
     named |= {name: tensor for name, tensor in state.items() if name in model and name not in named}
     left_out = [name for name in state if not name.startswith(prefix) and name not in named]
     if left_out:
         log.warning("%s: %s left out: not under '%s'", source, few(left_out), prefix)
-    return named
+    return _with_counters(model, named)
+
+
+def _with_counters(model: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The model's own counter beside each running mean that comes without."""
+    counters = {f"{name.removesuffix('running_mean')}num_batches_tracked" for name in state}
+    return {**{name: tensor for name, tensor in model.items() if name in counters}, **state}
 
 
 def _common_prefix(state: Mapping[str, Tensor]) -> str:

@@ -58,8 +58,8 @@ def wait_for(condition: Callable[[], object], what: Callable[[], object]) -> Non
 
 
 def test_more_cells_than_an_array_may_have_are_several_arrays(cluster: Cluster, tmp_path: Path) -> None:
-    axes = {"attack": ["none", "sign_flip"], "aggregator": ["fedavg"], "seed": [5, 6]}
-    content = {"set": {"rounds": 1}, "axes": axes}
+    axes = {"attack": ["none", "zero"], "aggregator": ["fedavg"], "seed": [5, 6]}
+    content = {"set": {"rounds": 1, "attack.num_byzantine": 1, "clients.count": 3}, "axes": axes}
     typed = sweep(cluster, tmp_path, content, "--slurm", "--dry-run", "--throttle", "3").splitlines()
     assert [re.findall("--array=[0-9%-]*", line) for line in typed] == [["--array=0-2%1"], ["--array=0-0%2"]]
     said = sweep(cluster, tmp_path, content, "--slurm")
@@ -70,7 +70,7 @@ def test_more_cells_than_an_array_may_have_are_several_arrays(cluster: Cluster, 
     wait_for(lambda: not cluster.say("squeue", "-h", "-j", ",".join(jobs)), cluster.logs)
     said = sweep(cluster, tmp_path, content, "--status")
     assert "4 cells: 4 done" in said
-    assert "| aggregator | none | sign_flip | worst |" in said
+    assert "| aggregator | none | zero | worst |" in said
     assert "nothing to submit" in sweep(cluster, tmp_path, content, "--slurm")
 
 

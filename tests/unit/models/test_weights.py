@@ -155,6 +155,24 @@ def test_weights_that_lack_a_layer_are_refused(tmp_path: Path, classes: int) -> 
     assert "layer4.1" in message
 
 
+@pytest.mark.parametrize("prefix", ["", "model."])
+def test_counters_of_batches_may_be_missing(tmp_path: Path, prefix: str) -> None:
+    """As in a checkpoint of a run, where they do not travel."""
+    state = of_timm("test_resnet", 5)
+    counters = {name for name in state if name.endswith("num_batches_tracked")}
+    path = written(tmp_path, {f"{prefix}{name}": state[name] for name in state if name not in counters})
+    new = loaded(path, (3, 32, 32), 5)
+    assert counters
+    assert not any(new[name] for name in counters)
+    assert (
+        differing(
+            {name: new[name] for name in state if name not in counters},
+            {name: state[name] for name in state if name not in counters},
+        )
+        == set()
+    )
+
+
 class Bomb:
     """A pickle that runs code when it is read."""
 
