@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from fedsim.config.source import read_yaml
 from fedsim.errors import ConfigError, did_you_mean
-from fedsim.files import user_path
+from fedsim.files import file_exists, user_path
 from fedsim.help_pages import keys_text, nearest_key, topic_text
 
 USAGE = "torchrun --nproc_per_node=N fedsim/main.py [--config FILE] [dotted.key=value ...]"
@@ -123,7 +123,7 @@ def load_plugin(path: Path) -> None:
         ConfigError: the file cannot be read, or raises; the message names file and line.
     """
     spec = importlib.util.spec_from_file_location(f"fedsim_plugin_{path.stem}", path)
-    if spec is None or spec.loader is None or not path.is_file():
+    if spec is None or spec.loader is None or not file_exists(path):
         raise ConfigError("--plugin", f"{path} is not a Python file", "name a .py file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module.__name__] = module

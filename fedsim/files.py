@@ -1,16 +1,28 @@
-"""Paths that users write, and files that are whole or not there."""
+"""Paths that users write, files that are files, and files that are whole or not there."""
 
+import errno
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from fedsim.errors import ConfigError
 
 LONGEST_NAME, LONGEST_PATH = 255, 4095
 """Bytes of a file's name and of a path to it."""
+
+KINDS = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+}
+"""What may have the name of a file and is none."""
 
 VARIABLE = re.compile(r"\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|\{([^{}]*)\})")
 
@@ -131,6 +143,79 @@ def file_exists(path: Path) -> bool:
         return False
 
 
+class NotAFileError(OSError):
+    """Something else has the name of a file; ``strerror`` says what."""
+
+
+def open_file(path: Path) -> BinaryIO:
+    """A file that is open to be read.
+
+    Raises:
+        OSError: it cannot be read; at once where its name is that of a FIFO, which would wait for a writer, or of a
+            device, which may have no end.
+    """
+    _require_file(path, path.stat().st_mode)
+    return open(path, "rb", opener=_open_at_once)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """A FIFO that has taken the name of a file meanwhile would be waited for."""
+    return _checked(os.open(path, flags | os.O_NONBLOCK), Path(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """What a file holds; OSError as :func:`open_file`."""
+    with open_file(path) as file:
+        return file.read()
+
+
+def read_text(path: Path) -> str:
+    """What a file holds, in UTF-8; OSError as :func:`open_file`."""
+    return read_bytes(path).decode("utf-8")
+
+
+def open_unlinked(path: Path, flags: int) -> int:
+    """A descriptor of a file, which is made if need be, with the permissions that the umask leaves.
+
+    Raises:
+        OSError: it cannot be opened; or its name is that of a link, which somebody may have put there, or of no file.
+    """
+    try:
+        return _checked(os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666), path)
+    except OSError:
+        require_no_link(path)
+        if path.exists():
+            _require_file(path, path.stat().st_mode)
+        raise
+
+
+def write_for_nobody_else() -> None:
+    """What this process makes from now on is not for everybody to write, whatever umask its launcher has left."""
+    os.umask(os.umask(0o077) | stat.S_IWOTH)
+
+
+def require_no_link(path: Path) -> None:
+    """NotAFileError where a link has this name."""
+    if path.is_symlink():
+        raise NotAFileError(errno.ELOOP, "it is a link, which is not followed", str(path))
+
+
+def _checked(descriptor: int, path: Path) -> int:
+    try:
+        _require_file(path, os.fstat(descriptor).st_mode)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _require_file(path: Path, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise NotAFileError(
+            errno.EINVAL, f"it is {KINDS.get(stat.S_IFMT(mode), 'something else')}, not a file", str(path)
+        )
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all; names of files in another encoding keep their bytes."""
     with whole_or_not_at_all(path) as part:
@@ -142,7 +227,12 @@ def whole_or_not_at_all(path: Path) -> Iterator[Path]:
     """A path beside ``path`` to write to, which takes its name when the block ends well and is removed otherwise.
 
     Several processes may write the same file: each has a part of its own, and the last one's stays.
+
+    Raises:
+        OSError: it cannot be written; or its name is that of a device or a folder, say, which a file cannot replace.
     """
+    if path.exists():
+        _require_file(path, path.stat().st_mode)
     part = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
     try:
         yield part

@@ -17,7 +17,7 @@ from fedsim.config.source import apply_overrides
 from fedsim.data.cache import cache_folder, is_lasting
 from fedsim.data.sources import sources
 from fedsim.errors import ConfigError, FedsimWarning
-from fedsim.files import user_path
+from fedsim.files import user_path, write_for_nobody_else
 from fedsim.records.console import print_text
 
 MISTAKE = 2
@@ -29,6 +29,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("name", help="data set: " + ", ".join(sources.describe()))
     parser.add_argument("--root", help="folder of its files (data.root of a config)")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="settings of the data set (see --list)")
+    write_for_nobody_else()
     try:
         parsed = parser.parse_intermixed_args(arguments)
         settings, _ = apply_overrides({}, parsed.settings)

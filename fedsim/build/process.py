@@ -1,4 +1,4 @@
-"""What must hold in the process of every rank before its first tensor: threads and determinism, never inherited."""
+"""What must hold in the process of every rank before its first tensor: threads, permissions and determinism, never inherited."""
 
 import os
 
@@ -6,12 +6,14 @@ import torch
 
 from fedsim.build.compilation import name_a_folder_for_compiled_code
 from fedsim.build.components import Components
+from fedsim.files import write_for_nobody_else
 from fedsim.updates.heap import keep_freed_memory
 
 
 def prepare_process(components: Components) -> None:
-    """Set threads, memory and determinism of this process as the configuration says."""
+    """Set threads, memory, permissions and determinism of this process as the configuration says."""
     runtime = components.config.runtime
+    write_for_nobody_else()
     keep_freed_memory()
     torch.set_num_threads(runtime.threads)
     if runtime.compile:

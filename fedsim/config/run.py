@@ -25,6 +25,10 @@ MOST_ITEMS = 100
 """Attacks, pre-aggregators or augmentations of a run."""
 
 
+RUN_NAME = r"^\w[\w.+=-]*$"
+"""A name that is a folder's and nothing else, whatever becomes of it."""
+
+
 class PartitionSection(Section):
     """How training samples are distributed over the clients."""
 
@@ -227,7 +231,7 @@ class RunConfig(Schema):
         None,
         min_length=1,
         max_length=200,
-        pattern=r"^\w[\w.+=-]*$",
+        pattern=RUN_NAME,
         description="made from data, attack, aggregator and seed if null",
     )
     data: DataSection = Field(default_factory=lambda: DataSection())

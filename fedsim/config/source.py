@@ -2,22 +2,25 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 from fedsim.config.run import RunConfig
 from fedsim.config.section import named_sections
 from fedsim.errors import ConfigError, sentence
+from fedsim.files import open_file
 from fedsim.yaml_text import MAX_CHARACTERS, MAX_DEPTH, parse_yaml
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; ConfigError if it is missing, unreadable or no mapping."""
     try:
-        with path.open(encoding="utf-8") as file:
+        with TextIOWrapper(open_file(path), encoding="utf-8") as file:
             text = file.read(MAX_CHARACTERS + 1)  # one more is refused, however many there are
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError("--config", f"cannot read {path}: {error}", "give a readable YAML file") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError("--config", f"cannot read {path}: {reason}", "give a readable YAML file") from None
     values = parse_yaml(text, str(path))
     if values is None:
         return {}

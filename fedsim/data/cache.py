@@ -1,9 +1,11 @@
 """Converted data on disk: made once, whole or not at all, and mapped into memory by every rank."""
 
+import errno
 import os
 import pwd
 import secrets
 import shutil
+import stat
 import tempfile
 import time
 import warnings
@@ -17,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedsim.data.temporary_cache import join_temporary_cache
+from fedsim.data.temporary_cache import is_private, join_temporary_cache
 from fedsim.errors import ConfigError, FedsimWarning
-from fedsim.files import folder_exists, reserve, user_path
+from fedsim.files import NotAFileError, folder_exists, open_file, require_no_link, reserve, user_path
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -33,9 +35,14 @@ def cache_folder() -> Path:
     if given:
         return user_path(given, "FEDSIM_CACHE")
     try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedsim"
+        base = os.environ.get("XDG_CACHE_HOME")
+        return (user_path(base, "XDG_CACHE_HOME") if base else Path.home() / ".cache") / "fedsim"
     except RuntimeError:  # neither HOME nor an entry in passwd, as in a container
-        return Path(tempfile.gettempdir()) / f"fedsim-{os.getuid()}"
+        return _without_a_home()
+
+
+def _without_a_home() -> Path:
+    return Path(tempfile.gettempdir()) / f"fedsim-{os.getuid()}"
 
 
 def cached_arrays(name: str, names: Sequence[str], make: Callable[[Path], None]) -> Arrays:
@@ -56,6 +63,7 @@ def cached_arrays(name: str, names: Sequence[str], make: Callable[[Path], None])
     """
     folder = cache_folder() / name
     try:
+        _refuse_what_is_planted(folder.parent)
         found = _read(folder, names)
         if found is not None:
             return found
@@ -67,7 +75,28 @@ def cached_arrays(name: str, names: Sequence[str], make: Callable[[Path], None])
 
 def is_lasting() -> bool:
     """Whether what is in the cache stays there: its folder can be written."""
-    return folder_exists(cache_folder()) and os.access(cache_folder(), os.W_OK)
+    folder = cache_folder()
+    try:
+        _refuse_what_is_planted(folder)
+    except PermissionError:
+        return False
+    return folder_exists(folder) and os.access(folder, os.W_OK)
+
+
+def _refuse_what_is_planted(folder: Path) -> None:
+    """The cache may be where everybody can write, as /tmp: there somebody may have been there first.
+
+    Raises:
+        PermissionError: a link of another user stands for it; or it has the name that we chose, and is another's.
+    """
+    try:
+        facts, place = folder.lstat(), folder.parent.stat()
+    except OSError:  # nothing is there, or what becomes of it shows later
+        return
+    if stat.S_ISLNK(facts.st_mode) and facts.st_uid not in (0, os.geteuid()) and place.st_mode & stat.S_IWOTH:
+        raise _PlantedError(errno.EPERM, "it is a link that another user has made")
+    if folder == _without_a_home() and not is_private(facts):
+        raise _PlantedError(errno.EPERM, "others can write it")
 
 
 def reserve_array(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -119,6 +148,8 @@ def _fill(part: Path, folder: Path, names: Sequence[str], make: Callable[[Path],
 
 def _why_not(folder: Path, error: OSError) -> str:
     """Why the cache is of no use for ``folder``, in words."""
+    if isinstance(error, _PlantedError):
+        return f"the cache {folder.parent} is not used ({error.strerror})"
     if not isinstance(error, _UnreadableError):
         return f"the cache {folder.parent} cannot be written ({error.strerror or error})"
     return f"{folder} in the cache cannot be read, for it belongs to {_owner(folder)}"
@@ -132,6 +163,10 @@ def _owner(folder: Path) -> str:
         return f"the user with the number {number}"
 
 
+class _PlantedError(PermissionError):
+    """Somebody else has put something in the place of the cache."""
+
+
 class _UnreadableError(PermissionError):
     """A folder is in the cache, but may not be read."""
 
@@ -141,12 +176,21 @@ def _read(folder: Path, names: Sequence[str]) -> Arrays | None:
     if not folder_exists(folder):
         return None
     try:
-        return {name: np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in names}
+        require_no_link(folder)
+        return {name: _mapped(folder / f"{name}.npy") for name in names}
     except PermissionError as error:
         raise _UnreadableError(*error.args) from None
     except (OSError, ValueError, EOFError) as error:
-        warnings.warn(f"{folder} is damaged ({error}) and is made again", FedsimWarning, stacklevel=3)
+        reason = error.strerror if isinstance(error, NotAFileError) else error
+        warnings.warn(f"{folder} is damaged ({reason}) and is made again", FedsimWarning, stacklevel=3)
         return None
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    require_no_link(path)
+    open_file(path).close()  # else a FIFO would be waited for
+    array: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
+    return array
 
 
 def _new_part(folder: Path) -> Path:
@@ -165,10 +209,13 @@ def _rename(part: Path, folder: Path, names: Sequence[str]) -> None:
     """Give a complete folder its name, unless another process was faster."""
     with warnings.catch_warnings(), suppress(_UnreadableError):
         warnings.simplefilter("ignore", FedsimWarning)
-        if folder.exists() and _read(folder, names) is None:
+        if folder.is_symlink():
+            with suppress(OSError):  # another user's, where only he may remove it
+                folder.unlink()
+        elif folder.exists() and _read(folder, names) is None:
             shutil.rmtree(folder, ignore_errors=True)
     try:
         os.rename(part, folder)
     except OSError:
-        if not folder.exists():
+        if not os.path.lexists(folder):
             raise

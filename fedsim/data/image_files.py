@@ -20,6 +20,7 @@ from fedsim.data.cache import cached_arrays, reserve_array
 from fedsim.data.image_formats import decoders_for
 from fedsim.data.samples import Columns, Samples, TensorSamples
 from fedsim.errors import ConfigError
+from fedsim.files import open_file
 from fedsim.machine import count_cores
 
 T = TypeVar("T")
@@ -148,7 +149,7 @@ def read_rgb(file: Path, size: tuple[int, int] | None, repair: str) -> NDArray[n
 def _opened(file: Path, repair: str) -> Iterator[Image.Image]:
     """An open image; whatever goes wrong with it in the block becomes a ConfigError that names the file."""
     try:
-        with Image.open(file, formats=decoders_for(file)) as image:
+        with open_file(file) as content, Image.open(content, formats=decoders_for(file)) as image:
             yield image
     except Exception as error:  # decoders raise nearly everything
         what = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

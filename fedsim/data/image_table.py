@@ -20,7 +20,7 @@ def columns_of_images(root: Path, files: Sequence[Path]) -> Columns:
         ConfigError: the table is damaged, names an image twice, or lacks one.
     """
     path = root / TABLE
-    if not path.is_file():
+    if not path.exists():
         return {}
     table = read_table(path, [KEY], REPAIR)
     repair = f"name each image once, by its path from {root}"

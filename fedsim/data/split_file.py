@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fedsim.errors import ConfigError
-from fedsim.files import write_text
+from fedsim.files import read_bytes, write_text
 
 KEY = "data.partition.path"
 
@@ -61,9 +61,10 @@ def read_split(path: Path) -> dict[str, Any]:
         ConfigError: the file is missing, or no such thing.
     """
     try:
-        split = json.loads(path.read_bytes(), object_pairs_hook=_dict_of_different_keys)
+        split = json.loads(read_bytes(path), object_pairs_hook=_dict_of_different_keys)
     except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(KEY, f"cannot read {path}: {error}", "name a partition.json of another run") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(KEY, f"cannot read {path}: {reason}", "name a partition.json of another run") from None
     clients = split.get("clients") if isinstance(split, dict) else None
     if not isinstance(clients, list) or not all(
         isinstance(indices, list) and all(type(index) is int for index in indices) for indices in clients

@@ -7,6 +7,7 @@ from io import StringIO
 from pathlib import Path
 
 from fedsim.errors import ConfigError
+from fedsim.files import read_bytes
 
 DELIMITERS = (",", ";", "\t")
 
@@ -101,9 +102,9 @@ def write_table(path: Path, rows: Sequence[dict[str, str]]) -> None:
 
 def _text(path: Path, repair: str) -> str:
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
     except OSError as error:
-        raise ConfigError("root", f"cannot read {path}: {error}", repair) from None
+        raise ConfigError("root", f"cannot read {path}: {error.strerror}", repair) from None
     utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
     try:
         text = content.decode("utf-16" if utf16 else "utf-8-sig")

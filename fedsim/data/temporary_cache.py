@@ -43,7 +43,7 @@ def join_temporary_cache() -> TemporaryCache:
     while True:
         folder = _own_folder()
         try:
-            descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except FileNotFoundError:  # the last one has just left
             continue
         fcntl.flock(descriptor, fcntl.LOCK_SH)
@@ -58,10 +58,14 @@ def _own_folder() -> Path:
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError:
-        facts = folder.lstat()
-        if not S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o022:
+        if not is_private(folder.lstat()):
             return Path(tempfile.mkdtemp(prefix="fedsim-"))
     return folder
+
+
+def is_private(facts: os.stat_result) -> bool:
+    """Whether this is a folder of this user (no link to one), which nobody else can write."""
+    return S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid() and not facts.st_mode & 0o022
 
 
 def _is_still(path: Path, descriptor: int) -> bool:

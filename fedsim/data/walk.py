@@ -66,7 +66,7 @@ def images_below(folder: Path) -> Found:
 def images_in(folder: Path) -> Found:
     """The images in a folder itself. OSError for a folder that cannot be read."""
     found = Found()
-    _sort_out(folder, [path.name for path in folder.iterdir() if path.is_file()], found)
+    _sort_out(folder, [path.name for path in folder.iterdir() if not path.is_dir()], found)
     found.images.sort()
     return found
 

@@ -9,10 +9,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fedsim.errors import ConfigError
-from fedsim.files import file_exists, user_path
+from fedsim.files import user_path
 from fedsim.models.base import ModelBuilder, models
 from fedsim.models.hub import require_hub
-from fedsim.models.weights import bare_names, misfit, read_weights, with_names_of
+from fedsim.models.weights import bare_names, misfit, read_weights, require_weights, with_names_of
 from fedsim.registry import Reference
 from fedsim.settings import Schema
 
@@ -71,8 +71,8 @@ class TimmModel(ModelBuilder):
     def check_weights(self) -> None:
         if self.settings.pretrained:
             require_hub(self._expected())
-        elif self.settings.weights is not None and not file_exists(user_path(self.settings.weights, "weights")):
-            raise ConfigError("weights", f"there is no file {self.settings.weights}", "name another file")
+        elif self.settings.weights is not None:
+            require_weights(user_path(self.settings.weights, "weights"))
 
     def build(self, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
         return self._build(input_shape, num_classes)

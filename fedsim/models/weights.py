@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from fedsim.errors import ConfigError
-from fedsim.files import readable_path
+from fedsim.files import open_file, readable_path
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,16 @@ class _Skipped:
     def __setstate__(self, _: object) -> None: ...
 
 
+def require_weights(path: Path) -> None:
+    """ConfigError if there is no such file, or none that can be read."""
+    try:
+        open_file(path).close()
+    except FileNotFoundError:
+        raise ConfigError("weights", f"there is no file {path}", "name another file") from None
+    except OSError as error:
+        raise ConfigError("weights", f"cannot read {path}: {error.strerror}", "name another file") from None
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Named tensors of a safetensors file, or of a torch checkpoint of plain tensors.
 
@@ -58,10 +68,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     try:
         if path.suffix == ".safetensors":
-            with readable_path(path) as readable:
+            with open_file(path), readable_path(path) as readable:
                 return dict(load_file(readable))
-        with torch.serialization.safe_globals([(_Skipped, name) for name in METADATA]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        with open_file(path) as file, torch.serialization.safe_globals([(_Skipped, name) for name in METADATA]):
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ConfigError("weights", f"cannot read {path}: {error.strerror or error}", "name another file") from None
     except SafetensorError as error:

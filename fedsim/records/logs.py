@@ -7,10 +7,13 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
 
 from tqdm import tqdm
 
+from fedsim.errors import ConfigError
+from fedsim.files import open_unlinked, require_no_link
 from fedsim.standard_streams import ERROR, OUTPUT, write_or_lose
 
 log = logging.getLogger(__name__)
@@ -29,7 +32,24 @@ class _AboveTheBar(logging.Handler):
 
 
 class _RunFile(logging.FileHandler):
-    """The file of this rank in the run's directory."""
+    """The file of this rank in the run's directory; links are not followed there.
+
+    Raises:
+        ConfigError: it cannot be written, or something else has its name.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            require_no_link(path.parent)
+            super().__init__(path, encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            problem = f"cannot write {error.filename or path}: {error.strerror}"
+            raise ConfigError("output_dir", problem, "remove it, or name a folder that can be written") from None
+
+    def _open(self) -> TextIOWrapper:
+        descriptor = open_unlinked(Path(self.baseFilename), os.O_WRONLY | os.O_APPEND)
+        return open(descriptor, "a", encoding=self.encoding, errors=self.errors)
 
 
 def start_logs(rank: int, directory: Path) -> None:
@@ -39,8 +59,7 @@ def start_logs(rank: int, directory: Path) -> None:
     libraries write there; :func:`write_line` still reaches it. Logs of an earlier run in this process end.
     """
     path = directory / "logs" / f"rank_{rank}.log"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    to_file = _RunFile(path, encoding="utf-8", errors="backslashreplace")
+    to_file = _RunFile(path)
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     for handler in list(root.handlers):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -12,7 +13,8 @@ from pathlib import Path
 from time import sleep
 from typing import TextIO
 
-from fedsim.errors import ConfigError
+from fedsim.errors import ConfigError, escaped
+from fedsim.files import NotAFileError, open_unlinked
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +22,10 @@ A_FEW = 4
 
 LOCK = ".lock"
 """The file in a run's directory that its process holds."""
+
+
+class InUseError(BlockingIOError):
+    """Another process holds a lock; ``strerror`` names it."""
 
 
 @dataclass(frozen=True)
@@ -40,34 +46,63 @@ def lock_run_directory(directory: Path) -> RunLock:
     """
     path = directory / LOCK
     try:
-        file = path.open("a+", encoding="utf-8")
+        return hold(path)
+    except InUseError as error:
+        raise ConfigError("--resume", f"{directory} is in use by {error.strerror}", "stop that run first") from None
+    except NotAFileError as error:
+        raise ConfigError("output_dir", f"cannot lock {path}: {error.strerror}", "remove it") from None
     except OSError as error:
         raise ConfigError("output_dir", f"cannot write {path}: {error.strerror}", "name a writable folder") from None
+
+
+def is_locked(directory: Path) -> bool:
+    """Whether a run is going on in a directory."""
+    return holder_of(directory / LOCK) is not None
+
+
+def hold(path: Path) -> RunLock:
+    """The lock that a file stands for, which is made if need be.
+
+    Raises:
+        InUseError: another process holds it.
+        OSError: the file cannot be written, or is a link or no file at all.
+    """
+    file = os.fdopen(open_unlinked(path, os.O_RDWR | os.O_APPEND), "r+", encoding="utf-8", errors="replace")
     try:
         _acquire(file)
     except BlockingIOError:
-        file.seek(0)
-        holder = file.read().strip() or "another process"
+        holder = _holder(file)
         file.close()
-        raise ConfigError("--resume", f"{directory} is in use by {holder}", "stop that run first") from None
+        raise InUseError(errno.EAGAIN, holder, str(path)) from None
     except OSError as error:  # some network file systems have no locks
-        log.warning("no lock on %s (%s): do not run it twice", directory, error.strerror)
+        log.warning("no lock on %s (%s): do not run it twice", path.parent, error.strerror)
     with suppress(OSError):  # a full disk: the lock holds all the same
         os.truncate(file.fileno(), 0)
         os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode())
     return RunLock(file)
 
 
-def is_locked(directory: Path) -> bool:
-    """Whether a run is going on in a directory."""
+def holder_of(path: Path) -> str | None:
+    """Who holds the lock that a file stands for; None if nobody does."""
     try:
-        with (directory / LOCK).open("r+", encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        with open(path, encoding="utf-8", errors="replace", opener=_open_no_link) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return _holder(file)
     except OSError:
-        return False
-    return False
+        pass
+    return None
+
+
+def _holder(file: TextIO) -> str:
+    """As the holder has written; who may just be about to."""
+    file.seek(0)
+    return escaped(file.readline(200).strip()) or "another process"
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _acquire(file: TextIO) -> None:

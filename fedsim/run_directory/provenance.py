@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedsim.files import read_bytes
+
 ROOT = Path(__file__).resolve().parents[2]
 
 GIT_SECONDS = 10.0
@@ -33,7 +35,7 @@ class Provenance:
             "command": shlex.join(self.command),
             "folder": str(Path.cwd()),
             "git": commit_of(ROOT),
-            "plugins": {str(path.resolve()): hashlib.sha256(path.read_bytes()).hexdigest() for path in self.plugins},
+            "plugins": {str(path.resolve()): hashlib.sha256(read_bytes(path)).hexdigest() for path in self.plugins},
         }
 
 

@@ -16,15 +16,17 @@ if __name__ == "__main__":
 
 from fedsim.cli import load_plugin
 from fedsim.comm.launchers import refuse_copies
-from fedsim.errors import ConfigError, counted
-from fedsim.files import user_path
+from fedsim.errors import ConfigError, counted, escaped
+from fedsim.files import user_path, write_for_nobody_else
 from fedsim.machine import count_cores, count_gpus
 from fedsim.records.console import print_text
+from fedsim.run_directory.lock import InUseError, hold
 from fedsim.sweep.array import array_jobs
 from fedsim.sweep.cells import Progress, progress_of
 from fedsim.sweep.plan import Cell, Sweep, read_sweep
 from fedsim.sweep.runner import Runner, Slots, command, slots_for
 from fedsim.sweep.settings_lines import settings_lines
+from fedsim.sweep.submitted import with_queue
 from fedsim.sweep.tables import in_words, keep_results, markdown, seconds_left, status_lines
 
 NOT_ALL_DONE, MISTAKE, STOPPED = 1, 2, 75
@@ -33,6 +35,7 @@ NOT_ALL_DONE, MISTAKE, STOPPED = 1, 2, 75
 def main(arguments: Sequence[str]) -> int:
     """Exit status: 0 every cell is done, 1 some failed or diverged, 2 a mistake, 75 stopped by a signal."""
     options = _parser().parse_intermixed_args(arguments)
+    write_for_nobody_else()
     try:
         refuse_copies()
         options.plugin = [user_path(plugin, "--plugin") for plugin in options.plugin]
@@ -45,31 +48,43 @@ def main(arguments: Sequence[str]) -> int:
     except ConfigError as error:
         sys.stderr.write(f"fedsim: configuration error: {error}\n")
         return MISTAKE
+    except OSError as error:
+        where = escaped(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        sys.stderr.write(f"fedsim: the sweep cannot go on: {where}\n")
+        return MISTAKE
 
 
 def _carry_out(sweep: Sweep, options: argparse.Namespace) -> int:
     if options.status or options.watch:
         return _show_status(sweep, options.watch)
+    if options.slurm and not options.dry_run:
+        return _submit(sweep, options)
     cells = _all(sweep)
-    todo = [one.cell for one in cells if one.state in _to_run(options.retry)]
-    slots = _slots(todo, options)
+    elsewhere = [one for one in cells if one.state == "running"]
+    states = _to_run(options.retry)
+    todo = [one.cell for one in cells if one.state in states]
     if options.dry_run:
-        return _dry_run(sweep, todo, slots, options)
-    if options.slurm:
-        return _submit(sweep, todo, options)
-    skipped = len(cells) - len(todo)
+        return _dry_run(sweep, todo, _slots(todo, options), options)
+    todo += [one.cell for one in elsewhere]
+    slots = _slots(todo, options)
+    _say_what_is_queued(cells)
     at_a_time = min(slots.jobs, len(todo))
     where = f"{at_a_time} at a time on {counted(slots.ranks, 'rank')}"
-    print_text(f"{sweep.name}: {counted(len(todo), 'cell')} to run, {where}; {skipped} skipped")
+    in_use = f"{len(elsewhere)} of them in use by others; " if elsewhere else ""
+    skipped = len(cells) - len(todo)
+    print_text(f"{sweep.name}: {counted(len(todo), 'cell')} to run, {where}; {in_use}{skipped} skipped")
     took: list[float] = []
 
     def report(progress: Progress, ended: int) -> None:
+        if progress.state == "running":
+            print_text(f"{progress.cell}: in use by {progress.holder or 'another process'}, and waited for")
+            return
         took.extend([progress.seconds] if progress.seconds else [])
         left = len(todo) - ended
         time_left = f"; about {in_words(sum(took) / len(took) * left / slots.jobs)} left" if took and left else ""
         print_text(f"[{ended}/{len(todo)}] {progress.state}: {progress.cell}: {progress.remark}{time_left}")
 
-    all_ended = Runner(sweep, slots, options.plugin, report).run(todo)
+    all_ended = Runner(sweep, slots, options.plugin, states, report).run(todo)
     cells = _all(sweep)
     keep_results(sweep, cells)
     print_text(f"\n{markdown(sweep, cells)}\n")
@@ -81,7 +96,20 @@ def _carry_out(sweep: Sweep, options: argparse.Namespace) -> int:
 
 
 def _all(sweep: Sweep) -> list[Progress]:
-    return [progress_of(cell, sweep.folder) for cell in sweep.cells]
+    cells = [progress_of(cell, sweep.folder) for cell in sweep.cells]
+    try:
+        return with_queue(sweep.folder, cells)
+    except ConfigError as error:  # results may be looked at where there is no SLURM
+        sys.stderr.write(f"fedsim: warning: {error}\n")
+        return cells
+
+
+def _say_what_is_queued(cells: Sequence[Progress]) -> None:
+    queued = [one for one in cells if one.state == "queued"]
+    if queued:
+        jobs = sorted({one.job for one in queued})
+        what = f"{counted(len(queued), 'cell')} in SLURM's queue (job {', '.join(jobs)})"
+        print_text(f"{what}: skipped here; `scancel {' '.join(jobs)}` takes them out")
 
 
 def _to_run(retry: str | None) -> tuple[str, ...]:
@@ -95,10 +123,24 @@ def _slots(cells: Sequence[Cell], options: argparse.Namespace) -> Slots:
     return slots_for(len(cells), clients, options.jobs, options.ranks, gpus, count_cores())
 
 
-def _submit(sweep: Sweep, cells: Sequence[Cell], options: argparse.Namespace) -> int:
-    for job in array_jobs(sweep, cells, options.throttle, options.sbatch, options.plugin):
-        print_text(f"array job {job.submit()} of {counted(job.num_cells, 'cell')} is submitted; see --status")
-    return 0 if cells else print_text("nothing to submit: every cell has ended or is running")
+def _submit(sweep: Sweep, options: argparse.Namespace) -> int:
+    """Submit the cells that nobody runs and that are not in the queue, one command at a time."""
+    lock = sweep.folder / "cells" / "submission.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        held = hold(lock)
+    except InUseError as error:
+        problem = f"{error.strerror} is submitting cells of this sweep"
+        raise ConfigError("--slurm", problem, "try again when it has ended") from None
+    try:
+        cells = with_queue(sweep.folder, [progress_of(cell, sweep.folder) for cell in sweep.cells])
+        _say_what_is_queued(cells)
+        todo = [one.cell for one in cells if one.state in _to_run(options.retry)]
+        for job in array_jobs(sweep, todo, options.throttle, options.sbatch, options.plugin):
+            print_text(f"array job {job.submit()} of {counted(job.num_cells, 'cell')} is submitted; see --status")
+    finally:
+        held.release()
+    return 0 if todo else print_text("nothing to submit: every cell has ended, is running or in the queue")
 
 
 def _dry_run(sweep: Sweep, cells: Sequence[Cell], slots: Slots, options: argparse.Namespace) -> int:

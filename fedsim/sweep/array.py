@@ -2,7 +2,6 @@
 
 import os
 import re
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,26 +9,10 @@ from pathlib import Path
 
 from fedsim.errors import ConfigError
 from fedsim.files import as_typed, write_text
+from fedsim.sweep.on_site import SCRIPT, clone, on_site
 from fedsim.sweep.plan import Cell, Sweep
 from fedsim.sweep.runner import keep_config
-
-CLONE = Path(__file__).resolve().parent.parent.parent
-SCRIPT = Path("slurm", "sweep.sbatch")
-
-
-def clone() -> Path:
-    """The clone of the project whose SLURM scripts are used: the one of this code, else ``$FEDSIM_HOME``.
-
-    Raises:
-        ConfigError: fedsim is installed without them.
-    """
-    places = [CLONE, *map(Path, filter(None, [os.environ.get("FEDSIM_HOME")]))]
-    found = next((place for place in places if (place / SCRIPT).is_file()), None)
-    if found is None:
-        problem = f"{SCRIPT} is not part of the installed package"
-        raise ConfigError("--slurm", problem, "clone the project, and set FEDSIM_HOME to the clone")
-    return found
-
+from fedsim.sweep.submitted import remember
 
 MAX_ARRAY_SIZE = 1001
 """SLURM's default."""
@@ -37,21 +20,24 @@ MAX_ARRAY_SIZE = 1001
 
 @dataclass(frozen=True)
 class ArrayJob:
-    """What is typed to submit an array of so many cells."""
+    """What is typed to submit an array of so many cells, which are named in a listing."""
 
     command: Sequence[str]
     num_cells: int
+    listing: Path
 
     def submit(self) -> str:
-        """Submit with what ``slurm/site.env`` says; the job's number.
+        """Submit with what ``slurm/site.env`` says; the job's number, which is noted beside the listing.
 
         Raises:
             ConfigError: SLURM refuses, or is not here.
         """
-        done = _on_site(self.command)
+        done = on_site(self.command)
         if done.returncode != 0:
             raise ConfigError("--slurm", done.stderr.strip() or "sbatch failed", "see slurm/site.env")
-        return done.stdout.strip().partition(";")[0]  # "17;cluster" where there are several clusters
+        job = done.stdout.strip()
+        remember(self.listing, job)
+        return job.partition(";")[0]  # "17;cluster" where there are several clusters
 
 
 def array_jobs(
@@ -66,9 +52,9 @@ def array_jobs(
     largest, now = max_array_size(), time.strftime("%Y%m%d-%H%M%S")
     parts = [cells[first : first + largest] for first in range(0, len(cells), largest)]
     for number, part in enumerate(parts):
-        listing = sweep.folder / "cells" / f"array-{now}{f'-{number + 1}' * (len(parts) > 1)}.txt"
+        listing = sweep.folder / "cells" / f"array-{now}-{os.getpid()}{f'-{number + 1}' * (len(parts) > 1)}.txt"
         at_a_time = None if throttle is None else max(1, (throttle + number) // len(parts))
-        yield ArrayJob(_command(sweep, part, listing, at_a_time, options, plugins), len(part))
+        yield ArrayJob(_command(sweep, part, listing, at_a_time, options, plugins), len(part), listing)
 
 
 def _command(
@@ -93,14 +79,9 @@ def max_array_size() -> int:
     Raises:
         ConfigError: SLURM allows no arrays.
     """
-    said = _on_site(["scontrol", "show", "config"]).stdout
+    said = on_site(["scontrol", "show", "config"]).stdout
     match = re.search(r"^MaxArraySize\s*=\s*(\d+)", said, re.MULTILINE)
     largest = int(match[1]) if match else MAX_ARRAY_SIZE
     if largest < 1:
         raise ConfigError("--slurm", "this SLURM allows no array jobs (MaxArraySize=0)", "run the cells without it")
     return largest
-
-
-def _on_site(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
-    script = 'export FEDSIM_HOME="${FEDSIM_HOME:-$0}" && source "$0/slurm/site.env" && exec "$@"'
-    return subprocess.run(["bash", "-c", script, str(clone()), *command], capture_output=True, text=True, check=False)

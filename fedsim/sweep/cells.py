@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedsim.files import write_text
+from fedsim.errors import escaped
+from fedsim.files import read_text, write_text
 from fedsim.records.summary import read_summary
 from fedsim.records.writers import read_records
 from fedsim.run_directory.directory import run_directories
-from fedsim.run_directory.lock import is_locked
+from fedsim.run_directory.lock import LOCK, holder_of
 from fedsim.sweep.plan import Cell
 
-STATES = ("done", "running", "stopped", "diverged", "failed", "pending")
+STATES = ("done", "running", "queued", "stopped", "diverged", "failed", "pending")
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,14 @@ class Progress:
     """Of one cell.
 
     Attributes:
-        state: ``done``, ``running``, ``stopped`` (will be resumed), ``diverged``, ``failed`` or ``pending``.
+        state: ``done``, ``running``, ``queued`` (in SLURM's queue), ``stopped`` (will be resumed), ``diverged``,
+            ``failed`` or ``pending``.
         rounds: that are behind it.
         accuracy: final test accuracy, if it is done; the last one known otherwise.
         seconds: that it took, if it has ended.
         reason: why it failed.
+        holder: the process that runs it, if it is running.
+        job: the array that it waits in, if it is queued.
     """
 
     cell: Cell
@@ -32,13 +36,17 @@ class Progress:
     seconds: float | None = None
     reason: str = ""
     directory: Path | None = None
+    holder: str = ""
+    job: str = ""
 
     @property
     def remark(self) -> str:
         """What there is to say about it."""
         accuracy = "" if self.accuracy is None else f"accuracy {self.accuracy:.3f}"
         if self.state == "failed":
-            return self.reason
+            return escaped(self.reason)
+        if self.state == "queued":
+            return f"in SLURM's queue as part of job {self.job}"
         if self.state == "pending":
             return ""
         return f"{accuracy} after round {self.rounds} of {self.cell.config['rounds']}".strip()
@@ -48,8 +56,10 @@ def progress_of(cell: Cell, sweep_folder: Path) -> Progress:
     """How far a cell is."""
     known = run_directories(cell.directory.parent, cell.directory.name)
     failure = failure_of(cell, sweep_folder)
+    holder = holder_of(claim_on(cell, sweep_folder)) or (holder_of(known[0] / LOCK) if known else None)
     if not known:
-        return Progress(cell, "failed" if failure else "pending", reason=failure)
+        state = "running" if holder else "failed" if failure else "pending"
+        return Progress(cell, state, reason=failure, holder=holder or "")
     directory = known[0]
     records = read_records(directory / "metrics.jsonl")
     summary = read_summary(directory)
@@ -58,7 +68,7 @@ def progress_of(cell: Cell, sweep_folder: Path) -> Progress:
         str(summary.get("status")), "stopped"
     )
     reason = str(summary.get("reason") or "") or failure
-    if is_locked(directory):
+    if holder is not None:
         state = "running"
     elif failure and state == "stopped":
         state = "failed"
@@ -73,6 +83,7 @@ def progress_of(cell: Cell, sweep_folder: Path) -> Progress:
         seconds=summary.get("seconds"),
         reason=reason,
         directory=directory,
+        holder=holder or "",
     )
 
 
@@ -89,9 +100,14 @@ def note_failure(cell: Cell, sweep_folder: Path, reason: str) -> None:
 def failure_of(cell: Cell, sweep_folder: Path) -> str:
     """What :func:`note_failure` remembers."""
     try:
-        return _note(cell, sweep_folder).read_text(encoding="utf-8").strip()
-    except OSError:
+        return read_text(_note(cell, sweep_folder)).strip()
+    except (OSError, UnicodeDecodeError):
         return ""
+
+
+def claim_on(cell: Cell, sweep_folder: Path) -> Path:
+    """The lock that a sweep holds while it runs a cell, from before there is a run directory."""
+    return sweep_folder / "cells" / f"{cell.config_hash}.lock"
 
 
 def _note(cell: Cell, sweep_folder: Path) -> Path:

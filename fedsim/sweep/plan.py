@@ -14,12 +14,13 @@ from pydantic import Field
 
 from fedsim.build.components import Components, build_components
 from fedsim.build.given_settings import given_settings
-from fedsim.config.run import parse_config
+from fedsim.config.run import RUN_NAME, parse_config
 from fedsim.config.source import NAMED_SECTIONS, apply_overrides, read_yaml
-from fedsim.errors import ConfigError, FedsimWarning, did_you_mean
+from fedsim.errors import ConfigError, FedsimWarning, did_you_mean, escaped
 from fedsim.files import as_typed, file_name, user_path
 from fedsim.results_version import RESULTS_VERSION
 from fedsim.settings import Schema, parse_settings
+from fedsim.sweep.names import as_name, require_labels, require_short, sweep_name
 from fedsim.yaml_text import yaml_line
 
 NOT_WHAT_COMES_OUT = ("output_dir", "run_name", "tracking", "checkpoint")
@@ -41,7 +42,7 @@ class CellOverride(Schema):
 class SweepFile(Schema):
     """What a sweep's YAML holds."""
 
-    name: str | None = Field(None, description="of the sweep; default: of the file")
+    name: str | None = Field(None, min_length=1, pattern=RUN_NAME, description="of the sweep; default: of the file")
     base: str = Field(description="config that every cell starts from, seen from the sweep's file")
     set: dict[str, Any] = Field(default_factory=dict, description="dotted keys and their values in every cell")
     axes: dict[str, list[Any] | dict[Any, Any]] = Field(description="axis: its values, or label: value")
@@ -119,7 +120,7 @@ def _read(path: Path, overrides: Sequence[str], only: Sequence[str], *, require_
         base = read_yaml(path.parent / user_path(file.base, "base"))
     except ConfigError as error:
         raise ConfigError("base", error.problem, error.remedy) from None
-    name = file.name or path.stem
+    name = sweep_name(file.name, path)
     cells: list[Cell] = []
     missing: dict[str, None] = {}
     for choice in itertools.product(*kept.values()):
@@ -171,10 +172,10 @@ def _cell(components: Components, place: Mapping[str, str], name: str) -> Cell:
     config = components.resolved()
     config_hash = _hash(config)
     folder = components.output_dir / file_name(name)
-    groups = [_as_name(place[axis]) for axis in GROUPS if axis in place]
-    others = [f"{_as_name(axis)}{_as_name(label)}" for axis, label in place.items() if axis not in GROUPS]
+    groups = [require_short(as_name(place[axis])) for axis in GROUPS if axis in place]
+    others = [f"{as_name(axis)}{as_name(label)}" for axis, label in place.items() if axis not in GROUPS]
     config["output_dir"] = as_typed(folder.joinpath(*groups))
-    config["run_name"] = "-".join([*others, config_hash])
+    config["run_name"] = require_short("-".join([*others, config_hash]))
     return Cell(place, config_hash, config, components.config.clients.count, folder)
 
 
@@ -192,6 +193,7 @@ def _labelled(axis: str, values: Sequence[Any] | Mapping[str, Any]) -> dict[str,
     """The overrides of each value of an axis, by its label."""
     if not values:
         raise ConfigError(f"axes.{axis}", "no values", "give at least one")
+    require_labels(axis, values if isinstance(values, Mapping) else ())
     pairs = values.items() if isinstance(values, Mapping) else ((_label(value), value) for value in values)
     labelled: dict[str, list[str]] = {}
     for label, value in pairs:
@@ -203,14 +205,17 @@ def _labelled(axis: str, values: Sequence[Any] | Mapping[str, Any]) -> dict[str,
 
 
 def _label(value: Any) -> str:
-    """A component's name with its settings, or the value itself.
+    """A component's name with its settings, or the value itself, in one line that can be printed.
 
-    >>> _label({"name": "fang", "target": "mean"})
-    'fang target=mean'
+    >>> _label({"name": "fang", "target": "mean"}), _label("two\\nlines")
+    ('fang target=mean', 'two\\\\nlines')
     """
     if isinstance(value, Mapping) and "name" in value:
-        return " ".join([str(value["name"]), *(f"{key}={item}" for key, item in value.items() if key != "name")])
-    return value if isinstance(value, str) else json.dumps(value)
+        settings = [f"{key}={item}" for key, item in value.items() if key != "name"]
+        return escaped(" ".join([str(value["name"]), *settings]))
+    if isinstance(value, str):
+        return escaped(value) if value.strip() else repr(value)
+    return json.dumps(value)
 
 
 def _overrides_of(axis: str, value: Any) -> Iterator[str]:
@@ -278,12 +283,3 @@ def _require_cells(cells: Sequence[Cell]) -> None:
         same = first.setdefault(cell.config_hash, cell)
         if same is not cell:
             raise ConfigError("axes", f"the cells {same} and {cell} have the same configuration", "take one away")
-
-
-def _as_name(label: str) -> str:
-    """A label as part of a path.
-
-    >>> _as_name("fang target=mean")
-    'fang_target=mean'
-    """
-    return re.sub(r"[^\w.=+-]+", "_", label).strip("._") or "_"

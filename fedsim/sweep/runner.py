@@ -4,22 +4,29 @@ import os
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic, sleep
 
 from fedsim.failures.handler import EXIT_STATUS
-from fedsim.files import as_typed
+from fedsim.files import as_typed, open_file, open_unlinked
 from fedsim.machine import gpu_name
 from fedsim.run_directory.directory import write_yaml
+from fedsim.run_directory.lock import InUseError, RunLock, hold
 from fedsim.stop_request import FOLLOW_LAUNCHER, StopRequest
-from fedsim.sweep.cells import Progress, note_failure, progress_of
+from fedsim.sweep.cells import Progress, claim_on, note_failure, progress_of
 from fedsim.sweep.plan import Cell, Sweep
 
 GRACE = 60.0
 """Seconds that cells have to write a checkpoint when the sweep is stopped."""
 
+
+LOOK_AGAIN = 1.0
+"""Seconds after which a cell that others run is looked at again."""
+
+IN_USE = " is in use by "
+"""What a run says that finds another one in its directory."""
 
 ON_THIS_HOST = ("--standalone", "--local-addr=127.0.0.1")
 """torchrun's options: its host's name need not be known."""
@@ -63,37 +70,47 @@ def slots_for(cells: int, clients: int, jobs: int | None, ranks: int | None, gpu
 
 @dataclass
 class _Job:
-    """A cell that is running."""
+    """A cell that is running; its log had so many bytes before."""
 
     cell: Cell
     place: int
     process: "subprocess.Popen[bytes]"
-    started: float = field(default_factory=monotonic)
+    claim: RunLock
+    log_start: int
 
 
 class Runner:
-    """Runs cells until all have ended or it is asked to stop.
+    """Runs cells until all have ended or it is asked to stop. Those that others run are waited for.
 
     Args:
-        report: is given every cell that has ended, and how many of ``cells`` have.
+        states: of cells that are run; one that another sweep has brought into another state is left as it is.
+        report: is given every cell that has ended, or that others run, and how many of the cells have ended.
     """
 
     def __init__(
-        self, sweep: Sweep, slots: Slots, plugins: Sequence[Path], report: Callable[[Progress, int], None]
+        self,
+        sweep: Sweep,
+        slots: Slots,
+        plugins: Sequence[Path],
+        states: Collection[str],
+        report: Callable[[Progress, int], None],
     ) -> None:
-        self._sweep, self._slots, self._plugins, self._report = sweep, slots, plugins, report
+        self._sweep, self._slots, self._plugins, self._states, self._report = sweep, slots, plugins, states, report
+        self._waiting: deque[Cell] = deque()
         self._running: list[_Job] = []
+        self._look_again: dict[str, float] = {}
+        """When cells that others run are looked at the next time."""
         self._ended = 0
 
     def run(self, cells: Sequence[Cell]) -> bool:
         """Run the cells; whether all have ended (or it was asked to stop)."""
-        stop, waiting = StopRequest(), deque(cells)
+        stop = StopRequest()
+        self._waiting.extend(cells)
         with stop.listening():
             try:
-                while (waiting or self._running) and not stop.received:
+                while (self._waiting or self._running) and not stop.received:
                     for place in self._free_places():
-                        if waiting:
-                            self._running.append(self._start(waiting.popleft(), place))
+                        self._start_one(place)
                     self._collect()
                     sleep(0.05)
             finally:
@@ -104,14 +121,50 @@ class Runner:
         taken = {job.place for job in self._running}
         return (place for place in range(self._slots.jobs) if place not in taken)
 
-    def _start(self, cell: Cell, place: int) -> _Job:
+    def _start_one(self, place: int) -> None:
+        """Start the first cell that nobody else runs."""
+        for cell in list(self._waiting):
+            if monotonic() < self._look_again.get(cell.config_hash, 0.0):
+                continue
+            progress = progress_of(cell, self._sweep.folder)
+            if progress.state == "running":
+                self._wait_for(progress)
+            elif progress.state not in self._states:  # another sweep has run it meanwhile
+                self._waiting.remove(cell)
+                self._has_ended(progress)
+            elif (claim := self._claim(cell)) is not None:
+                self._waiting.remove(cell)
+                self._running.append(self._start(cell, place, claim))
+                return
+
+    def _wait_for(self, progress: Progress) -> None:
+        if progress.cell.config_hash not in self._look_again:
+            self._report(progress, self._ended)
+        self._look_again[progress.cell.config_hash] = monotonic() + LOOK_AGAIN
+
+    def _has_ended(self, progress: Progress) -> None:
+        self._ended += 1
+        self._report(progress, self._ended)
+
+    def _claim(self, cell: Cell) -> RunLock | None:
+        """Keep other sweeps from a cell; None if one has been faster."""
+        path = claim_on(cell, self._sweep.folder)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return hold(path)
+        except InUseError:
+            return None
+
+    def _start(self, cell: Cell, place: int, claim: RunLock) -> _Job:
         note_failure(cell, self._sweep.folder, "")
         environment = {**os.environ, FOLLOW_LAUNCHER: "1", "OMP_NUM_THREADS": "1"}
         devices = self._slots.devices(place)
         if devices is not None:
             environment["CUDA_VISIBLE_DEVICES"] = devices
-        with _log(self._sweep, cell).open("ab") as log:
-            # A session of its own: Ctrl-C comes to this process, which then stops the cells in order.
+        with os.fdopen(open_unlinked(_log(self._sweep, cell), os.O_WRONLY | os.O_APPEND), "ab") as log:
+            start = log.tell()
+            # A session of its own: Ctrl-C comes to this process, which then stops the cells in order. The claim is
+            # its, too: should this process be killed, the cell is in use until its own ends.
             process = subprocess.Popen(
                 command(self._sweep, cell, self._slots.ranks, self._plugins),
                 stdin=subprocess.DEVNULL,
@@ -119,8 +172,9 @@ class Runner:
                 stderr=log,
                 env=environment,
                 start_new_session=True,
+                pass_fds=[claim.file.fileno()],
             )
-        return _Job(cell, place, process)
+        return _Job(cell, place, process, claim, start)
 
     def _collect(self) -> None:
         """Take note of the cells that have ended."""
@@ -129,20 +183,20 @@ class Runner:
             if status is None:
                 continue
             self._running.remove(job)
-            self._ended += 1
-            if status not in EXIT_STATUS.values():
-                self._note(job, status)
-            self._report(progress_of(job.cell, self._sweep.folder), self._ended)
-
-    def _note(self, job: _Job, status: int) -> None:
-        """Why a cell failed, unless its run has noted that (torchrun's own status says nothing)."""
-        known = progress_of(job.cell, self._sweep.folder)
-        if known.state in ("done", "diverged", "failed"):
-            return
-        words = [line for line in _tail(_log(self._sweep, job.cell)) if line.startswith("fedsim: ")]
-        how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
-        said = words[-1].removeprefix("fedsim: ") if words and status > 0 else how
-        note_failure(job.cell, self._sweep.folder, said)
+            job.claim.release()
+            words = _said(_log(self._sweep, job.cell), job.log_start)
+            failed = status not in EXIT_STATUS.values()
+            progress = progress_of(job.cell, self._sweep.folder)
+            if failed and any(IN_USE in line for line in words):  # a run that no sweep has started was faster
+                self._waiting.append(job.cell)
+                self._wait_for(replace(progress, state="running"))
+                continue
+            if failed and progress.state not in ("done", "diverged", "failed"):
+                # its run has not noted why, and torchrun's own status says nothing
+                how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+                note_failure(job.cell, self._sweep.folder, words[-1] if words and status > 0 else how)
+                progress = progress_of(job.cell, self._sweep.folder)
+            self._has_ended(progress)
 
     def _stop_all(self) -> None:
         for job in self._running:
@@ -154,6 +208,7 @@ class Runner:
             except subprocess.TimeoutExpired:
                 job.process.kill()
                 job.process.wait()
+            job.claim.release()
         self._running.clear()
 
 
@@ -177,7 +232,9 @@ def _log(sweep: Sweep, cell: Cell) -> Path:
     return sweep.folder / "cells" / f"{cell.config_hash}.log"
 
 
-def _tail(path: Path) -> list[str]:
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 20_000))
-        return file.read().decode(errors="replace").splitlines()
+def _said(log: Path, start: int) -> list[str]:
+    """fedsim's last lines in a log, none of those before ``start``."""
+    with open_file(log) as file:
+        file.seek(max(start, log.stat().st_size - 20_000))
+        lines = file.read().decode(errors="replace").splitlines()
+    return [line.removeprefix("fedsim: ") for line in lines if line.startswith("fedsim: ")]

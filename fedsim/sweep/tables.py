@@ -11,6 +11,7 @@ from typing import Any
 from fedsim.errors import counted
 from fedsim.files import write_text
 from fedsim.sweep.cells import STATES, Progress
+from fedsim.sweep.names import in_table
 from fedsim.sweep.plan import Sweep
 
 ROWS, COLUMNS, REPEATS = "aggregator", "attack", "seed"
@@ -55,14 +56,14 @@ def markdown(sweep: Sweep, cells: Sequence[Progress]) -> str:
     tables = []
     for choice in itertools.product(*others.values()):
         here = dict(zip(others, choice, strict=True))
-        title = ", ".join(f"{axis} {label}" for axis, label in here.items())
-        lines = [f"| {' | '.join([ROWS, *(column or 'accuracy' for column in columns), 'worst'])} |"]
+        title = ", ".join(f"{axis} {in_table(label)}" for axis, label in here.items())
+        lines = [f"| {' | '.join([ROWS, *(in_table(column) or 'accuracy' for column in columns), 'worst'])} |"]
         lines += ["|---" * (len(columns) + 2) + "|"]
         for row in rows:
             entries = [_entry(cells, {**here, ROWS: row, COLUMNS: column}) for column in columns]
             known = [entry for entry in entries if entry.mean is not None]
             worst = min(known, key=lambda entry: entry.mean or 0.0, default=_Entry([]))
-            lines.append(f"| {' | '.join([row or '-', *map(str, entries), str(worst)])} |")
+            lines.append(f"| {' | '.join([in_table(row) or '-', *map(str, entries), str(worst)])} |")
         tables.append("\n".join([*([f"**{title}**", ""] if title else []), *lines]))
     return "\n\n".join(tables)
 

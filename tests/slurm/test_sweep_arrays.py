@@ -89,13 +89,29 @@ def test_a_task_near_its_limit_requeues_itself_alone(cluster: Cluster, tmp_path:
 
     wait_for(lambda: len(rounds()) == 3 and rounds()[1] > 3 and "0" not in states(), lambda: (rounds(), states()))
     assert states() == {"1": "RUNNING", "2": "RUNNING"}
+    assert sweep(cluster, tmp_path, content, "--slurm").startswith("nothing to submit")
     cluster.say("scancel", "--batch", "--signal=USR1", f"{job}_2")  # as SLURM does, #SBATCH --signal
     output = runs / "cells" / f"{job}_2.out"
     wait_for(lambda: states().get("2") == "PENDING", lambda: output.read_text())
     assert states() == {"1": "RUNNING", "2": "PENDING"}
+    assert "3 cells: 1 done, 1 running, 1 queued" in sweep(cluster, tmp_path, content, "--status")
     assert f"job {job}_2: the time limit is near, back into the queue" in output.read_text()
     assert "nothing is lost" not in (runs / "cells" / f"{job}_1.out").read_text()
     ended = [json.loads(path.read_text())["status"] for path in runs.glob("*/summary.json")]
     assert sorted(ended) == ["completed", "interrupted"]
     cluster.say("scancel", job)
     wait_for(lambda: not states(), states)
+
+
+def test_a_task_that_fails_before_its_run_begins_says_why(cluster: Cluster, tmp_path: Path) -> None:
+    content = {"set": {"rounds": 1}, "axes": {"seed": [5]}}
+    normal = cluster.environment
+    try:
+        cluster.environment = {**normal, "RANKS_PER_NODE": "many"}
+        job = sweep(cluster, tmp_path, content, "--slurm").split()[2]
+    finally:
+        cluster.environment = normal
+    wait_for(lambda: not cluster.say("squeue", "-h", "-j", job), cluster.logs)
+    said = sweep(cluster, tmp_path, content, "--status")
+    assert "1 cell: 1 failed" in said
+    assert re.search(rf"seed=5  failed    .*\bmany\b.* \(see .*/{job}_0\.out\)", said), said

@@ -19,7 +19,7 @@ from fedsim.data.fetch import fetch
 from fedsim.data.samples import Splits, TensorSamples
 from fedsim.data.sources.base import DataSource, sources
 from fedsim.errors import ConfigError
-from fedsim.files import folder_exists
+from fedsim.files import folder_exists, read_bytes
 from fedsim.registry import Reference
 from fedsim.settings import Schema
 
@@ -180,7 +180,7 @@ class Cifar(DataSource):
         try:
             if path.stat().st_size > LARGEST:
                 raise self._damaged(root, path.name, f"it is larger than {LARGEST} bytes")
-            raw = path.read_bytes()
+            raw = read_bytes(path)
         except OSError as error:
             raise self._damaged(root, path.name, str(error)) from None
         if known is not None and hashlib.md5(raw, usedforsecurity=False).hexdigest() != known[path.name]:
