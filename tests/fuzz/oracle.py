@@ -75,11 +75,14 @@ def call(arguments: Sequence[str], seconds: float = 20.0) -> Ended:
     return Ended(status, out, err, time.process_time() - started, hung.set, escaped)
 
 
-def mistakes(ended: Ended, seconds: float, statuses: Sequence[int] = (0, 2)) -> list[str]:
+def mistakes(
+    ended: Ended, seconds: float, statuses: Sequence[int] = (0, 2), *, one_sentence: bool = True
+) -> list[str]:
     """What is wrong with the way in which a call ended, by kind; nothing if it is a success or one good sentence.
 
     Args:
         seconds: of the processor that it may take.
+        one_sentence: whether no other line than that about the failure may stand there.
     """
     found = []
     if ended.hung:
@@ -94,7 +97,7 @@ def mistakes(ended: Ended, seconds: float, statuses: Sequence[int] = (0, 2)) -> 
     if ended.cpu > seconds:
         found.append(f"takes longer than {seconds:g} s")
     if ended.status:
-        found += _about_sentences([line for line in ended.said if _is_about_a_failure(line)])
+        found += _about_sentences([line for line in ended.said if _is_about_a_failure(line)], one_sentence)
     if any(CONTROL.search(line) for line in ended.said):
         found.append("control characters are shown")
     if len(ended.said) > MANY_LINES and "Traceback" not in ended.err:
@@ -102,10 +105,10 @@ def mistakes(ended: Ended, seconds: float, statuses: Sequence[int] = (0, 2)) -> 
     return found
 
 
-def _about_sentences(lines: Sequence[str]) -> list[str]:
-    if len(lines) != 1:
-        return [f"{'no' if not lines else 'several'} sentences about the failure"]
-    return ["a sentence of more than about 300 characters"] if len(lines[0]) > LONGEST else []
+def _about_sentences(lines: Sequence[str], one_sentence: bool) -> list[str]:
+    if not lines or (one_sentence and len(lines) > 1):
+        return [f"{'no sentence' if not lines else 'several sentences'} about the failure"]
+    return ["a sentence of more than about 300 characters"] if max(map(len, lines)) > LONGEST else []
 
 
 def _is_about_a_failure(line: str) -> bool:
