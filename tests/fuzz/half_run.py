@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import shutil
 import signal
-import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fedsim.records.round_record import Quality, RoundRecord
+from fuzz.children import start
 from support.launch import TESTS
 from support.runs import final_state
 
@@ -62,43 +60,14 @@ class Outcome:
 
 def half_run(folder: Path, seed: int = 0) -> Path:
     """The directory of the run, as it stands after the kill."""
-    in_a_child(arguments(folder, FIRST_PART, seed))
+    assert start(arguments(folder, FIRST_PART, seed)).wait() == 0
     kill = {"FAULT": f"aggregate:0:SIGKILL:{KILLED_IN - FIRST_PART}"}
-    status = in_a_child([*arguments(folder, ROUNDS + 1, seed), "--resume", *FAULTS], kill)
-    assert status == -signal.SIGKILL, status
+    killed = start([*arguments(folder, ROUNDS + 1, seed), "--resume", *FAULTS], kill).wait()
+    assert killed == -signal.SIGKILL, killed
     return folder / "run"
 
 
 FAULTS = ["--plugin", str(TESTS / "support" / "faults.py")]
-
-
-def in_a_child(words: list[str], variables: dict[str, str] | None = None) -> int:
-    """The exit status of ``main`` in a process forked from this one, which has imported everything."""
-    process = start_child(words, variables)
-    process.join(120)
-    assert process.exitcode is not None, "it hangs"
-    return process.exitcode
-
-
-def start_child(words: list[str], variables: dict[str, str] | None = None) -> multiprocessing.Process:
-    """The same, without waiting for its end."""
-    context = multiprocessing.get_context("fork")
-    process = context.Process(target=_child, args=(words, variables or {}))
-    process.start()
-    return process  # type: ignore[return-value]
-
-
-def _child(words: list[str], variables: dict[str, str]) -> None:
-    os.setsid()
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for descriptor in (1, 2):
-        os.dup2(nowhere, descriptor)
-    os.environ.update(variables)
-    from fedsim.main import main
-
-    status = main(words)
-    sys.stdout.flush()
-    os._exit(status)
 
 
 def copy_of(directory: Path, folder: Path) -> Path:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from fedsim.build.components import build_components
@@ -13,6 +12,7 @@ from fedsim.yaml_text import yaml_text
 from fuzz.configs import Given, given_configs
 from fuzz.hostile_yaml import hostile_files, hostile_overrides
 from fuzz.oracle import call, mistakes
+from fuzz.search import search
 from fuzz.tally import Tally, long_form
 
 SECONDS = 1.0
@@ -47,19 +47,10 @@ def reads_back_differently(overrides: tuple[str, ...]) -> list[str]:
 
 
 def fuzz(tally: Tally, count: int, strategy: st.SearchStrategy[Given]) -> None:
-    @settings(
-        max_examples=count,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],  # a kind of mistake is counted, and the search goes on
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(strategy)
     def each(one: Given) -> None:
         check(tally, one.file.encode("utf-8", "surrogatepass"), one.overrides, str(one))
 
-    each()
+    search(strategy, count, each)
 
 
 @pytest.mark.filterwarnings("ignore")
