@@ -7,9 +7,11 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from fedsim.main import main
 
@@ -44,12 +46,20 @@ class Child:
             os.kill(self.pid, signal.SIGKILL)
 
 
-def start(words: Sequence[str], variables: Mapping[str, str] | None = None, group: int = 0) -> Child:
-    """``main`` in a new process, which prints nothing.
+def start(
+    words: Sequence[str],
+    variables: Mapping[str, str] | None = None,
+    group: int = 0,
+    terminal: str | Path = os.devnull,
+    prepare: Callable[[], None] = lambda: None,
+) -> Child:
+    """``main`` in a new process.
 
     Args:
         variables: of its environment, beside those of this process.
         group: the process group that it joins; one of its own if 0.
+        terminal: the file to which it prints.
+        prepare: is called before it begins.
     """
     pid = os.fork()
     with suppress(OSError):  # both do it, as a shell does, so that neither has to wait for the other
@@ -57,18 +67,32 @@ def start(words: Sequence[str], variables: Mapping[str, str] | None = None, grou
     if pid:
         return Child(pid)
     try:
-        nowhere = os.open(os.devnull, os.O_RDWR)
+        file = os.open(terminal, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         for descriptor in (0, 1, 2):
-            os.dup2(nowhere, descriptor)
+            os.dup2(file, descriptor)
+        os.close(file)
         sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
         os.environ.update(variables or {})
+        prepare()
         status = main(list(words))
     except BaseException:
+        traceback.print_exc()
         status = 99
     os._exit(status)
 
 
-def start_ranks(words: Sequence[str], ranks: int) -> list[Child]:
+def run_in_child(words: Sequence[str], terminal: Path, prepare: Callable[[], None]) -> tuple[int, str]:
+    """The exit status of ``main`` in a new process, and what it has printed."""
+    status = start(words, terminal=terminal, prepare=prepare).wait()
+    return status, terminal.read_text(encoding="utf-8", errors="surrogateescape")
+
+
+def start_ranks(
+    words: Sequence[str],
+    ranks: int,
+    terminal: str | Path = os.devnull,
+    prepare: Callable[[], None] = lambda: None,
+) -> list[Child]:
     """The ranks of one run, in one process group, as torchrun starts them."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -82,5 +106,5 @@ def start_ranks(words: Sequence[str], ranks: int) -> list[Child]:
             "MASTER_PORT": port,
         }
         variables = {**{name: str(number) for name, number in numbers.items()}, "MASTER_ADDR": "127.0.0.1"}
-        children.append(start(words, variables, children[0].pid if children else 0))
+        children.append(start(words, variables, children[0].pid if children else 0, terminal, prepare))
     return children

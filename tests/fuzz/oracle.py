@@ -100,7 +100,10 @@ def mistakes(
         found += _about_sentences([line for line in ended.said if _is_about_a_failure(line)], one_sentence)
     if any(CONTROL.search(line) for line in ended.said):
         found.append("control characters are shown")
-    if sum(not line.startswith("fedsim: round ") for line in ended.said) > MANY_LINES and "Traceback" not in ended.err:
+    if (
+        sum(not line.startswith("fedsim: round ") for line in ended.said) > MANY_LINES
+        and "Traceback" not in ended.err
+    ):
         found.append("a wall of lines")
     return found
 
