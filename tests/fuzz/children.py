@@ -52,8 +52,9 @@ def start(
     group: int = 0,
     terminal: str | Path = os.devnull,
     prepare: Callable[[], None] = lambda: None,
+    program: Callable[[list[str]], int] = main,
 ) -> Child:
-    """``main`` in a new process.
+    """A program in a new process.
 
     Args:
         variables: of its environment, beside those of this process.
@@ -71,19 +72,24 @@ def start(
         for descriptor in (0, 1, 2):
             os.dup2(file, descriptor)
         os.close(file)
-        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+        sys.stdout, sys.stderr = open(1, "w", 1, closefd=False), open(2, "w", 1, closefd=False)  # noqa: SIM115
         os.environ.update(variables or {})
         prepare()
-        status = main(list(words))
+        status = program(list(words))
     except BaseException:
         traceback.print_exc()
         status = 99
     os._exit(status)
 
 
-def run_in_child(words: Sequence[str], terminal: Path, prepare: Callable[[], None]) -> tuple[int, str]:
-    """The exit status of ``main`` in a new process, and what it has printed."""
-    status = start(words, terminal=terminal, prepare=prepare).wait()
+def run_in_child(
+    words: Sequence[str],
+    terminal: Path,
+    prepare: Callable[[], None],
+    program: Callable[[list[str]], int] = main,
+) -> tuple[int, str]:
+    """The exit status of a program in a new process, and what it has printed."""
+    status = start(words, terminal=terminal, prepare=prepare, program=program).wait()
     return status, terminal.read_text(encoding="utf-8", errors="surrogateescape")
 
 
@@ -91,7 +97,6 @@ def start_ranks(
     words: Sequence[str],
     ranks: int,
     terminal: str | Path = os.devnull,
-    prepare: Callable[[], None] = lambda: None,
 ) -> list[Child]:
     """The ranks of one run, in one process group, as torchrun starts them."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -106,5 +111,5 @@ def start_ranks(
             "MASTER_PORT": port,
         }
         variables = {**{name: str(number) for name, number in numbers.items()}, "MASTER_ADDR": "127.0.0.1"}
-        children.append(start(words, variables, children[0].pid if children else 0, terminal, prepare))
+        children.append(start(words, variables, children[0].pid if children else 0, terminal))
     return children

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
@@ -59,6 +59,10 @@ class Ended:
     def said(self) -> list[str]:
         """Lines on standard error."""
         return [line for line in self.err.split("\n") if line]
+
+    def without(self, folder: Path) -> Ended:
+        """The same, as if the folder had no name: how long that is is no fault of a message."""
+        return replace(self, out=self.out.replace(str(folder), ""), err=self.err.replace(str(folder), ""))
 
 
 def call(arguments: Sequence[str], seconds: float = 20.0, program: Callable[[list[str]], int] = main) -> Ended:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from fuzz.damage import Scene
@@ -61,8 +61,7 @@ def resumed(folder: Path, seed: int, runs: Runs, harm: Callable[[Scene], str]) -
     outside.write_text(SECRET)
     directory = copy_of(runs.ours, folder / "runs")
     how = harm(Scene(directory, runs.foreign, outside, random.Random(seed)))
-    ended = call([*arguments(directory.parent), "--resume"], seconds=15)
-    ended = replace(ended, err=ended.err.replace(str(folder), ""))  # how long its name is does not count
+    ended = call([*arguments(directory.parent), "--resume"], seconds=15).without(folder)
     found = mistakes(ended, SECONDS, statuses=(0, 1, 2), one_sentence=False)
     if ended.status == 0 and not found:
         found = results(directory, ended, runs)
