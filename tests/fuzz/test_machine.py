@@ -93,7 +93,7 @@ def test_hardly_any_descriptors_are_left(tmp_path: Path, runs: Runs, free: int) 
 
 
 def small_shared_memory() -> None:
-    """In a namespace of this process and its children: shared memory of 16 kB, a home that is read-only; and 64 descriptors."""
+    """16 kB of it, a home that is read-only, and 64 descriptors, for this process and its children."""
     if ctypes.CDLL(None).unshare(CLONE_NEWNS):
         raise OSError("no namespace of its own")
     for words in (
@@ -117,6 +117,7 @@ def mounts_or_skips() -> None:
 def test_rows_that_shared_memory_does_not_hold_go_point_to_point(tmp_path: Path) -> None:
     mounts_or_skips()
     larger = ["data.shape=[1, 8, 8]", "model.hidden=[64]"]
+    assert call([*arguments(tmp_path / "roomy", 2), *larger]).status == 0
     terminal = tmp_path / "terminal.txt"
 
     def two_ranks(words: list[str]) -> int:
@@ -125,7 +126,6 @@ def test_rows_that_shared_memory_does_not_hold_go_point_to_point(tmp_path: Path)
     status, said = run_in_child([*arguments(tmp_path, 2), *larger], terminal, small_shared_memory, two_ranks)
     assert status == 0, said
     assert said.count("fedsim: no room for 3 x ") == 1
-    assert call([*arguments(tmp_path / "roomy", 2), *larger]).status == 0
     expected, outcome = Outcome.of(tmp_path / "roomy" / "run", 2), Outcome.of(tmp_path / "run", 2)
     assert same_state(outcome.state, expected.state)
     assert outcome.records == expected.records
