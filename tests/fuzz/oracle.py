@@ -65,8 +65,12 @@ class Ended:
         return replace(self, out=self.out.replace(str(folder), ""), err=self.err.replace(str(folder), ""))
 
 
-def call(arguments: Sequence[str], seconds: float = 20.0, program: Callable[[list[str]], int] = main) -> Ended:
-    """A program in this process, under limits of time and memory, with all that reaches the terminal."""
+def call(arguments: Sequence[str], seconds: float = 60.0, program: Callable[[list[str]], int] = main) -> Ended:
+    """A program in this process, under limits of time and memory, with all that reaches the terminal.
+
+    Args:
+        seconds: after which it hangs, by the clock; far more than it takes on a machine with other work.
+    """
     status, hung, escaped = -1, _Flag(), None
     started = time.process_time()
     with captured() as texts:

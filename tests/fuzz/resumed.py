@@ -61,7 +61,7 @@ def resumed(folder: Path, seed: int, runs: Runs, harm: Callable[[Scene], str]) -
     outside.write_text(SECRET)
     directory = copy_of(runs.ours, folder / "runs")
     how = harm(Scene(directory, runs.foreign, outside, random.Random(seed)))
-    ended = call([*arguments(directory.parent), "--resume"], seconds=15).without(folder)
+    ended = call([*arguments(directory.parent), "--resume"]).without(folder)
     found = mistakes(ended, SECONDS, statuses=(0, 1, 2), one_sentence=False)
     if ended.status == 0 and not found:
         found = results(directory, ended, runs)

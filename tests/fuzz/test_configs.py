@@ -25,7 +25,7 @@ def decoded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FEDSIM_CACHE", str(folder))
-        assert call(["--check"]).status == 0
+        assert call(["--check"], seconds=200).status == 0
     return folder
 
 
@@ -40,7 +40,7 @@ def _empty_folder(tmp_path: Path, decoded: Path, monkeypatch: pytest.MonkeyPatch
 
 def check(tally: Tally, file: bytes, overrides: tuple[str, ...], example: str) -> None:
     Path("config.yaml").write_bytes(file)
-    ended = call(["--check", "--config", "config.yaml", "--", *overrides], seconds=10)
+    ended = call(["--check", "--config", "config.yaml", "--", *overrides], seconds=30)
     found = mistakes(ended, SECONDS)
     if ended.status == 0 and not found:
         found = reads_back_differently(overrides)
