@@ -1,13 +1,14 @@
 """What is said about a failure: one sentence for each way in which a run can end early."""
 
 import errno
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from fedsim.comm import RankStatus
 from fedsim.errors import ConfigError, FedsimError
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL, TOO_MANY_FILES = (errno.ENOSPC, errno.EDQUOT), (errno.EMFILE, errno.ENFILE)
 
 STOPPED_AT_START = "stopped by a signal before the first round, nothing is lost: --resume continues"
 
@@ -41,12 +42,20 @@ def failed_at_start(rank: int, error: BaseException) -> str:
 
 def failed(me: RankStatus, error: BaseException, directory: Path | None) -> str:
     """An error on this rank, where it happened and where its traceback is."""
-    what = str(error)
+    return f"{me} failed in {me.activity}: {_what(error, directory)} (traceback in logs/rank_{me.rank}.log)"
+
+
+def _what(error: BaseException, directory: Path | None) -> str:
+    """An error in words; only of one that nobody has thought of the name of its class is said."""
+    if isinstance(error, FedsimError):
+        return str(error)
     if isinstance(error, OSError) and error.errno in DISK_FULL:
-        what = f"no room is left for {directory} ({error}): make room, then --resume"
-    elif not isinstance(error, FedsimError):
-        what = f"{type(error).__name__}: {error}"
-    return f"{me} failed in {me.activity}: {what} (traceback in logs/rank_{me.rank}.log)"
+        return f"no room is left for {directory} ({error}): make room, then --resume"
+    if isinstance(error, OSError) and error.errno in TOO_MANY_FILES:
+        return f"no more files can be opened ({error.strerror}): raise the limit (ulimit -n), then --resume"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return f"{type(error).__name__}: {error}"
 
 
 def died(rank: RankStatus, why: str) -> str:
