@@ -1,4 +1,4 @@
-"""What must hold in the process of every rank before its first tensor: threads, permissions and determinism, never inherited."""
+"""What must hold in every rank before its first tensor: threads, permissions and determinism, never inherited."""
 
 import os
 
