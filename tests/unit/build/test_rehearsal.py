@@ -99,8 +99,8 @@ def test_a_sketch_has_the_labels_and_shapes_of_the_data() -> None:
 
 
 def test_a_model_for_which_there_is_no_memory_is_named_in_a_run_too() -> None:
-    with pytest.raises(ConfigError, match=r"^model: there is no memory for it: .*; take a smaller model"):
-        with keys_under("model"), memory_errors_named():
-            torch.empty(10**15)
+    sentence = r"^model: there is no memory for it: .*; take a smaller model"
+    with pytest.raises(ConfigError, match=sentence), keys_under("model"), memory_errors_named():
+        torch.empty(10**15)
     with pytest.raises(RuntimeError, match="another"), memory_errors_named():
         raise RuntimeError("another")
