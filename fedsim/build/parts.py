@@ -52,7 +52,7 @@ def build_model(components: Components, comm: Communicator, data: RunData) -> Gl
     with keys_under("model"), seeded(derive_seed(config.seed, "model")):
         reads = builder.has_weights and comm.rank == 0
         make = builder.build_with_weights if reads else builder.build
-        with _memory_errors_named():
+        with memory_errors_named():
             module = make(data.input_shape, data.num_classes)
             freeze(module, config.model.freeze)
             module = place_module(module, components, comm.device)
@@ -63,7 +63,7 @@ def build_model(components: Components, comm: Communicator, data: RunData) -> Gl
 
 
 @contextmanager
-def _memory_errors_named() -> Iterator[None]:
+def memory_errors_named() -> Iterator[None]:
     """ConfigError for what torch says in many ways where there is not enough memory."""
     try:
         yield

@@ -8,10 +8,11 @@ import torch
 
 from fedsim import machine
 from fedsim.build.components import build_components
+from fedsim.build.parts import memory_errors_named
 from fedsim.build.rehearsal import rehearse
 from fedsim.data import Splits
 from fedsim.data.sources import sources
-from fedsim.errors import ConfigError, FedsimWarning
+from fedsim.errors import ConfigError, FedsimWarning, keys_under
 from support.configuration import configured
 
 GB = 10**9
@@ -95,3 +96,11 @@ def test_a_sketch_has_the_labels_and_shapes_of_the_data() -> None:
         assert torch.equal(one.labels, other.labels)
         assert one.pick(torch.tensor([1]))[0].shape == other.pick(torch.tensor([1]))[0].shape
     assert (sketch.class_names, sketch.input_shape) == (loaded.class_names, loaded.input_shape)
+
+
+def test_a_model_for_which_there_is_no_memory_is_named_in_a_run_too() -> None:
+    sentence = r"^model: there is no memory for it: .*; take a smaller model"
+    with pytest.raises(ConfigError, match=sentence), keys_under("model"), memory_errors_named():
+        torch.empty(10**15)
+    with pytest.raises(RuntimeError, match="another"), memory_errors_named():
+        raise RuntimeError("another")
