@@ -79,7 +79,7 @@ def start_on(host: str, folder: Path, *arguments: str, restarts: int = 0) -> "su
 
 
 def wait_for_round(folder: Path, done: int) -> None:
-    metrics, until = folder / "run" / "metrics.jsonl", time.monotonic() + 90
+    metrics, until = folder / "run" / "metrics.jsonl", time.monotonic() + 180
     while not metrics.exists() or len(metrics.read_text().splitlines()) < done:
         assert time.monotonic() < until
         time.sleep(0.05)
