@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from fuzz.children import start, start_ranks
@@ -95,7 +96,7 @@ def test_a_killed_run_ends_as_if_nobody_had_killed_it(
 def test_a_killed_launch_of_torchrun_ends_as_if_nobody_had_killed_it(
     tmp_path: Path, expected: tuple[Outcome, float]
 ) -> None:
-    tally, draw = Tally("kills of torchrun's process group"), random.Random(1)
+    tally, draw = Tally("kills of torchrun and its ranks"), random.Random(1)
     for number in range(long_form(LONG // 10)):
         folder = tmp_path / str(number)
         words = [*arguments(folder, ROUNDS), "--resume-or-start"]
@@ -110,9 +111,13 @@ def test_a_killed_launch_of_torchrun_ends_as_if_nobody_had_killed_it(
         wait_for(folder / "run" / "config.yaml")
         moment = draw.uniform(0, 1.5 * expected[1])
         time.sleep(moment)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        launcher_and_ranks = psutil.Process(process.pid)
+        ranks = launcher_and_ranks.children(recursive=True)  # in sessions of their own
+        for one in draw.sample([launcher_and_ranks, *ranks], len(ranks) + 1):
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
         hit = process.wait(60) == -signal.SIGKILL
+        psutil.wait_procs(ranks, timeout=60)
         ended = call(words)
         found = mistakes(ended, 10, statuses=(0,)) or what_is_left(folder, expected[0])
         tally.add("hit" if hit else "too late", found, f"{moment:.2f} s after the start: {ended.err[-250:]!r}")
