@@ -96,12 +96,28 @@ def _lines(file: Path) -> list[str]:
 def available_memory(root: Path = Path("/")) -> int:
     """The bytes that this process may still take: by the system's own estimate, and its control groups' limits.
 
+    ``$FEDSIM_MEMORY_GB`` says instead what there is where a configuration will run, if it is checked elsewhere.
+
     Args:
         root: where the file system begins.
+
+    Raises:
+        ConfigError: FEDSIM_MEMORY_GB is no such number.
     """
+    given = os.environ.get("FEDSIM_MEMORY_GB")
+    if given is not None:
+        return _bytes_in(given)
     known = [line.split() for line in _lines(root / "proc/meminfo") if line.startswith("MemAvailable:")]
     free = int(known[0][1]) * 1024 if known else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # macOS
     return min([free, *map(int, _limits(root, "memory", _memory_of_version_1, _memory_of_version_2))])
+
+
+def _bytes_in(gigabytes: str) -> int:
+    try:
+        return int(min(float(gigabytes) * 1e9, sys.maxsize))
+    except ValueError:  # no number, or NaN
+        problem = f"'{gigabytes}' is not a number of gigabytes"
+        raise ConfigError("FEDSIM_MEMORY_GB", problem, "set it to what the machine has, or to inf") from None
 
 
 def _memory_of_version_2(folder: Path) -> float | None:

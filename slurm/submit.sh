@@ -35,7 +35,8 @@ fi
 export FEDSIM_HOME=${FEDSIM_HOME:-$home}
 # shellcheck source=slurm/site.env
 source "$home/slurm/site.env"
-python "$FEDSIM_HOME/fedsim/main.py" --check "$@" >/dev/null
+# A login node has less memory than the nodes of the job.
+FEDSIM_MEMORY_GB=${FEDSIM_MEMORY_GB:-inf} python "$FEDSIM_HOME/fedsim/main.py" --check "$@" >/dev/null
 
 missing=no
 if ! command -v sbatch >/dev/null; then

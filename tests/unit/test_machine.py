@@ -1,6 +1,7 @@
 """Cores, GPUs and memory: what control groups, affinity, SLURM and variables allow."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,22 @@ def test_available_memory_is_the_systems_or_less_by_control_groups(
 ) -> None:
     write(tmp_path, **{"proc/meminfo": "MemTotal: 9000 kB\nMemAvailable:    4000 kB\n", **files})
     assert available_memory(tmp_path) == available
+
+
+@pytest.mark.parametrize(("given", "available"), [("0.5", 500_000_000), ("inf", sys.maxsize)])
+def test_the_memory_of_another_machine_may_be_given(
+    monkeypatch: pytest.MonkeyPatch, given: str, available: int
+) -> None:
+    """Of a node of the job, when a configuration is checked on a login node."""
+    monkeypatch.setenv("FEDSIM_MEMORY_GB", given)
+    assert available_memory() == available
+
+
+@pytest.mark.parametrize("given", ["", "much", "nan"])
+def test_a_memory_that_is_no_number_is_named(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("FEDSIM_MEMORY_GB", given)
+    with pytest.raises(ConfigError, match=r"^FEDSIM_MEMORY_GB: '"):
+        available_memory()
 
 
 def test_memory_that_is_not_there_is_said_with_its_key() -> None:
