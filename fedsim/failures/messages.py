@@ -4,6 +4,7 @@ import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from traceback import extract_tb
 
 from fedsim.comm import RankStatus
 from fedsim.errors import ConfigError, FedsimError
@@ -42,7 +43,14 @@ def failed_at_start(rank: int, error: BaseException) -> str:
 
 def failed(me: RankStatus, error: BaseException, directory: Path | None) -> str:
     """An error on this rank, where it happened and where its traceback is."""
-    return f"{me} failed in {me.activity}: {_what(error, directory)} (traceback in logs/rank_{me.rank}.log)"
+    place = "" if isinstance(error, FedsimError | OSError) else _place(error)
+    return f"{me} failed in {me.activity}: {_what(error, directory)} ({place}traceback in logs/rank_{me.rank}.log)"
+
+
+def _place(error: BaseException) -> str:
+    """The line of a plugin's or of our own code, not of a library, that was under way."""
+    frames = [frame for frame in extract_tb(error.__traceback__) if "site-packages" not in Path(frame.filename).parts]
+    return f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}; " if frames else ""
 
 
 def _what(error: BaseException, directory: Path | None) -> str:
