@@ -5,6 +5,7 @@ A run outlives its terminal: a pipe that nobody reads any more, a lost connectio
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 INPUT, OUTPUT, ERROR = 0, 1, 2
+
+GONE_FOR_GOOD = (errno.EPIPE, errno.EIO, errno.EBADF)
+"""A reader that has left, a terminal that is closed; a full disk may have room again."""
 
 
 def keep_standard_streams() -> None:
@@ -32,7 +36,7 @@ def keep_standard_streams() -> None:
 
 
 def write_or_lose(descriptor: int, data: ReadableBuffer) -> None:
-    """Write all the data; where that is not possible they are lost, and all that follows."""
+    """Write all the data; where that is not possible they are lost, and all that follows if nobody will read it."""
     left = memoryview(data).cast("B")
     try:
         while left:
@@ -40,9 +44,10 @@ def write_or_lose(descriptor: int, data: ReadableBuffer) -> None:
                 left = left[os.write(descriptor, left) :]
             except BlockingIOError:  # a terminal that another program has left so
                 os.set_blocking(descriptor, True)
-    except OSError:
-        with suppress(OSError):  # no descriptor is left: the next time is like this one
-            _open_on_nothing(descriptor)
+    except OSError as error:
+        if error.errno in GONE_FOR_GOOD:
+            with suppress(OSError):  # no descriptor is left: the next time is like this one
+                _open_on_nothing(descriptor)
 
 
 class _LastingFile(io.FileIO):

@@ -11,7 +11,7 @@ from fedsim.errors import ConfigError
 _TAG = "tag:yaml.org,2002:"
 _INT, _FLOAT, _BOOL, _NULL, _MERGE = (f"{_TAG}{kind}" for kind in ("int", "float", "bool", "null", "merge"))
 
-MAX_CHARACTERS, MAX_VALUES, MAX_DEPTH = 2**18, 5000, 32
+MAX_CHARACTERS, MAX_VALUES, MAX_DEPTH = 2**20, 20_000, 32
 """Of one text. The longest setting there is, the ids of some thousand clients, fits in well; what is larger is no
 configuration, and reading it would take seconds. What an alias stands for counts each time."""
 

@@ -230,7 +230,7 @@ class RunConfig(Schema):
     run_name: str | None = Field(
         None,
         min_length=1,
-        max_length=200,
+        max_length=250,
         pattern=RUN_NAME,
         description="made from data, attack, aggregator and seed if null",
     )

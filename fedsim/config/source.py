@@ -13,10 +13,16 @@ from fedsim.files import open_file
 from fedsim.yaml_text import MAX_CHARACTERS, MAX_DEPTH, parse_yaml
 
 
+def _is_handed_over(path: Path) -> bool:
+    """Whether it is a pipe that the shell has opened, as for ``--config <(...)``."""
+    return path == Path("/dev/stdin") or path.parent in (Path("/dev/fd"), Path("/proc/self/fd"))
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; ConfigError if it is missing, unreadable or no mapping."""
     try:
-        with TextIOWrapper(open_file(path), encoding="utf-8") as file:
+        opened = path.open("rb") if _is_handed_over(path) else open_file(path)
+        with TextIOWrapper(opened, encoding="utf-8") as file:
             text = file.read(MAX_CHARACTERS + 1)  # one more is refused, however many there are
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error

@@ -114,8 +114,8 @@ def _round(value: Any) -> int:
 
 
 def _number(value: Any) -> Any:
-    """A finite number, or None, as which a line holds NaN and infinity."""
-    if value is not None and (isinstance(value, bool) or not math.isfinite(value)):
+    """A finite number, which a plugin may have given as true or false, or None, as which a line holds the others."""
+    if value is not None and not math.isfinite(value):
         raise ValueError(f"{value!r} is no finite number")
     return value
 

@@ -139,7 +139,7 @@ def closing_message(summary: Mapping[str, Any], facts: RunFacts, directory: Path
       look at it:    tensorboard --logdir runs
     """
     final, best = summary.get("final_accuracy"), summary.get("best_accuracy")
-    took = f"{counted(summary['rounds'], 'round')} in {summary.get('seconds', 0.0):.0f} s"
+    took = f"{counted(summary.get('rounds') or 0, 'round')} in {summary.get('seconds') or 0.0:.0f} s"
     quality = "its test accuracy is not known"  # summary.json of a finished run was damaged
     if final is not None and best is not None:
         accuracies = f"final test accuracy {final:.3f}, best {best:.3f} in round {summary.get('best_round')}"

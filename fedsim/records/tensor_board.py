@@ -15,6 +15,7 @@ from typing import Any
 from fedsim.records.pictures import Picture, confusion_picture, trust_picture
 from fedsim.records.round_record import AttackRecord, RoundRecord
 from fedsim.records.summary import ResultsSoFar, results_in
+from fedsim.records.thinned import Thinned
 from fedsim.records.writers import RecordWriter, read_records
 
 ACCURACIES = ("accuracy", "balanced_accuracy", "macro_f1", "worst_client_accuracy", "mean_client_accuracy")
@@ -107,7 +108,8 @@ class TensorBoard(RecordWriter):
         )
         self._results, self._run_settings = results or results_in(metrics), settings
         self._followed = followed_clients(settings.num_clients, settings.byzantine, settings.curves)
-        self._trust = {record.round: record.clients.get("trust") for record in read_records(metrics)}
+        rounds = ((record.round, record.clients.get("trust")) for record in read_records(metrics))
+        self._trust = Thinned(8 * COLUMNS, rounds)
         self._laid_out = False
         for name, text in settings.texts.items():
             self._run.add_text(name, "\n".join(f"    {line}" for line in text.splitlines()))
@@ -134,7 +136,7 @@ class TensorBoard(RecordWriter):
             self._add_sides(name, by_client, record.attack.attackers, round_number)
         if not self._laid_out:
             self._lay_out(groups, record.clients)
-        self._trust[round_number] = record.clients.get("trust")
+        self._trust.add(round_number, record.clients.get("trust"))
         if self._run_settings.images_every and (
             round_number % self._run_settings.images_every == 0 or round_number == self._run_settings.rounds
         ):
@@ -197,9 +199,10 @@ class TensorBoard(RecordWriter):
             self._show(
                 "accuracy/confusion", confusion_picture(confusion, self._run_settings.class_names), round_number
             )
-        if any(self._trust.values()):
-            rounds = evenly(sorted(self._trust), COLUMNS)
-            picture = trust_picture(self._trust, rounds, self._run_settings.num_clients, self._run_settings.byzantine)
+        trust = {**self._trust.values, round_number: record.clients.get("trust")}
+        if any(trust.values()):
+            rounds = evenly(sorted(trust), COLUMNS)
+            picture = trust_picture(trust, rounds, self._run_settings.num_clients, self._run_settings.byzantine)
             self._show("clients/trust", picture, round_number)
 
     def _show(self, tag: str, picture: Any, round_number: int) -> None:

@@ -15,17 +15,18 @@ def read_json(path: Path) -> dict[str, Any]:
     """The mapping in a JSON file; empty where there is none that can be read."""
     try:
         values = json.loads(read_bytes(path))
-    except (ValueError, RecursionError):  # cut off, no UTF-8, or thousands of brackets
+    except (OSError, ValueError, RecursionError):  # not to be read, cut off, no UTF-8, or thousands of brackets
         return {}
     return values if isinstance(values, dict) else {}
 
 
 def read_bytes(path: Path) -> bytes:
-    """What a file holds; nothing where there is no file, or none that can be read (a pipe would keep its reader)."""
-    try:
-        return path.read_bytes() if path.is_file() else b""
-    except OSError:
-        return b""
+    """What a file holds; nothing where there is no file (a pipe would keep its reader).
+
+    Raises:
+        OSError: there is one, and it cannot be read: what it holds is not lost, and must not be overwritten.
+    """
+    return path.read_bytes() if path.is_file() else b""
 
 
 def put_aside(path: Path, suffix: str = DAMAGED) -> Path:

@@ -40,8 +40,8 @@ def run_directories(output_dir: Path, name: str) -> list[Path]:
     """The directories of runs under this name that got under way, the latest first."""
     pattern = re.compile(re.escape(name) + r"(?:-(\d+))?")
     paths = list(output_dir.iterdir()) if folder_exists(output_dir) else []
-    found = [(pattern.fullmatch(path.name), path) for path in paths if folder_exists(path)]
-    runs = [(int(match[1] or 1), path) for match, path in found if match and _got_under_way(path)]
+    found = [(match, path) for path in paths if (match := pattern.fullmatch(path.name))]  # one of thousands
+    runs = [(int(match[1] or 1), path) for match, path in found if folder_exists(path) and _got_under_way(path)]
     return [path for _, path in sorted(runs, reverse=True)]
 
 

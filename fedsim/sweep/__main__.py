@@ -1,8 +1,10 @@
 """Run the cells of a sweep: ``python -m fedsim.sweep FILE``; see ``--help``."""
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from time import sleep
 
 from fedsim.systems import require_posix
@@ -43,7 +45,8 @@ def main(arguments: Sequence[str]) -> int:
             load_plugin(plugin)
         computes = not (options.dry_run or options.status or options.watch)
         file = user_path(options.file, "FILE")
-        sweep = read_sweep(file, options.overrides, options.only, require_data=computes)
+        with _memory_elsewhere() if options.slurm else nullcontext():
+            sweep = read_sweep(file, options.overrides, options.only, require_data=computes)
         return _carry_out(sweep, options)
     except ConfigError as error:
         sys.stderr.write(f"fedsim: configuration error: {error}\n")
@@ -52,6 +55,19 @@ def main(arguments: Sequence[str]) -> int:
         where = escaped(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         sys.stderr.write(f"fedsim: the sweep cannot go on: {where}\n")
         return MISTAKE
+
+
+@contextmanager
+def _memory_elsewhere() -> Iterator[None]:
+    """This may be a login node, which has less memory than those of the jobs: how much they have is not asked here."""
+    if "FEDSIM_MEMORY_GB" in os.environ:
+        yield
+        return
+    os.environ["FEDSIM_MEMORY_GB"] = "inf"
+    try:
+        yield
+    finally:
+        del os.environ["FEDSIM_MEMORY_GB"]  # jobs, which inherit the environment, ask their own machine
 
 
 def _carry_out(sweep: Sweep, options: argparse.Namespace) -> int:

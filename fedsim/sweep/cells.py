@@ -74,7 +74,7 @@ def progress_of(cell: Cell, sweep_folder: Path) -> Progress:
         state = "failed"
     rounds, accuracy = (records[-1].round if records else 0), (accuracies[-1] if accuracies else None)
     if state == "done":  # its summary is right whatever has become of its metrics.jsonl
-        rounds, accuracy = int(summary.get("rounds", rounds)), summary.get("final_accuracy", accuracy)
+        rounds, accuracy = int(summary.get("rounds") or rounds), summary.get("final_accuracy", accuracy)
     return Progress(
         cell,
         state,

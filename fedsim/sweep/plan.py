@@ -14,7 +14,7 @@ from pydantic import Field
 
 from fedsim.build.components import Components, build_components
 from fedsim.build.given_settings import given_settings
-from fedsim.config.run import RUN_NAME, parse_config
+from fedsim.config.run import parse_config
 from fedsim.config.source import NAMED_SECTIONS, apply_overrides, read_yaml
 from fedsim.errors import ConfigError, FedsimWarning, did_you_mean, escaped
 from fedsim.files import as_typed, file_name, user_path
@@ -42,7 +42,7 @@ class CellOverride(Schema):
 class SweepFile(Schema):
     """What a sweep's YAML holds."""
 
-    name: str | None = Field(None, min_length=1, pattern=RUN_NAME, description="of the sweep; default: of the file")
+    name: str | None = Field(None, min_length=1, max_length=250, description="of the sweep; default: of the file")
     base: str = Field(description="config that every cell starts from, seen from the sweep's file")
     set: dict[str, Any] = Field(default_factory=dict, description="dotted keys and their values in every cell")
     axes: dict[str, list[Any] | dict[Any, Any]] = Field(description="axis: its values, or label: value")

@@ -26,6 +26,9 @@ ENDED = (
 )
 """States of tasks that will not come back, but may be listed for a while."""
 
+ENDED_FROM_OUTSIDE = "slurmstepd: error: ***"
+"""SLURM's line in the output of a job that is cancelled, preempted or out of time, or whose node fails."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -114,12 +117,18 @@ def _queued(jobs: Collection[str]) -> set[str]:
 
 
 def last_words(output: Path) -> str:
-    """What a task said before it ended: fedsim's own last line, else the last one; "" if there is none."""
+    """What a task said that failed before its run began: fedsim's own last line, else the last one.
+
+    "" if there is none, and of a task whose run began, or that was cancelled: it is submitted again.
+    """
     try:
         lines = [line.strip() for line in read_bytes(output).decode(errors="replace").splitlines() if line.strip()]
     except OSError:
         return ""
     own = [line.removeprefix("fedsim: ") for line in lines if line.startswith("fedsim: ")]
     said = [line for line in own if not line.startswith("warning: ")]
+    began = any(line.startswith("run directory ") for line in own)
+    if began or any(line.startswith(ENDED_FROM_OUTSIDE) for line in lines):
+        return ""
     others = [line for line in lines if not line.startswith("srun: ")]  # that a step failed is known
     return next(reversed(said or others or lines), "")

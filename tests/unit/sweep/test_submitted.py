@@ -126,6 +126,23 @@ def test_a_task_that_failed_before_its_run_began_says_why(
     assert "array job 19 of 3 cells" in said(path, capfd, "--slurm", "--retry", "failed")
 
 
+@pytest.mark.parametrize(
+    "printed",
+    [
+        "fedsim: run directory runs/a\nfinal test accuracy 0.9\nlook at it: tensorboard --logdir runs\n",
+        "job 17, start 1\nslurmstepd: error: *** STEP 17.0 ON n1 CANCELLED AT 2026-01-01T00:00:00 ***\n",
+    ],
+)
+def test_a_task_that_ran_or_was_cancelled_is_submitted_again(
+    path: Path, seeds: Sweep, slurm: Slurm, printed: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its run directory may have been removed, to have it done again."""
+    said(path, capfd, "--slurm")
+    (seeds.folder / "cells" / "17_0.out").write_text(printed)
+    slurm.queue("")
+    assert "4 cells: 4 pending" in said(path, capfd, "--status")
+
+
 def test_two_cannot_submit_at_the_same_time(path: Path, seeds: Sweep, capfd: pytest.CaptureFixture[str]) -> None:
     (seeds.folder / "cells").mkdir(parents=True)
     held = hold(seeds.folder / "cells" / "submission.lock")
