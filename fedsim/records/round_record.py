@@ -94,8 +94,8 @@ class RoundRecord:
             round=_round(values["round"]),
             quality=Quality(**quality),
             train_loss=_number(values.get("train_loss")),
-            server=_numbers(values.get("server", {})),
-            clients={name: _by_client(_numbers(its)) for name, its in values.get("clients", {}).items()},
+            server=dict(values.get("server", {})),
+            clients={name: _by_client(its) for name, its in values.get("clients", {}).items()},
             attack=AttackRecord(**{**attack, "attackers": _by_client(attack.get("attackers", {}))}),
             nonfinite_clients=values.get("nonfinite_clients", ()),
             times=_numbers(values.get("times", {})),
@@ -114,8 +114,8 @@ def _round(value: Any) -> int:
 
 
 def _number(value: Any) -> Any:
-    """A finite number, which a plugin may have given as true or false, or None, as which a line holds the others."""
-    if value is not None and not math.isfinite(value):
+    """A finite number, or None, as which a line holds NaN and infinity."""
+    if value is not None and (isinstance(value, bool) or not math.isfinite(value)):
         raise ValueError(f"{value!r} is no finite number")
     return value
 

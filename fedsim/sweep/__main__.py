@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
 
 @contextmanager
 def _memory_elsewhere() -> Iterator[None]:
-    """This may be a login node, which has less memory than those of the jobs: how much they have is not asked here."""
+    """This may be a login node, with less memory than those of the jobs: how much they have is not asked here."""
     if "FEDSIM_MEMORY_GB" in os.environ:
         yield
         return

@@ -20,7 +20,7 @@ def sweep_name(given: str | None, path: Path) -> str:
     'grid'
     """
     name = given or path.stem
-    if name.startswith(".") or "/" in name or not _can_be_shown(name):
+    if name.startswith((".", "~")) or "/" in name or not _can_be_shown(name):
         whose = "" if given else ", as the file is"
         raise ConfigError("name", f"no folder of a sweep can be called {name!r}{whose}", "write name: ...")
     return name

@@ -75,3 +75,13 @@ def test_the_streams_are_otherwise_those_of_python(tmp_path: Path, options: str)
     shell = ["bash", "-c", f'exec "$0" {options} -c "$1"', sys.executable, f"{before}assert before == {facts}"]
     done = subprocess.run(shell, capture_output=True, text=True, timeout=60, env=clean_environment(), check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_disk_that_has_room_again_gets_what_follows(tmp_path: Path) -> None:
+    """One failed write must not silence a log of a week."""
+    program = f"{KEEP}import resource, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    program += "resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))\nprint('lost', flush=True)\n"
+    program += "resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)\nprint('kept', flush=True)\n"
+    with (tmp_path / "log").open("w") as log:
+        subprocess.run([sys.executable, "-c", program], stdout=log, env=clean_environment(), check=True)
+    assert (tmp_path / "log").read_text() == "kept\n"

@@ -82,12 +82,12 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x]\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (LAUGHS, "more than 5000 keys and values"),
-        ("\n".join(f"k{number}: 1" for number in range(20_000)), "more than 5000 keys and values"),
+        (LAUGHS, "more than 20000 keys and values"),
+        ("\n".join(f"k{number}: 1" for number in range(20_000)), "more than 20000 keys and values"),
         ("[" * 30_000, "more than 32 levels"),
         ("{a: " * 400, "more than 32 levels"),
         ("".join("  " * depth + "k:\n" for depth in range(300)), "more than 32 levels"),
-        ("# " + "x" * 2**20, "more than 262144 characters"),
+        ("# " + "x" * 2**20, "more than 1048576 characters"),
         ("a: &a {b: [*a]}", "'*a' stands inside of what it repeats"),
         ("- " + "7" * 4000, "more than 100 digits"),
     ],

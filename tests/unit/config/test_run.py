@@ -64,7 +64,7 @@ def test_byzantine_clients_are_the_last_or_those_named() -> None:
         "data.resolution=20000",
         "evaluation.every=99999999999999999999999",
         "seed=36893488147419103232",
-        f"run_name={'n' * 201}",
+        f"run_name={'n' * 251}",
         f"aggregator.pre=[{', '.join(['{name: nnm}'] * 101)}]",
         f"attack=[{', '.join(['{name: ipm, num_byzantine: 1}'] * 101)}]",
     ],

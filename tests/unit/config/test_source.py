@@ -1,5 +1,6 @@
 """Configuration files and overrides."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,7 @@ def test_of_an_endless_file_only_the_beginning_is_read(tmp_path: Path) -> None:
     path = tmp_path / "large.yaml"
     with path.open("w") as file:
         file.truncate(10**11)  # sparse: it has no blocks on disk
-    with pytest.raises(ConfigError, match=r"more than 262144 characters"):
+    with pytest.raises(ConfigError, match=r"more than 1048576 characters"):
         read_yaml(path)
 
 
@@ -86,3 +87,14 @@ def test_a_note_about_a_replaced_component_is_one_line() -> None:
     assert len(notes) == 1
     assert notes[0].isprintable()
     assert len(notes[0]) < 300
+
+
+def test_a_pipe_that_the_shell_hands_over_is_read() -> None:
+    """As for ``--config <(...)``."""
+    reads, writes = os.pipe()
+    os.write(writes, b"rounds: 3")
+    os.close(writes)
+    try:
+        assert read_yaml(Path(f"/dev/fd/{reads}")) == {"rounds": 3}
+    finally:
+        os.close(reads)

@@ -38,13 +38,28 @@ def made_again() -> list[int]:
     return values
 
 
+def planted_link(cache: Path, elsewhere: Path, whole: bool) -> Path:
+    """In the place of the arrays' folder, or of one array."""
+    link = cache / "a"
+    if not whole:
+        link.mkdir()
+        link /= "ten.npy"
+    link.symlink_to(elsewhere if whole else elsewhere / "ten.npy")
+    return link
+
+
 @pytest.mark.parametrize("whole", [True, False])
-def test_links_in_a_cache_are_not_followed(cache: Path, elsewhere: Path, whole: bool) -> None:
-    if whole:
-        (cache / "a").symlink_to(elsewhere)
-    else:
-        (cache / "a").mkdir()
-        (cache / "a" / "ten.npy").symlink_to(elsewhere / "ten.npy")
+def test_a_link_of_ones_own_leads_to_the_data(cache: Path, elsewhere: Path, whole: bool) -> None:
+    """Who has little room at home moves what is large elsewhere."""
+    planted_link(cache, elsewhere, whole)
+    assert cached_arrays("a", ["ten"], refuse)["ten"].tolist() == [0] * 10
+
+
+@as_root
+@pytest.mark.parametrize("whole", [True, False])
+def test_links_of_others_in_a_cache_are_not_followed(cache: Path, elsewhere: Path, whole: bool) -> None:
+    link = planted_link(cache, elsewhere, whole)
+    os.chown(link, SOMEBODY, SOMEBODY, follow_symlinks=False)
     assert made_again() == list(range(10))
     assert np.load(elsewhere / "ten.npy").sum() == 0
     assert not (cache / "a").is_symlink()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fedsim.records.metrics_recovery import Line, Recovery, copy_of, digest_of_all, recover, rounds
+from fedsim.records.metrics_recovery import Line, Recovery, copy_of, digest_of_all, record_of, recover, rounds
 
 RUN = "5f"
 LINES = [Line(n, json.dumps({"round": n, "accuracy": n / 8, "times": {"gather": n / 3}})) for n in range(1, 7)]
@@ -77,3 +77,12 @@ def test_many_ranges_are_not_all_named() -> None:
     assert words.startswith("rounds 1, 3, 5")
     assert words.endswith("... are")
     assert len(words) < 100
+
+
+def test_what_a_plugin_records_need_be_no_number() -> None:
+    """Records of before have no copy: what is taken for damaged is lost."""
+    line = b'{"round": 1, "server": {"accepted": true, "mode": "a"}, "clients": {"kept": {"0": false}}, "times": {}}'
+    record = record_of(line)
+    assert record is not None
+    assert record.server == {"accepted": True, "mode": "a"}
+    assert recover(line + b"\n", b"", 1, RUN, None).lines == [Line(1, line.decode())]

@@ -1,10 +1,11 @@
 """Damaged files of a run's directory."""
 
+import errno
 from pathlib import Path
 
 import pytest
 
-from fedsim.run_directory.damage import make_way_for, put_aside, read_json
+from fedsim.run_directory.damage import make_way_for, put_aside, read_bytes, read_json
 from fedsim.run_directory.failure_note import clear_failure, record_failure, recorded_failure
 
 
@@ -43,3 +44,16 @@ def test_a_folder_in_the_place_of_the_note_silences_no_failure(tmp_path: Path) -
     assert recorded_failure(tmp_path) == "rank 2 died"
     (tmp_path / "failure.txt").write_bytes(b"rank \xff died\n")
     assert recorded_failure(tmp_path) == "rank \ufffd died"
+
+
+def test_a_file_that_cannot_be_read_now_is_not_an_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on NFS: it would be written again without what it holds."""
+    (tmp_path / "metrics.jsonl").write_text("{}")
+
+    def stale(path: Path) -> bytes:
+        raise OSError(errno.ESTALE, "Stale file handle", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", stale)
+    with pytest.raises(OSError, match="Stale"):
+        read_bytes(tmp_path / "metrics.jsonl")
+    assert read_json(tmp_path / "metrics.jsonl") == {}

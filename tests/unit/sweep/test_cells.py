@@ -77,3 +77,10 @@ def test_a_cell_whose_config_is_lost_is_not_pending(sweep: Sweep) -> None:
     leave(sweep, 0, "interrupted", 0.5)
     (sweep.cells[0].directory / "config.yaml").unlink()
     assert progress_of(sweep.cells[0], sweep.folder).state == "stopped"
+
+
+def test_a_summary_without_a_number_of_rounds_stops_nothing(sweep: Sweep) -> None:
+    leave(sweep, 0, "completed", 0.5, 0.9)
+    path = sweep.cells[0].directory / "summary.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "rounds": None}))
+    assert progress_of(sweep.cells[0], sweep.folder).rounds == 2

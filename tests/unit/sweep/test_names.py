@@ -13,8 +13,8 @@ from support.sweeps import sweep_file
 NONE = {"attack": {"name": "none"}}
 
 
-@pytest.mark.parametrize("name", ["../out", "..", "/tmp/out", "a/b", "a b", "a\nb", "a\x1b[2J", "", ".hidden", "~"])
-def test_a_sweep_has_a_name_like_a_run(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["../out", "..", "/tmp/out", "a/b", "a\nb", "a\x1b[2J", "", ".hidden", "~"])
+def test_a_sweep_has_a_name_that_is_a_folders(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="name: "):
         read_sweep(sweep_file(tmp_path, name=name, axes={"seed": [1]}, set=NONE))
 
