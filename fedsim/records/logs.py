@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from errno import EMFILE, ENFILE
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -44,6 +45,8 @@ class _RunFile(logging.FileHandler):
             require_no_link(path.parent)
             super().__init__(path, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
+            if error.errno in (EMFILE, ENFILE):  # that is no matter of the folder
+                raise
             problem = f"cannot write {error.filename or path}: {error.strerror}"
             raise ConfigError("output_dir", problem, "remove it, or name a folder that can be written") from None
 

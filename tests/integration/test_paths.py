@@ -16,9 +16,13 @@ PATHS = {
     "--config": ["--config", "{}/base.yaml"],
     "--plugin": ["--plugin", "{}/plugin.py"],
     "output_dir": ["output_dir={}/runs"],
-    "data.root": ["data={{name: image_folder, root: '{}/images'}}"],
+    "data.root": ["data={{name: image_folder, root: '{}/images'}}", "clients.count=2", "attack=[]"],
     "model.weights": ["model={{name: timm, architecture: test_resnet, weights: '{}/weights.pt'}}"],
-    "data.partition.path": ["data.partition={{name: file, path: '{}/partition.json'}}"],
+    "data.partition.path": [
+        "data.partition={{name: file, path: '{}/partition.json'}}",
+        "clients.count=4",
+        "attack=[]",
+    ],
 }
 
 
@@ -36,7 +40,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> Path:
         for kind in ("cat", "dog"):
             folder = tmp_path / "images" / part / kind
             folder.mkdir(parents=True)
-            Image.new("RGB", (8, 8), (200, 9, 9) if kind == "cat" else (9, 9, 200)).save(folder / "1.png")
+            for number in range(4):
+                Image.new("RGB", (8, 8), (200, 9, 9) if kind == "cat" else (9, 9, 200)).save(folder / f"{number}.png")
     return tmp_path
 
 

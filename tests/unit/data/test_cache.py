@@ -154,13 +154,12 @@ def test_what_a_killed_process_left_is_swept_after_a_day(cache: Path) -> None:
     assert sorted(path.name for path in cache.iterdir()) == [".new.bbbbbbbb.part", "a", "kept"]
 
 
-@pytest.mark.parametrize("where", ["below a file", "below /proc", "a name too long"])
+@pytest.mark.parametrize("where", ["below a file", "below /proc"])
 def test_an_impossible_cache_folder_still_works(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     impossible = {
         "below a file": tmp_path / "file" / "cache",
         "below /proc": Path("/proc/none/cache"),
-        "a name too long": tmp_path / ("x" * 300),
     }
     scratch = tmp_path / "scratch"
     scratch.mkdir()
