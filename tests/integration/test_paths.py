@@ -19,7 +19,7 @@ PATHS = {
     "data.root": ["data={{name: image_folder, root: '{}/images'}}", "clients.count=2", "attack=[]"],
     "model.weights": ["model={{name: timm, architecture: test_resnet, weights: '{}/weights.pt'}}"],
     "data.partition.path": [
-        "data.partition={{name: file, path: '{}/partition.json'}}",
+        "data={{name: synthetic, num_train: 8, partition: {{name: file, path: '{}/partition.json'}}}}",
         "clients.count=4",
         "attack=[]",
     ],
