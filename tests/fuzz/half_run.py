@@ -38,8 +38,11 @@ OF_A_SUMMARY = ("status", "rounds", "final_accuracy", "best_accuracy", "best_rou
 
 
 def arguments(folder: Path, rounds: int = ROUNDS, seed: int = 0) -> list[str]:
-    """The command line of the run."""
-    return [*SETTINGS, f"rounds={rounds}", f"seed={seed}", f"output_dir={folder}"]
+    """The command line of the run.
+
+    Without torchrun nobody ends a rank that waits for one which was killed before they met: it gives up by itself.
+    """
+    return [*SETTINGS, "runtime.timeout=20", f"rounds={rounds}", f"seed={seed}", f"output_dir={folder}"]
 
 
 @dataclass(frozen=True)
