@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -21,7 +21,7 @@ from fedsim.comm.health.monitor import Monitor, RankFailureHandler
 from fedsim.comm.health.rank_status import RankStatus
 from fedsim.comm.place import RankPlace
 from fedsim.comm.rows import LocalRows, PointToPointRows, RowTransport, SharedRows
-from fedsim.comm.shared_memory import create_reserved_file, map_file, remove_file
+from fedsim.comm.shared_memory import map_file, reserved_file
 from fedsim.errors import CollectiveError
 
 log = logging.getLogger(__name__)
@@ -104,7 +104,11 @@ class ProcessGroup(Communicator):
             if matrix is not None:
                 return SharedRows(matrix, self.rank, lambda: self.barrier("gather"))
             if self.rank == 0:
-                log.warning("no room for %d x %d values in shared memory: rows go point to point", slots, columns)
+                log.warning(
+                    "no room for %d x %d values in shared memory that all ranks can map: rows go point to point",
+                    slots,
+                    columns,
+                )
         return PointToPointRows(slots, columns, self.rank, self.row_device, self._gathering, group=self._nccl)
 
     @contextmanager
@@ -115,14 +119,11 @@ class ProcessGroup(Communicator):
             yield
 
     def _open_shared(self, slots: int, columns: int) -> Tensor | None:
-        """The matrix that all ranks map, or None if one of them cannot; the file's name is gone on return."""
-        path = self.share_text(create_reserved_file(slots * columns) if self.rank == 0 else "")
-        try:
-            matrix = map_file(path, slots, columns) if path else None
+        """The matrix that all ranks map, or None if one of them cannot."""
+        with reserved_file(slots * columns) if self.rank == 0 else nullcontext("") as own:
+            address = self.share_text(own)
+            matrix = map_file(address, slots, columns) if address else None
             mapped = self.all_gather(torch.tensor(matrix is not None))
-        finally:
-            if self.rank == 0 and path:
-                remove_file(path)
         return matrix if bool(mapped.all()) else None
 
     def barrier(self, phase: str) -> None:

@@ -159,7 +159,7 @@ def test_two_ranks_on_a_poor_machine_have_the_same_results(tmp_path: Path) -> No
     )
     err = done.stderr.decode("utf-8", "replace")
     assert done.returncode == 0, err
-    assert err.count("in shared memory: rows go point to point") == 1
+    assert err.count("in shared memory that all ranks can map: rows go point to point") == 1
     assert err.count("home/.cache/fedsim cannot be written (Read-only file system)") == 1
     assert "Traceback" not in err
     assert main([*words, f"output_dir={tmp_path}/rich"]) == 0
