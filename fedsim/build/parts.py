@@ -10,6 +10,7 @@ from torch import nn
 
 from fedsim.build.components import Components
 from fedsim.build.data import RunData
+from fedsim.build.pinned_rows import pin_rows
 from fedsim.build.resume import Start
 from fedsim.comm import Communicator
 from fedsim.data.split_file import samples_by_class
@@ -34,7 +35,7 @@ from fedsim.server.round import NoOpRound, RankZeroRound, ServerRound
 from fedsim.server.server import Server
 from fedsim.simulation import LocalClients, RunSchedule
 from fedsim.stop_request import StopRequest
-from fedsim.training.client import ClientData, LocalWork, Trainer
+from fedsim.training.client import ClientData, LocalWork, Trainer, count_batches
 from fedsim.training.freezing import freeze
 from fedsim.training.local_steps import StepRules
 from fedsim.training.poisoned_labels import PoisonedLabels
@@ -93,15 +94,18 @@ def build_schedule(components: Components) -> RunSchedule:
     )
 
 
-def build_participation(components: Components, ranks: int) -> Participation:
+def build_participation(components: Components, data: RunData, ranks: int) -> Participation:
     """Who does what in each round, and on which of the ranks."""
     config, plan = components.config, components.attack_plan
+    local = local_work(components)
+    steps = [count_batches(samples, local) for samples in data.sample_counts]
+    work = [0 if client in plan.always_idle else count for client, count in enumerate(steps)]
     return Participation(
         seed=config.seed,
         num_clients=config.clients.count,
         per_round=config.participants_per_round,
         attack_plan=plan,
-        placement=place_clients(config.clients.count, plan.always_idle, ranks),
+        placement=place_clients(work, ranks),
     )
 
 
@@ -120,7 +124,9 @@ def build_local_clients(
     )
     client_data = ClientData(data.train_inputs(comm.device), data.client_indices, labels_of, data.num_classes)
     trainer = Trainer(model.rows, client_data, local_work(components), config.seed, stop)
-    return LocalClients(trainer, comm.open_rows(config.participants_per_round, len(model.state)))
+    transport = comm.open_rows(config.participants_per_round, len(model.state))
+    pin_rows(transport, comm.device)
+    return LocalClients(trainer, transport)
 
 
 def local_work(components: Components) -> LocalWork:
@@ -135,7 +141,8 @@ def local_work(components: Components) -> LocalWork:
         schedule=components.client_schedule,
         rules=step_rules(components),
         wire_dtype=getattr(torch, runtime.wire_dtype),
-        compiled=runtime.compile,
+        compiled=runtime.compile_mode if runtime.compile else None,
+        matmul=runtime.matmul,
     )
 
 

@@ -2,19 +2,22 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fedsim.data.inputs import Inputs
 from fedsim.seeds import derive_generator, derive_seed, seeded
 from fedsim.stop_request import StopRequest
+from fedsim.training.compiled import CompiledForward, CompileMode
 from fedsim.training.freezing import set_training
-from fedsim.training.local_steps import LocalSteps, StepRules
+from fedsim.training.local_steps import LocalSteps, StepRules, piece_sizes
 from fedsim.training.losses import ClassCounts
 from fedsim.training.losses.cross_entropy import CrossEntropy
 from fedsim.training.optimizers import MakeOptimizer
+from fedsim.training.precision import Matmul, matmul_precision
 from fedsim.training.schedules import Schedule
 from fedsim.training.schedules.constant import Constant
 from fedsim.updates.model_rows import ModelRows
@@ -31,7 +34,8 @@ class LocalWork:
         epochs: passes over the client's samples, unless ``steps`` says how many optimiser steps.
         send: ``delta`` (w_global - w_client) or ``gradient`` (of one batch).
         wire_dtype: what every row is rounded to.
-        compiled: train through ``torch.compile``.
+        compiled: the mode of ``torch.compile`` through which whole batches are computed; None: as the model is.
+        matmul: what float32 products are computed in on a GPU.
     """
 
     epochs: int
@@ -42,7 +46,8 @@ class LocalWork:
     rules: StepRules = field(default_factory=lambda: StepRules(loss=CrossEntropy()))
     schedule: Schedule = field(default_factory=Constant)
     wire_dtype: torch.dtype = torch.float32
-    compiled: bool = False
+    compiled: CompileMode | None = None
+    matmul: Matmul = "highest"
 
 
 def batches(count: int, work: LocalWork, generator: torch.Generator) -> Iterator[Tensor]:
@@ -61,6 +66,14 @@ def batches(count: int, work: LocalWork, generator: torch.Generator) -> Iterator
                 taken += 1
                 yield batch
         passes += 1
+
+
+def count_batches(count: int, work: LocalWork) -> int:
+    """How many batches :func:`batches` gives a client of ``count`` samples."""
+    if count < 2:
+        return 0
+    alone = count % work.batch_size == 1  # the last batch of a pass, which is left out
+    return work.steps if work.steps is not None else work.epochs * (ceil(count / work.batch_size) - alone)
 
 
 @dataclass(frozen=True)
@@ -101,7 +114,10 @@ class Trainer:
         self._rows, self._data, self._work, self._seed = rows, data, work, seed
         self._stop = stop or StopRequest()
         self._class_counts = data.class_counts()
-        self._forward: nn.Module = torch.compile(rows.model) if work.compiled else rows.model  # type: ignore[assignment]
+        self._forward: Callable[[Tensor], Tensor] = rows.model
+        if work.compiled is not None:
+            sizes = piece_sizes(work.batch_size, work.rules.micro_batches)
+            self._forward = CompiledForward(rows.model, sizes, work.compiled)
 
     def update(self, client: int, round_index: int, state: Tensor, out: Tensor) -> float:
         """Write the update of ``client`` for ``round`` into ``out``.
@@ -115,15 +131,18 @@ class Trainer:
         """
         parameters = self._rows.layout.size
         self._rows.load(state[:parameters], state[parameters:])
-        with seeded(derive_seed(self._seed, "local work", round_index, client), self._data.inputs.device):
+        draws = seeded(derive_seed(self._seed, "local work", round_index, client), self._data.inputs.device)
+        with draws, matmul_precision(self._work.matmul, state.device):
             losses = self._train(client, round_index)
         if not losses:
             out.zero_()
             return float("nan")
-        self._rows.write_delta(state[:parameters], state[parameters:], out[:parameters], out[parameters:])
+        # Where rows travel over the CPU and the model is on a GPU, the row is made there and copied once.
+        row = out if out.device == state.device else torch.empty_like(state)
+        self._rows.write_delta(state[:parameters], state[parameters:], row[:parameters], row[parameters:])
         if self._work.send == "gradient":
-            self._rows.write_gradient(out[:parameters])
-        out.copy_(out.to(self._work.wire_dtype))
+            self._rows.write_gradient(row[:parameters])
+        out.copy_(row.to(self._work.wire_dtype))
         return float(torch.stack(losses).double().mean())
 
     def _train(self, client: int, round_index: int) -> list[Tensor]:
