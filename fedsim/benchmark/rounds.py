@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fedsim.benchmark.measure import Reading
 from fedsim.build.components import Components
-from fedsim.build.data import distribute
+from fedsim.build.data import RunData, distribute
 from fedsim.build.parts import build_participation
 from fedsim.build.run import open_run
 from fedsim.comm import Communicator, RankPlace
@@ -65,9 +65,11 @@ def time_round(components: Components, place: RankPlace, repeats: int) -> list[R
         opened = open_run(Components(**{**vars(components), "config": changed}), place, resume=False)
         run = opened.simulation
         comm = run.comm
-        plain = _plain_loop(components, comm)
+        splits = components.source.load(components.data_root)
+        data = distribute(components, splits, components.statistics(splits))
+        plain = _plain_loop(components, comm, data)
         idle = components.attack_plan.always_idle
-        hosted = build_participation(components, place.size).clients_on(place.rank)
+        hosted = build_participation(components, place.size, data).clients_on(place.rank, 0)
         mine = [client for client in hosted if client not in idle]
         plain(mine)
         run.run_round(0)
@@ -90,9 +92,7 @@ def time_round(components: Components, place: RankPlace, repeats: int) -> list[R
     ]
 
 
-def _plain_loop(components: Components, comm: Communicator) -> PlainLoop:
-    splits = components.source.load(components.data_root)
-    data = distribute(components, splits, components.statistics(splits))
+def _plain_loop(components: Components, comm: Communicator, data: RunData) -> PlainLoop:
     model = components.model.build(data.input_shape, data.num_classes).to(comm.device)
     generator = torch.Generator().manual_seed(0)
     return PlainLoop(components, data.train_inputs(comm.device), data.client_indices, model, comm.device, generator)

@@ -16,6 +16,7 @@ from fedsim.data.split_file import samples_by_class
 from fedsim.errors import ConfigError, keys_under
 from fedsim.evaluation.evaluator import Evaluator
 from fedsim.files import printable
+from fedsim.participation.groups import ClientGroups
 from fedsim.participation.participants import Participation
 from fedsim.participation.placement import place_clients
 from fedsim.records.console import progress
@@ -34,10 +35,12 @@ from fedsim.server.round import NoOpRound, RankZeroRound, ServerRound
 from fedsim.server.server import Server
 from fedsim.simulation import LocalClients, RunSchedule
 from fedsim.stop_request import StopRequest
-from fedsim.training.client import ClientData, LocalWork, Trainer
+from fedsim.training.client import ClientData, LocalWork, Trainer, count_batches
 from fedsim.training.freezing import freeze
 from fedsim.training.local_steps import StepRules
 from fedsim.training.poisoned_labels import PoisonedLabels
+from fedsim.training.vectorized import VectorizedTrainer
+from fedsim.training.vectorized_checks import require_vectorizable
 from fedsim.updates.global_model import GlobalModel
 from fedsim.updates.layout import RowLayout
 from fedsim.updates.model_rows import ModelRows
@@ -93,7 +96,7 @@ def build_schedule(components: Components) -> RunSchedule:
     )
 
 
-def build_participation(components: Components, ranks: int) -> Participation:
+def build_participation(components: Components, ranks: int, data: RunData) -> Participation:
     """Who does what in each round, and on which of the ranks."""
     config, plan = components.config, components.attack_plan
     return Participation(
@@ -102,7 +105,17 @@ def build_participation(components: Components, ranks: int) -> Participation:
         per_round=config.participants_per_round,
         attack_plan=plan,
         placement=place_clients(config.clients.count, plan.always_idle, ranks),
+        groups=client_groups(components, ranks, data),
     )
+
+
+def client_groups(components: Components, ranks: int, data: RunData) -> ClientGroups | None:
+    """Which clients are trained at once; None where each is trained by itself."""
+    size, work = components.config.clients_at_once, local_work(components)
+    if size == 1:
+        return None
+    steps = [count_batches(len(indices), work) for indices in data.client_indices]
+    return ClientGroups(size=size, steps=steps, ranks=ranks)
 
 
 def build_local_clients(
@@ -119,7 +132,11 @@ def build_local_clients(
         config.seed,
     )
     client_data = ClientData(data.train_inputs(comm.device), data.client_indices, labels_of, data.num_classes)
-    trainer = Trainer(model.rows, client_data, local_work(components), config.seed, stop)
+    kind: type[Trainer] | type[VectorizedTrainer] = Trainer
+    if config.clients_at_once > 1:
+        require_vectorizable(model.rows.model, data.input_shape)
+        kind = VectorizedTrainer
+    trainer = kind(model.rows, client_data, local_work(components), config.seed, stop)
     return LocalClients(trainer, comm.open_rows(config.participants_per_round, len(model.state)))
 
 

@@ -141,7 +141,7 @@ def _build_run(
     if finished:
         JsonLines(directory / METRICS, finished, run).close("completed")  # restores lines that are damaged
     writer = NoOpWriter() if finished else build_writer(components, comm, directory, data, start, provenance)
-    participation = build_participation(components, comm.size)
+    participation = build_participation(components, comm.size, data)
     simulation = Simulation(
         schedule=build_schedule(components),
         participation=participation,

@@ -1,8 +1,8 @@
 """A client's local work: from the global parameters to one row."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +44,13 @@ class LocalWork:
     wire_dtype: torch.dtype = torch.float32
     compiled: bool = False
 
+    def optimizer(self, parameters: Iterable[Tensor], round_index: int) -> torch.optim.Optimizer:
+        """A new optimiser with the learning rate of the round."""
+        optimizer, factor = self.make_optimizer(parameters), self.schedule.factor(round_index)
+        for group in optimizer.param_groups if factor != 1 else ():
+            group["lr"] *= factor
+        return optimizer
+
 
 def batches(count: int, work: LocalWork, generator: torch.Generator) -> Iterator[Tensor]:
     """Positions of the samples of each batch, drawn again for every pass; batches of one sample are left out.
@@ -61,6 +68,14 @@ def batches(count: int, work: LocalWork, generator: torch.Generator) -> Iterator
                 taken += 1
                 yield batch
         passes += 1
+
+
+def count_batches(count: int, work: LocalWork) -> int:
+    """How many batches :func:`batches` gives a client with ``count`` samples."""
+    if count < 2:
+        return 0
+    in_a_pass = count // work.batch_size + (count % work.batch_size > 1)
+    return work.epochs * in_a_pass if work.steps is None else work.steps
 
 
 @dataclass(frozen=True)
@@ -82,6 +97,15 @@ class ClientData:
     def class_counts(self) -> Tensor:
         """Samples of each class [C], of all clients together."""
         return torch.bincount(self.inputs.labels, minlength=self.num_classes)
+
+
+class ClientTrainer(Protocol):
+    """Does the local work of clients on this rank."""
+
+    def update_all(
+        self, clients: Sequence[int], round_index: int, state: Tensor, outs: Sequence[Tensor]
+    ) -> list[float]:
+        """Write the update of each client into its row [D + D_b] of ``outs``; their mean training losses."""
 
 
 class Trainer:
@@ -126,6 +150,12 @@ class Trainer:
         out.copy_(out.to(self._work.wire_dtype))
         return float(torch.stack(losses).double().mean())
 
+    def update_all(
+        self, clients: Sequence[int], round_index: int, state: Tensor, outs: Sequence[Tensor]
+    ) -> list[float]:
+        """:meth:`update` of one client after another."""
+        return [self.update(client, round_index, state, out) for client, out in zip(clients, outs, strict=True)]
+
     def _train(self, client: int, round_index: int) -> list[Tensor]:
         """Do the local steps; the losses of the batches."""
         order = derive_generator(self._seed, "batches", round_index, client)
@@ -146,9 +176,7 @@ class Trainer:
     def _local_steps(self, round_index: int, labels: Tensor) -> LocalSteps:
         """For the client whose samples have these labels."""
         trained = [p for p in self._rows.model.parameters() if p.requires_grad]
-        optimizer, factor = self._work.make_optimizer(trained), self._work.schedule.factor(round_index)
-        for group in optimizer.param_groups if factor != 1 else ():
-            group["lr"] *= factor
+        optimizer = self._work.optimizer(trained, round_index)
         counts = ClassCounts(torch.bincount(labels, minlength=len(self._class_counts)), self._class_counts)
         weights = self._work.rules.loss.class_weights(counts)
         return LocalSteps(self._work.rules, self._forward, trained, optimizer, weights)
