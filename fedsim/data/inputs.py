@@ -78,6 +78,11 @@ class Inputs:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def draws(self) -> bool:
+        """Whether training images depend on draws."""
+        return bool(self._view.augmentations) or self._view.crop is not None
+
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Inputs [n, C, H, W] of the samples ``indices`` [n], on the device.
 

@@ -1,9 +1,8 @@
 """A client's local work: from the global parameters to one row."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from math import ceil
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -49,6 +48,13 @@ class LocalWork:
     compiled: CompileMode | None = None
     matmul: Matmul = "highest"
 
+    def optimizer(self, parameters: Iterable[Tensor], round_index: int) -> torch.optim.Optimizer:
+        """A new optimiser with the learning rate of the round."""
+        optimizer, factor = self.make_optimizer(parameters), self.schedule.factor(round_index)
+        for group in optimizer.param_groups if factor != 1 else ():
+            group["lr"] *= factor
+        return optimizer
+
 
 def batches(count: int, work: LocalWork, generator: torch.Generator) -> Iterator[Tensor]:
     """Positions of the samples of each batch, drawn again for every pass; batches of one sample are left out.
@@ -69,11 +75,11 @@ def batches(count: int, work: LocalWork, generator: torch.Generator) -> Iterator
 
 
 def count_batches(count: int, work: LocalWork) -> int:
-    """How many batches :func:`batches` gives a client of ``count`` samples."""
+    """How many batches :func:`batches` gives a client with ``count`` samples."""
     if count < 2:
         return 0
-    alone = count % work.batch_size == 1  # the last batch of a pass, which is left out
-    return work.steps if work.steps is not None else work.epochs * (ceil(count / work.batch_size) - alone)
+    in_a_pass = count // work.batch_size + (count % work.batch_size > 1)
+    return work.epochs * in_a_pass if work.steps is None else work.steps
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,15 @@ class ClientData:
     def class_counts(self) -> Tensor:
         """Samples of each class [C], of all clients together."""
         return torch.bincount(self.inputs.labels, minlength=self.num_classes)
+
+
+class ClientTrainer(Protocol):
+    """Does the local work of clients on this rank."""
+
+    def update_all(
+        self, clients: Sequence[int], round_index: int, state: Tensor, outs: Sequence[Tensor]
+    ) -> list[float]:
+        """Write the update of each client into its row [D + D_b] of ``outs``; their mean training losses."""
 
 
 class Trainer:
@@ -145,6 +160,12 @@ class Trainer:
         out.copy_(row.to(self._work.wire_dtype))
         return float(torch.stack(losses).double().mean())
 
+    def update_all(
+        self, clients: Sequence[int], round_index: int, state: Tensor, outs: Sequence[Tensor]
+    ) -> list[float]:
+        """:meth:`update` of one client after another."""
+        return [self.update(client, round_index, state, out) for client, out in zip(clients, outs, strict=True)]
+
     def _train(self, client: int, round_index: int) -> list[Tensor]:
         """Do the local steps; the losses of the batches."""
         order = derive_generator(self._seed, "batches", round_index, client)
@@ -165,9 +186,7 @@ class Trainer:
     def _local_steps(self, round_index: int, labels: Tensor) -> LocalSteps:
         """For the client whose samples have these labels."""
         trained = [p for p in self._rows.model.parameters() if p.requires_grad]
-        optimizer, factor = self._work.make_optimizer(trained), self._work.schedule.factor(round_index)
-        for group in optimizer.param_groups if factor != 1 else ():
-            group["lr"] *= factor
+        optimizer = self._work.optimizer(trained, round_index)
         counts = ClassCounts(torch.bincount(labels, minlength=len(self._class_counts)), self._class_counts)
         weights = self._work.rules.loss.class_weights(counts)
         return LocalSteps(self._work.rules, self._forward, trained, optimizer, weights)
