@@ -40,7 +40,7 @@ ROOMS = range(2, 40)
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("rooms", [ROOMS[::9], pytest.param(ROOMS, marks=pytest.mark.slow)], ids=["some", "each"])
+@pytest.mark.parametrize("rooms", [ROOMS[::6], pytest.param(ROOMS, marks=pytest.mark.slow)], ids=["some", "each"])
 def test_a_disk_that_is_full_at_any_write(small_disk: Path, runs: Runs, rooms: range) -> None:
     tally = Tally("full disks")
     for room in rooms:
