@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fedsim.comm import Communicator, RowTransport
-from fedsim.errors import RankError
+from fedsim.errors import RankError, shortened
 from fedsim.evaluation.evaluator import Evaluation, Evaluator
 from fedsim.participation.participants import Participation
 from fedsim.records.phases import Phases
@@ -19,6 +19,9 @@ from fedsim.server.round import ServerOutcome, ServerRound
 from fedsim.stop_request import StopRequest
 from fedsim.training.client import ClientTrainer
 from fedsim.updates.global_model import GlobalModel
+
+LONGEST_LIST = 60
+"""Letters of a list of clients in a message."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +138,7 @@ class Simulation:
         for group in self._participation.trained_on(self.comm.rank, round_index):
             if self._stop.received:
                 break
-            self._phases.at(f"client{'s' * (len(group) > 1)} {', '.join(map(str, group))}")
+            self._phases.at(f"client{'s' * (len(group) > 1)} {shortened(', '.join(map(str, group)), LONGEST_LIST)}")
             rows = [self._transport.row(slots[client]) for client in group]
             of_group = self._trainer.update_all(group, round_index, self.model.state, rows)
             losses[group] = torch.tensor(of_group, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""``python -m fedsim.benchmark aggregators | attacks | gather | round | step``; ``--help`` after any of them."""
+"""``python -m fedsim.benchmark aggregators | attacks | gather | round | step | vectorize``; ``--help`` after each."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from fedsim.benchmark.matrix import MatrixCase, time_aggregators, time_attacks
 from fedsim.benchmark.measure import Reading
 from fedsim.benchmark.report import Report
 from fedsim.benchmark.rounds import time_round
+from fedsim.benchmark.vectorized import STEPS_SHOWN, time_vectorized
 from fedsim.build.components import build_components
 from fedsim.cli import QUICKSTART
 from fedsim.comm import RankPlace, open_communicator
@@ -34,6 +35,7 @@ from fedsim.config.run import parse_config
 from fedsim.config.source import apply_overrides, read_yaml
 from fedsim.errors import ConfigError
 from fedsim.files import user_path
+from fedsim.models import models
 from fedsim.parsers import Parser
 from fedsim.updates.heap import keep_freed_memory
 
@@ -59,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> Parser:
     parser = Parser(prog="python -m fedsim.benchmark", description=__doc__)
-    kinds = parser.add_subparsers(required=True, metavar="aggregators | attacks | gather | round | step")
+    kinds = parser.add_subparsers(required=True, metavar="aggregators | attacks | gather | round | step | vectorize")
 
     def add(name: str, run: Callable[..., Report | None], summary: str, clients: int) -> Parser:
         kind = kinds.add_parser(name, help=summary, description=summary)
@@ -84,6 +86,10 @@ def _parser() -> Parser:
     _add_config(kind)
     kind = add("step", _step, "a local step of a config's model on random images, in plain PyTorch steps", 1)
     kind.add_argument("--side", type=_positive, help="pixels per side (default: as the config's model sees them)")
+    _add_config(kind)
+    kind = add("vectorize", _vectorize, "clients that are trained at once, in the time that they take in turn", 64)
+    kind.add_argument("--models", nargs="+", choices=list(models.describe()), default=["small_cnn", "mlp"])
+    kind.add_argument("--at-once", nargs="+", type=_positive, default=[1, 4, 16, 64], metavar="N")
     _add_config(kind)
     return parser
 
@@ -167,6 +173,17 @@ def _step(options: argparse.Namespace, command: str) -> Report:
     batch = f"{components.config.clients.batch_size} images of {shape}"
     title = f"a local step of {model}, {batch}, row of {4 * parameters / 1e6:.0f} MB, on the {device.type}"
     return Report(title, "plain steps", command, readings, 4 * parameters)
+
+
+def _vectorize(options: argparse.Namespace, command: str) -> Report:
+    values, _ = apply_overrides(read_yaml(options.config or QUICKSTART), options.overrides)
+    device = RankPlace(0, 1, 0, 1).device(options.device)
+    readings = []
+    for name in options.models:
+        config = parse_config({**without_data(values, None), "model": {"name": name}})
+        readings += time_vectorized(build_components(config), options.at_once, device, options.repeats)
+    title = f"{STEPS_SHOWN} steps of a client, batches of {config.clients.batch_size} images, on the {device.type}"
+    return Report(title, "in turn", command, readings)
 
 
 def _needs_ranks(count: int) -> None:

@@ -213,8 +213,8 @@ def _log_start(components: Components, comm: Communicator, model: GlobalModel, d
     )
     for name, f in components.tolerated:
         log.info("%s defends against up to %d Byzantine client%s", name, f, "s" * (f != 1))
-    if comm.size > config.clients.count:
-        spare = comm.size - config.clients.count
+    if comm.size > config.most_hosts:
+        spare = comm.size - config.most_hosts
         log.info("%d spare rank%s evaluate%s and wait%s", spare, *(["s", "", ""] if spare > 1 else ["", "s", "s"]))
     if done >= config.rounds:
         log.info("the run is finished: %s done", counted(done, "round"))

@@ -7,6 +7,7 @@ Which settings of a component (an attack's, an aggregator's) are valid only the 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import ceil
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat
@@ -267,6 +268,13 @@ class RunConfig(Schema):
     def clients_at_once(self) -> int:
         """How many clients a rank trains at once, at most."""
         return min(self.clients.vectorize, self.participants_per_round)
+
+    @property
+    def most_hosts(self) -> int:
+        """How many ranks can have clients: those of a group that is trained at once are on one."""
+        if self.clients_at_once == 1:
+            return self.clients.count
+        return ceil(self.participants_per_round / self.clients_at_once)
 
     def flat(self) -> dict[str, Any]:
         """The configuration as plain YAML values."""

@@ -71,9 +71,9 @@ def require_vectorizable(model: nn.Module, input_shape: tuple[int, ...]) -> None
     with _modules_entered(model) as entered, seeded(0, device):
         try:
             logits = vmap(lambda own, x: functional_call(model, own, (x,)))(parameters, inputs)
+            gradients = torch.autograd.grad(logits.sum(), list(parameters.values()), allow_unused=True)
         except Exception as error:  # of a module, in the words of torch
             raise _refusal(*(entered[-1] if entered else ("", model)), _reason(error)) from error
-        gradients = torch.autograd.grad(logits.sum(), list(parameters.values()), allow_unused=True)
     for name, gradient in zip(parameters, gradients, strict=True):
         if gradient is None:
             problem = f"the parameter '{name}' takes no part in what the model computes"
