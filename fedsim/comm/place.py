@@ -47,8 +47,8 @@ class RankPlace:
     def device(self, wanted: str) -> torch.device:
         """The device of this rank for ``runtime.device``: ``auto``, ``cpu`` or ``cuda``.
 
-        It is the CPU where no GPU is visible, be it ``cuda`` that is wanted: when the ranks are connected, all of them
-        report who has none. With more ranks than GPUs on a host, ranks share GPUs in turn.
+        It is the CPU where no GPU is visible, even if ``cuda`` is wanted: when the ranks are connected, all of them
+        know who has none. With more ranks than GPUs on a host, ranks share GPUs in turn.
         """
         if wanted == "cpu":
             return torch.device("cpu")

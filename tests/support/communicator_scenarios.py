@@ -1,4 +1,4 @@
-"""What ranks do in tests of the communicator. Where they have GPUs, these are pretended: nothing is computed there."""
+"""What ranks do in tests of the communicator. Their GPUs are pretended: nothing is computed there."""
 
 import time
 from collections.abc import Sequence
@@ -18,7 +18,9 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 def description_with_gpus_at(place: RankPlace, buses: Sequence[int | None]) -> str:
     """How rows travel, or the error; each rank sees one GPU, on its bus, or none."""
     bus = buses[place.rank]
-    properties = SimpleNamespace(name="H100", total_memory=8e10, pci_domain_id=0, pci_bus_id=bus, pci_device_id=0)
+    properties = SimpleNamespace(
+        name="H100", total_memory=80_000_000_000, pci_domain_id=0, pci_bus_id=bus, pci_device_id=0
+    )
     with (
         patch("torch.cuda.set_device"),
         patch("torch.cuda.get_device_properties", lambda device: properties),
@@ -38,7 +40,11 @@ def one_gpu_for_both(place: RankPlace) -> str:
 
 
 def a_gpu_for_one(place: RankPlace) -> str:
-    return description_with_gpus_at(place, [3, None, 4, None])
+    return description_with_gpus_at(place, [3, None])
+
+
+def gpus_for_two_of_four(place: RankPlace) -> str:
+    return description_with_gpus_at(place, [None, 4, None, 3])
 
 
 def seconds_until_a_hung_rank_0_is_noticed(place: RankPlace) -> float | None:
