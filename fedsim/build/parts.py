@@ -13,6 +13,7 @@ from fedsim.build.data import RunData
 from fedsim.build.pinned_rows import pin_rows
 from fedsim.build.resume import Start
 from fedsim.comm import Communicator
+from fedsim.comm.devices import in_words
 from fedsim.data.split_file import samples_by_class
 from fedsim.errors import ConfigError, keys_under
 from fedsim.evaluation.evaluator import Evaluator
@@ -214,7 +215,8 @@ def build_writer(
     byzantine = components.attack_plan.ever
     partition = partition_picture(samples, class_names, byzantine)
     save_picture(directory / "partition.png", partition)
-    host = {"run": start.run, **environment(comm.description, comm.size, str(comm.device)), **provenance.to_dict()}
+    ranks = environment(comm.description, comm.size, in_words(comm.devices))
+    host = {"run": start.run, **ranks, **provenance.to_dict()}
     write_json(directory / ENVIRONMENT, host)
     write_yaml(directory / CONFIG, resolved)  # last: who finds it may resume the run
     metrics, done = directory / METRICS, start.done
