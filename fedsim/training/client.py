@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fedsim.data.inputs import Inputs
+from fedsim.data.transfer import split_on, to_device
 from fedsim.seeds import derive_generator, derive_seed, seeded
 from fedsim.stop_request import StopRequest
 from fedsim.training.compiled import CompiledForward, CompileMode
@@ -168,20 +169,26 @@ class Trainer:
 
     def _train(self, client: int, round_index: int) -> list[Tensor]:
         """Do the local steps; the losses of the batches."""
-        order = derive_generator(self._seed, "batches", round_index, client)
-        augment = derive_generator(self._seed, "augment", round_index, client)
-        indices = self._data.client_indices[client]
         labels = self._data.labels_of(client, round_index)
         set_training(self._rows.model)
         steps = self._local_steps(round_index, labels)
         losses = []
-        for batch in batches(len(indices), self._work, order):
+        for inputs, of_batch in self._batches(client, round_index, labels):
             if self._stop.received:  # the round will be given up
                 break
-            losses.append(steps.backward(self._data.inputs.batch(indices[batch], augment), labels[batch]))
+            losses.append(steps.backward(inputs, of_batch))
             if self._work.send == "delta":
                 steps.step()
         return losses
+
+    def _batches(self, client: int, round_index: int, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs and labels of the client's batches, on the device."""
+        order = derive_generator(self._seed, "batches", round_index, client)
+        augment = derive_generator(self._seed, "augment", round_index, client)
+        indices, inputs = self._data.client_indices[client], self._data.inputs
+        positions = list(batches(len(indices), self._work, order))
+        labels_on_device = split_on(inputs.device, [labels[batch] for batch in positions])
+        yield from zip(inputs.stream([indices[batch] for batch in positions], augment), labels_on_device, strict=True)
 
     def _local_steps(self, round_index: int, labels: Tensor) -> LocalSteps:
         """For the client whose samples have these labels."""
@@ -189,4 +196,5 @@ class Trainer:
         optimizer = self._work.optimizer(trained, round_index)
         counts = ClassCounts(torch.bincount(labels, minlength=len(self._class_counts)), self._class_counts)
         weights = self._work.rules.loss.class_weights(counts)
+        weights = None if weights is None else to_device(weights, self._data.inputs.device)
         return LocalSteps(self._work.rules, self._forward, trained, optimizer, weights)
