@@ -70,8 +70,8 @@ def start_on(hosts: None) -> Iterator[Start]:
     """Starts a run on a host; what still runs when the test ends is killed with all its processes."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(host: str, folder: Path, *arguments: str, restarts: int = 0) -> "subprocess.Popen[str]":
-        launcher = [str(ROOT / "launch" / "multinode.sh"), "--nodes", "2", "--at", "fedsim-a", "--ranks", "2"]
+    def start(host: str, folder: Path, *arguments: str, ranks: int = 2, restarts: int = 0) -> "subprocess.Popen[str]":
+        launcher = [str(ROOT / "launch" / "multinode.sh"), "--nodes", "2", "--at", "fedsim-a", "--ranks", f"{ranks}"]
         own_host = f"ip netns exec {host} unshare --uts --pid --fork --mount-proc --kill-child".split()
         command = 'hostname "$0" && exec "$@"'
         environment = clean_environment()
@@ -90,7 +90,7 @@ def start_on(hosts: None) -> Iterator[Start]:
     yield start
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait()
 
 
 def wait_for_round(folder: Path, done: int, runs: Iterable["subprocess.Popen[str]"]) -> None:
@@ -120,7 +120,7 @@ def test_rows_go_from_host_to_host_and_give_the_bits_of_one_process(start_on: St
 
 
 def test_a_rank_that_dies_on_another_host_is_named_with_its_host(start_on: Start, tmp_path: Path) -> None:
-    runs = {host: start_on(host, tmp_path, "rounds=2000") for host in HOSTS}
+    runs = {host: start_on(host, tmp_path, "rounds=2000", ranks=1) for host in HOSTS}
     wait_for_round(tmp_path, 2, runs.values())
     os.kill(ranks_on("fedsim-b")[0], signal.SIGKILL)
     killed = time.monotonic()
