@@ -16,15 +16,15 @@ from fedsim.sweep.__main__ import main
 from support.launch import ROOT, clean_environment
 from support.runs import RUN, processes_with
 
-CELLS = 4
+CELLS = 6
 
 
 def sweep_file(folder: Path, **content: object) -> Path:
-    """2 x 2 small cells."""
+    """3 x 2 small cells."""
     base, _ = apply_overrides({}, [*(word for word in RUN if not word.startswith("run_name")), "rounds=3"])
     (folder / "base.yaml").write_text(yaml.safe_dump({**base, "output_dir": str(folder / "runs")}))
     path = folder / "grid.yaml"
-    axes = {"attack": ["none", "sign_flip"], "aggregator": ["fedavg", "cwmed"], "seed": [0]}
+    axes = {"attack": ["none", "sign_flip", "zero"], "aggregator": ["fedavg", "cwmed"], "seed": [0]}
     path.write_text(yaml.safe_dump({"base": "base.yaml", "axes": axes, **content}, sort_keys=False))
     return path
 
@@ -85,7 +85,7 @@ def test_a_sweep_is_killed_stopped_edited_and_continued(tmp_path: Path, capfd: p
     out = capfd.readouterr().out
     assert f"{CELLS - len(done)} cells to run" in out
     assert {record["state"] for record in results(path).values()} == {"done"}
-    assert "| aggregator | none | sign_flip | worst |" in out
+    assert "| aggregator | none | sign_flip | zero | worst |" in out
 
     before = {place: record["config_hash"] for place, record in results(path).items()}
     edited = sweep_file(
