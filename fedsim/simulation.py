@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fedsim.comm import Communicator, RowTransport
-from fedsim.errors import RankError
+from fedsim.errors import RankError, shortened
 from fedsim.evaluation.evaluator import Evaluation, Evaluator
 from fedsim.participation.participants import Participation
 from fedsim.records.phases import Phases
@@ -17,8 +17,11 @@ from fedsim.records.writers import RecordWriter
 from fedsim.run_directory.checkpoint import CheckpointKeeper
 from fedsim.server.round import ServerOutcome, ServerRound
 from fedsim.stop_request import StopRequest
-from fedsim.training.client import Trainer
+from fedsim.training.client import ClientTrainer
 from fedsim.updates.global_model import GlobalModel
+
+LONGEST_LIST = 60
+"""Letters of a list of clients in a message."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +43,7 @@ class RunSchedule:
 class LocalClients:
     """The clients of this rank: who trains them, and where their rows go."""
 
-    trainer: Trainer
+    trainer: ClientTrainer
     transport: RowTransport
 
 
@@ -114,8 +117,9 @@ class Simulation:
         with self._phases("local_work"):
             losses = self._train(round_index, clients)
         with self._phases("gather"):
-            rows = self._transport.gather(self._participation.ranks_of(clients))
-            losses, stopping = self._exchange(losses)
+            hosts = self._participation.hosts(round_index)
+            rows = self._transport.gather([hosts[client] for client in clients])
+            losses, stopping = self._exchange(losses, hosts)
         if stopping:
             return None
         outcome = self._server.aggregate(rows, self.model.state, round_index, clients)
@@ -130,20 +134,21 @@ class Simulation:
     def _train(self, round_index: int, clients: Sequence[int]) -> Tensor:
         """The local work of the clients that this rank hosts; training losses [K], NaN for the others."""
         losses = torch.full((self._participation.num_clients,), torch.nan, dtype=torch.float64)
-        placement, training = self._participation.placement, set(self._participation.training(round_index))
-        for slot, client in enumerate(clients):
-            if placement[client] == self.comm.rank and client in training and not self._stop.received:
-                self._phases.at(f"client {client}")
-                row = self._transport.row(slot)
-                losses[client] = self._trainer.update(client, round_index, self.model.state, row)
+        slots = {client: slot for slot, client in enumerate(clients)}
+        for group in self._participation.trained_on(self.comm.rank, round_index):
+            if self._stop.received:
+                break
+            self._phases.at(f"client{'s' * (len(group) > 1)} {shortened(', '.join(map(str, group)), LONGEST_LIST)}")
+            rows = [self._transport.row(slots[client]) for client in group]
+            of_group = self._trainer.update_all(group, round_index, self.model.state, rows)
+            losses[group] = torch.tensor(of_group, dtype=torch.float64)
         return losses
 
-    def _exchange(self, losses: Tensor) -> tuple[Tensor, bool]:
+    def _exchange(self, losses: Tensor, hosts: Sequence[int]) -> tuple[Tensor, bool]:
         """The losses [K] of all ranks' clients, and whether some rank was asked to stop: all stop in one round."""
         asked = torch.tensor([float(self._stop.received)], dtype=torch.float64)
         by_rank = self.comm.all_gather(torch.cat([losses, asked]))
-        ranks = torch.tensor(self._participation.placement)
-        return by_rank[ranks, torch.arange(len(ranks))], bool(by_rank[:, -1].any())
+        return by_rank[torch.tensor(hosts), torch.arange(len(hosts))], bool(by_rank[:, -1].any())
 
     def _take_step(self, step: Tensor, rows: Tensor | None) -> None:
         """Bring the step of rank 0 to all ranks and take it.
@@ -219,7 +224,7 @@ class Simulation:
             raise RankError(f"{who}: after round {self.done} it does not hold the parameters of rank 0")
 
     def _describe(self, rank: int) -> str:
-        clients = self._participation.clients_on(rank)
+        clients = self._participation.clients_on(rank, self.done - 1)
         hosts = f", host of client{'s' * (len(clients) > 1)} {', '.join(map(str, clients))}" if clients else ""
         return f"{self.comm.monitor.status(rank)}{hosts}"
 

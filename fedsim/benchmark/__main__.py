@@ -1,4 +1,4 @@
-"""``python -m fedsim.benchmark aggregators | attacks | gather | round | step``; ``--help`` after any of them."""
+"""``python -m fedsim.benchmark aggregators | attacks | gather | round | step | vectorize``; ``--help`` after each."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from fedsim.benchmark.matrix import MatrixCase, time_aggregators, time_attacks
 from fedsim.benchmark.measure import Reading
 from fedsim.benchmark.report import Report
 from fedsim.benchmark.rounds import time_round
+from fedsim.benchmark.vectorized import STEPS_SHOWN, time_vectorized
 from fedsim.build.components import build_components
 from fedsim.cli import QUICKSTART
 from fedsim.comm import RankPlace, open_communicator
@@ -34,6 +35,8 @@ from fedsim.config.run import parse_config
 from fedsim.config.source import apply_overrides, read_yaml
 from fedsim.errors import ConfigError
 from fedsim.files import user_path
+from fedsim.models import models
+from fedsim.parsers import Parser
 from fedsim.updates.heap import keep_freed_memory
 
 RESNET18 = 11_173_962
@@ -41,7 +44,7 @@ RESNET18 = 11_173_962
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Exit status: 0 done, 2 a mistake on the command line."""
+    """Exit status: 0 done, 1 if the table was lost, as on a full disk, 2 a mistake on the command line."""
     options = _parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
     keep_freed_memory()
@@ -53,16 +56,14 @@ def main(arguments: Sequence[str]) -> int:
     except ConfigError as error:
         sys.stderr.write(f"fedsim: configuration error: {error}\n")
         return 2
-    if report is not None:
-        report.publish(options.json, options.png)
-    return 0
+    return 0 if report is None else report.publish(options.json, options.png)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m fedsim.benchmark", description=__doc__)
-    kinds = parser.add_subparsers(required=True, metavar="aggregators | attacks | gather | round | step")
+def _parser() -> Parser:
+    parser = Parser(prog="python -m fedsim.benchmark", description=__doc__)
+    kinds = parser.add_subparsers(required=True, metavar="aggregators | attacks | gather | round | step | vectorize")
 
-    def add(name: str, run: Callable[..., Report | None], summary: str, clients: int) -> argparse.ArgumentParser:
+    def add(name: str, run: Callable[..., Report | None], summary: str, clients: int) -> Parser:
         kind = kinds.add_parser(name, help=summary, description=summary)
         kind.set_defaults(run=run)
         kind.add_argument("--clients", type=_positive, default=clients, metavar="K", help=f"default {clients}")
@@ -86,10 +87,14 @@ def _parser() -> argparse.ArgumentParser:
     kind = add("step", _step, "a local step of a config's model on random images, in plain PyTorch steps", 1)
     kind.add_argument("--side", type=_positive, help="pixels per side (default: as the config's model sees them)")
     _add_config(kind)
+    kind = add("vectorize", _vectorize, "clients that are trained at once, in the time that they take in turn", 64)
+    kind.add_argument("--models", nargs="+", choices=list(models.describe()), default=["small_cnn", "mlp"])
+    kind.add_argument("--at-once", nargs="+", type=_positive, default=[1, 4, 16, 64], metavar="N")
+    _add_config(kind)
     return parser
 
 
-def _add_config(kind: argparse.ArgumentParser) -> None:
+def _add_config(kind: Parser) -> None:
     kind.add_argument("--config", help="default: the quickstart")
     kind.add_argument("overrides", nargs="*", metavar="dotted.key=value", help="settings that replace the file's")
 
@@ -168,6 +173,17 @@ def _step(options: argparse.Namespace, command: str) -> Report:
     batch = f"{components.config.clients.batch_size} images of {shape}"
     title = f"a local step of {model}, {batch}, row of {4 * parameters / 1e6:.0f} MB, on the {device.type}"
     return Report(title, "plain steps", command, readings, 4 * parameters)
+
+
+def _vectorize(options: argparse.Namespace, command: str) -> Report:
+    values, _ = apply_overrides(read_yaml(options.config or QUICKSTART), options.overrides)
+    device = RankPlace(0, 1, 0, 1).device(options.device)
+    readings = []
+    for name in options.models:
+        config = parse_config({**without_data(values, None), "model": {"name": name}})
+        readings += time_vectorized(build_components(config), options.at_once, device, options.repeats)
+    title = f"{STEPS_SHOWN} steps of a client, batches of {config.clients.batch_size} images, on the {device.type}"
+    return Report(title, "in turn", command, readings)
 
 
 def _needs_ranks(count: int) -> None:

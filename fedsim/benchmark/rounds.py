@@ -68,7 +68,7 @@ def time_round(components: Components, place: RankPlace, repeats: int) -> list[R
         data = _data(components)
         plain = _plain_loop(components, data, comm)
         idle = components.attack_plan.always_idle
-        hosted = build_participation(components, data, place.size).clients_on(place.rank)
+        hosted = build_participation(components, data, place.size).clients_on(place.rank, 0)
         mine = [client for client in hosted if client not in idle]
         plain(mine)
         run.run_round(0)

@@ -28,6 +28,7 @@ from fedsim.registry import Component, Registry
 from fedsim.training.losses import Loss, losses
 from fedsim.training.optimizers import MakeOptimizer, optimizer_maker
 from fedsim.training.schedules import Schedule, schedules
+from fedsim.training.vectorized_checks import require_elementwise
 
 C = TypeVar("C", bound=Component)
 
@@ -184,6 +185,8 @@ def build_components(config: RunConfig, *, require_data: bool = True) -> Compone
             config.server.optimizer.name, config.server.optimizer.component_settings, "server.optimizer"
         ),
     )
+    if clients.vectorize > 1 and clients.send == "delta":
+        require_elementwise(components.client_optimizer, clients.optimizer.name)
     with keys_under("aggregator"):
         components.defence.check(config.participants_per_round)
     _warn_of_too_small_f(components)

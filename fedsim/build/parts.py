@@ -13,10 +13,12 @@ from fedsim.build.data import RunData
 from fedsim.build.pinned_rows import pin_rows
 from fedsim.build.resume import Start
 from fedsim.comm import Communicator
+from fedsim.comm.devices import in_words
 from fedsim.data.split_file import samples_by_class
 from fedsim.errors import ConfigError, keys_under
 from fedsim.evaluation.evaluator import Evaluator
 from fedsim.files import printable
+from fedsim.participation.groups import ClientGroups
 from fedsim.participation.participants import Participation
 from fedsim.participation.placement import place_clients
 from fedsim.records.console import progress
@@ -39,6 +41,8 @@ from fedsim.training.client import ClientData, LocalWork, Trainer, count_batches
 from fedsim.training.freezing import freeze
 from fedsim.training.local_steps import StepRules
 from fedsim.training.poisoned_labels import PoisonedLabels
+from fedsim.training.vectorized import VectorizedTrainer
+from fedsim.training.vectorized_checks import require_vectorizable
 from fedsim.updates.global_model import GlobalModel
 from fedsim.updates.layout import RowLayout
 from fedsim.updates.model_rows import ModelRows
@@ -100,12 +104,14 @@ def build_participation(components: Components, data: RunData, ranks: int) -> Pa
     local = local_work(components)
     steps = [count_batches(samples, local) for samples in data.sample_counts]
     work = [0 if client in plan.always_idle else count for client, count in enumerate(steps)]
+    at_once = config.clients_at_once
     return Participation(
         seed=config.seed,
         num_clients=config.clients.count,
         per_round=config.participants_per_round,
         attack_plan=plan,
         placement=place_clients(work, ranks),
+        groups=None if at_once == 1 else ClientGroups(size=at_once, steps=steps, ranks=ranks),
     )
 
 
@@ -123,7 +129,11 @@ def build_local_clients(
         config.seed,
     )
     client_data = ClientData(data.train_inputs(comm.device), data.client_indices, labels_of, data.num_classes)
-    trainer = Trainer(model.rows, client_data, local_work(components), config.seed, stop)
+    kind: type[Trainer] | type[VectorizedTrainer] = Trainer
+    if config.clients_at_once > 1:
+        require_vectorizable(model.rows.model, data.input_shape)
+        kind = VectorizedTrainer
+    trainer = kind(model.rows, client_data, local_work(components), config.seed, stop)
     transport = comm.open_rows(config.participants_per_round, len(model.state))
     pin_rows(transport, comm.device)
     return LocalClients(trainer, transport)
@@ -205,7 +215,8 @@ def build_writer(
     byzantine = components.attack_plan.ever
     partition = partition_picture(samples, class_names, byzantine)
     save_picture(directory / "partition.png", partition)
-    host = {"run": start.run, **environment(comm.description, comm.size, str(comm.device)), **provenance.to_dict()}
+    ranks = environment(comm.description, comm.size, in_words(comm.devices))
+    host = {"run": start.run, **ranks, **provenance.to_dict()}
     write_json(directory / ENVIRONMENT, host)
     write_yaml(directory / CONFIG, resolved)  # last: who finds it may resume the run
     metrics, done = directory / METRICS, start.done

@@ -13,6 +13,7 @@ from fedsim.errors import keys_under
 from fedsim.machine import require_memory
 from fedsim.seeds import derive_seed, seeded
 from fedsim.training.freezing import freeze
+from fedsim.training.vectorized_checks import require_vectorizable
 
 AT_ONCE = 10**7
 """Classes times samples and clients for which a partition is tried: it takes a second at most."""
@@ -68,6 +69,8 @@ def check_model(components: Components, input_shape: tuple[int, ...], num_classe
     with keys_under("model"):
         module = _without_memory(components, input_shape, num_classes)
         freeze(module, config.model.freeze)
+    if config.clients_at_once > 1:
+        require_vectorizable(module, input_shape)
     parameters = list(module.parameters())
     size = sum(parameter.numel() for parameter in parameters)
     what = f"{size} parameters and their gradients"

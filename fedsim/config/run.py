@@ -7,6 +7,7 @@ Which settings of a component (an attack's, an aggregator's) are valid only the 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import ceil
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat
@@ -15,6 +16,7 @@ from fedsim.config.attack import AttackSection
 from fedsim.config.section import OneOrMore, Section, plain
 from fedsim.errors import ConfigError
 from fedsim.settings import Schema, parse_settings
+from fedsim.yaml_text import yaml_line
 
 MOST_CLIENTS, MOST_ROUNDS, MOST_PIXELS = 10**6, 10**9, 2**14
 """Beyond what anybody simulates: the largest published federations have some hundred thousand clients, a billion
@@ -141,6 +143,9 @@ class ClientsSection(Schema):
         None, gt=0, description="gradient-norm clipping: a longer gradient of a step is scaled down to this norm"
     )
     micro_batches: int = Field(1, ge=1, description="pieces into which a batch is split, to save memory")
+    vectorize: int = Field(
+        1, ge=1, le=MOST_CLIENTS, description="clients that a rank trains at once; results depend on it"
+    )
 
 
 class PreSection(Section):
@@ -259,6 +264,18 @@ class RunConfig(Schema):
         """How many clients take part in a round: at least one."""
         return max(1, round(self.clients.count * self.clients.fraction))
 
+    @property
+    def clients_at_once(self) -> int:
+        """How many clients a rank trains at once, at most."""
+        return min(self.clients.vectorize, self.participants_per_round)
+
+    @property
+    def most_hosts(self) -> int:
+        """How many ranks can have clients: those of a group that is trained at once are on one."""
+        if self.clients_at_once == 1:
+            return self.clients.count
+        return ceil(self.participants_per_round / self.clients_at_once)
+
     def flat(self) -> dict[str, Any]:
         """The configuration as plain YAML values."""
         values = {key: plain(getattr(self, key)) for key in type(self).model_fields}
@@ -284,4 +301,14 @@ def parse_config(values: Mapping[str, Any]) -> RunConfig:
         # https://github.com/pytorch/pytorch/issues/169545
         problem = "with 'reduce-overhead' torch gives wrong gradients where clients.micro_batches adds them up"
         raise ConfigError("runtime.compile_mode", problem, "set clients.micro_batches: 1, or leave out the mode")
+    if config.clients.vectorize > 1:
+        _require_vectorizable(config.runtime)
     return config
+
+
+def _require_vectorizable(runtime: RuntimeSection) -> None:
+    for key in ("compile", "amp", "channels_last"):
+        value, default = getattr(runtime, key), RuntimeSection.model_fields[key].default
+        if value != default:
+            problem = f"clients cannot be trained at once with runtime.{key}: {yaml_line(value)}"
+            raise ConfigError("clients.vectorize", problem, "leave out one of the two")

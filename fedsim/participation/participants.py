@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from fedsim.participation.attack_plan import AttackPlan, looks
+from fedsim.participation.groups import ClientGroups
 from fedsim.seeds import derive_generator
 
 
@@ -31,7 +32,8 @@ class Participation:
         num_clients: K.
         per_round: how many clients take part in a round.
         attack_plan: who attacks in which round.
-        placement: the rank that hosts each client.
+        placement: the rank that hosts each client, where every client is trained by itself.
+        groups: of clients that are trained at once, each hosted by one rank; None: there are none.
     """
 
     seed: int
@@ -39,6 +41,7 @@ class Participation:
     per_round: int
     attack_plan: AttackPlan
     placement: tuple[int, ...]
+    groups: ClientGroups | None = None
 
     def clients(self, round_index: int) -> tuple[int, ...]:
         """Ids of the clients of this round, sorted."""
@@ -49,13 +52,25 @@ class Participation:
         idle = self.attack_plan.idle(round_index)
         return [client for client in self.clients(round_index) if client not in idle]
 
-    def ranks_of(self, clients: tuple[int, ...]) -> list[int]:
-        """The ranks that host these clients."""
-        return [self.placement[client] for client in clients]
+    def hosts(self, round_index: int) -> list[int]:
+        """The rank that hosts each client [K] in a round; rank 0 has those that are in no group."""
+        if self.groups is None:
+            return list(self.placement)
+        hosts = self.groups.hosts(self.training(round_index))
+        return [hosts.get(client, 0) for client in range(self.num_clients)]
 
-    def clients_on(self, rank: int) -> list[int]:
-        """Ids of the clients that a rank hosts."""
-        return [client for client, host in enumerate(self.placement) if host == rank]
+    def trained_on(self, rank: int, round_index: int) -> list[list[int]]:
+        """Ids of the clients that a rank trains in a round; those of a list are trained at once."""
+        training = self.training(round_index)
+        if self.groups is None:
+            return [[client] for client in training if self.placement[client] == rank]
+        return self.groups.of(training)[rank :: self.groups.ranks]
+
+    def clients_on(self, rank: int, round_index: int) -> list[int]:
+        """Ids of the clients that a rank hosts in a round."""
+        if self.groups is None:
+            return [client for client, host in enumerate(self.placement) if host == rank]
+        return sorted(client for group in self.trained_on(rank, round_index) for client in group)
 
     def attackers_take_part(self) -> bool:
         """Whether a Byzantine client takes part in some round, of those looked at."""

@@ -1,14 +1,14 @@
 """A client's local work: from the global parameters to one row."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from math import ceil
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from fedsim.data.inputs import Inputs
+from fedsim.data.transfer import split_on, to_device
 from fedsim.seeds import derive_generator, derive_seed, seeded
 from fedsim.stop_request import StopRequest
 from fedsim.training.compiled import CompiledForward, CompileMode
@@ -49,6 +49,13 @@ class LocalWork:
     compiled: CompileMode | None = None
     matmul: Matmul = "highest"
 
+    def optimizer(self, parameters: Iterable[Tensor], round_index: int) -> torch.optim.Optimizer:
+        """A new optimiser with the learning rate of the round."""
+        optimizer, factor = self.make_optimizer(parameters), self.schedule.factor(round_index)
+        for group in optimizer.param_groups if factor != 1 else ():
+            group["lr"] *= factor
+        return optimizer
+
 
 def batches(count: int, work: LocalWork, generator: torch.Generator) -> Iterator[Tensor]:
     """Positions of the samples of each batch, drawn again for every pass; batches of one sample are left out.
@@ -69,11 +76,11 @@ def batches(count: int, work: LocalWork, generator: torch.Generator) -> Iterator
 
 
 def count_batches(count: int, work: LocalWork) -> int:
-    """How many batches :func:`batches` gives a client of ``count`` samples."""
+    """How many batches :func:`batches` gives a client with ``count`` samples."""
     if count < 2:
         return 0
-    alone = count % work.batch_size == 1  # the last batch of a pass, which is left out
-    return work.steps if work.steps is not None else work.epochs * (ceil(count / work.batch_size) - alone)
+    in_a_pass = count // work.batch_size + (count % work.batch_size > 1)
+    return work.epochs * in_a_pass if work.steps is None else work.steps
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,15 @@ class ClientData:
     def class_counts(self) -> Tensor:
         """Samples of each class [C], of all clients together."""
         return torch.bincount(self.inputs.labels, minlength=self.num_classes)
+
+
+class ClientTrainer(Protocol):
+    """Does the local work of clients on this rank."""
+
+    def update_all(
+        self, clients: Sequence[int], round_index: int, state: Tensor, outs: Sequence[Tensor]
+    ) -> list[float]:
+        """Write the update of each client into its row [D + D_b] of ``outs``; their mean training losses."""
 
 
 class Trainer:
@@ -145,29 +161,40 @@ class Trainer:
         out.copy_(row.to(self._work.wire_dtype))
         return float(torch.stack(losses).double().mean())
 
+    def update_all(
+        self, clients: Sequence[int], round_index: int, state: Tensor, outs: Sequence[Tensor]
+    ) -> list[float]:
+        """:meth:`update` of one client after another."""
+        return [self.update(client, round_index, state, out) for client, out in zip(clients, outs, strict=True)]
+
     def _train(self, client: int, round_index: int) -> list[Tensor]:
         """Do the local steps; the losses of the batches."""
-        order = derive_generator(self._seed, "batches", round_index, client)
-        augment = derive_generator(self._seed, "augment", round_index, client)
-        indices = self._data.client_indices[client]
         labels = self._data.labels_of(client, round_index)
         set_training(self._rows.model)
         steps = self._local_steps(round_index, labels)
         losses = []
-        for batch in batches(len(indices), self._work, order):
+        for inputs, of_batch in self._batches(client, round_index, labels):
             if self._stop.received:  # the round will be given up
                 break
-            losses.append(steps.backward(self._data.inputs.batch(indices[batch], augment), labels[batch]))
+            losses.append(steps.backward(inputs, of_batch))
             if self._work.send == "delta":
                 steps.step()
         return losses
 
+    def _batches(self, client: int, round_index: int, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs and labels of the client's batches, on the device."""
+        order = derive_generator(self._seed, "batches", round_index, client)
+        augment = derive_generator(self._seed, "augment", round_index, client)
+        indices, inputs = self._data.client_indices[client], self._data.inputs
+        positions = list(batches(len(indices), self._work, order))
+        labels_on_device = split_on(inputs.device, [labels[batch] for batch in positions])
+        yield from zip(inputs.stream([indices[batch] for batch in positions], augment), labels_on_device, strict=True)
+
     def _local_steps(self, round_index: int, labels: Tensor) -> LocalSteps:
         """For the client whose samples have these labels."""
         trained = [p for p in self._rows.model.parameters() if p.requires_grad]
-        optimizer, factor = self._work.make_optimizer(trained), self._work.schedule.factor(round_index)
-        for group in optimizer.param_groups if factor != 1 else ():
-            group["lr"] *= factor
+        optimizer = self._work.optimizer(trained, round_index)
         counts = ClassCounts(torch.bincount(labels, minlength=len(self._class_counts)), self._class_counts)
         weights = self._work.rules.loss.class_weights(counts)
+        weights = None if weights is None else to_device(weights, self._data.inputs.device)
         return LocalSteps(self._work.rules, self._forward, trained, optimizer, weights)
