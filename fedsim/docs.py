@@ -1,7 +1,7 @@
 """``python -m fedsim.docs`` writes the pages of ``docs/`` that describe what is there; ``--check`` compares them.
 
 Every page comes from the registries, the configuration's schema and stored benchmark readings, so that none
-can say what the program does not do.
+can say what the program does not do. What ``docs/parts`` holds, written by hand, ends the page of its name.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -37,7 +38,7 @@ PAGES = {
     "attacks": ("Attacks", ("attacks",)),
     "data": ("Data", ("data sets", "partitioners", "augmentations")),
     "models": ("Models", ("models",)),
-    "training": ("Losses and schedules", ("losses", "schedules")),
+    "training": ("Training", ("losses", "schedules")),
 }
 
 METHODS = frozenset({"aggregators", "pre-aggregators", "attacks"})
@@ -61,11 +62,13 @@ def pages(benchmarks: Path) -> dict[str, str]:
     stored = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(benchmarks.glob("*.json"))}
     texts = {"config.md": _page("Configuration", _config())}
     for name, (title, kinds) in PAGES.items():
-        texts[f"{name}.md"] = _page(title, _components(kinds, stored))
+        by_hand = DOCS / "parts" / f"{name}.md"
+        more = by_hand.read_text(encoding="utf-8").splitlines() if by_hand.exists() else []
+        texts[f"{name}.md"] = _page(title, chain(_components(kinds, stored), more))
     return {**texts, "benchmarks.md": _page("Benchmarks", _benchmarks(stored))}
 
 
-def _page(title: str, lines: Iterator[str]) -> str:
+def _page(title: str, lines: Iterable[str]) -> str:
     return "\n".join([NOTE, f"# {title}", "", *lines]).rstrip() + "\n"
 
 

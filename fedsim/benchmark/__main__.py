@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from typing import get_args
 
 import torch
 from tqdm import tqdm
@@ -22,13 +23,14 @@ if __name__ == "__main__":
 from fedsim.aggregators import available_aggregators
 from fedsim.attacks import available_attacks
 from fedsim.benchmark.gather import time_gather
-from fedsim.benchmark.local_step import time_local_step, without_data
+from fedsim.benchmark.local_step import RowPlace, StepBenchmark, without_data
 from fedsim.benchmark.matrix import MatrixCase, time_aggregators, time_attacks
 from fedsim.benchmark.measure import Reading
 from fedsim.benchmark.report import Report
 from fedsim.benchmark.rounds import time_round
 from fedsim.benchmark.vectorized import STEPS_SHOWN, time_vectorized
 from fedsim.build.components import build_components
+from fedsim.build.process import prepare_process
 from fedsim.cli import QUICKSTART
 from fedsim.comm import RankPlace, open_communicator
 from fedsim.config.run import parse_config
@@ -86,6 +88,9 @@ def _parser() -> Parser:
     _add_config(kind)
     kind = add("step", _step, "a local step of a config's model on random images, in plain PyTorch steps", 1)
     kind.add_argument("--side", type=_positive, help="pixels per side (default: as the config's model sees them)")
+    kind.add_argument("--steps", type=_positive, default=1, help="of the client, none waited for (default 1)")
+    kind.add_argument("--parts", action="store_true", help="time data, forward and backward, optimiser and row apart")
+    kind.add_argument("--row", choices=get_args(RowPlace), default="device", help="where the row goes")
     _add_config(kind)
     kind = add("vectorize", _vectorize, "clients that are trained at once, in the time that they take in turn", 64)
     kind.add_argument("--models", nargs="+", choices=list(models.describe()), default=["small_cnn", "mlp"])
@@ -165,9 +170,14 @@ def _round(options: argparse.Namespace, command: str) -> Report | None:
 
 def _step(options: argparse.Namespace, command: str) -> Report:
     values, _ = apply_overrides(read_yaml(options.config or QUICKSTART), options.overrides)
-    components = build_components(parse_config(without_data(values, options.side)))
+    runtime = {**values.get("runtime", {}), "threads": options.threads, "device": options.device}
+    components = build_components(parse_config({**without_data(values, options.side), "runtime": runtime}))
+    prepare_process(components)
     device = RankPlace(0, 1, 0, 1).device(options.device)
-    readings, parameters = time_local_step(components, device, options.repeats)
+    benchmark = StepBenchmark(components, device, options.steps, options.row)
+    reading = benchmark.time(options.repeats)
+    readings = [reading, *(benchmark.time_parts(reading) if options.parts and not reading.problem else ())]
+    parameters = benchmark.parameters
     shape = " x ".join(map(str, components.source.settings.shape))
     model = getattr(components.model.settings, "architecture", components.model.name)
     batch = f"{components.config.clients.batch_size} images of {shape}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fedsim.data.inputs import Inputs
 from fedsim.data.transfer import split_on, to_device
@@ -104,6 +104,13 @@ class ClientData:
         return torch.bincount(self.inputs.labels, minlength=self.num_classes)
 
 
+def forward_of(model: nn.Module, work: LocalWork) -> Callable[[Tensor], Tensor]:
+    """What computes the batches: the model, or what it is compiled to."""
+    if work.compiled is None:
+        return model
+    return CompiledForward(model, piece_sizes(work.batch_size, work.rules.micro_batches), work.compiled)
+
+
 class ClientTrainer(Protocol):
     """Does the local work of clients on this rank."""
 
@@ -130,10 +137,7 @@ class Trainer:
         self._rows, self._data, self._work, self._seed = rows, data, work, seed
         self._stop = stop or StopRequest()
         self._class_counts = data.class_counts()
-        self._forward: Callable[[Tensor], Tensor] = rows.model
-        if work.compiled is not None:
-            sizes = piece_sizes(work.batch_size, work.rules.micro_batches)
-            self._forward = CompiledForward(rows.model, sizes, work.compiled)
+        self._forward = forward_of(rows.model, work)
 
     def update(self, client: int, round_index: int, state: Tensor, out: Tensor) -> float:
         """Write the update of ``client`` for ``round`` into ``out``.
@@ -153,13 +157,20 @@ class Trainer:
         if not losses:
             out.zero_()
             return float("nan")
-        # Where rows travel over the CPU and the model is on a GPU, the row is made there and copied once.
+        self.write_row(state, out)
+        return float(torch.stack(losses).double().mean())
+
+    def write_row(self, state: Tensor, out: Tensor) -> None:
+        """Write what has become of the model since ``state`` into ``out`` [D + D_b].
+
+        Where rows travel over the CPU and the model is on a GPU, the row is made there and copied once.
+        """
+        parameters = self._rows.layout.size
         row = out if out.device == state.device else torch.empty_like(state)
         self._rows.write_delta(state[:parameters], state[parameters:], row[:parameters], row[parameters:])
         if self._work.send == "gradient":
             self._rows.write_gradient(row[:parameters])
         out.copy_(row.to(self._work.wire_dtype))
-        return float(torch.stack(losses).double().mean())
 
     def update_all(
         self, clients: Sequence[int], round_index: int, state: Tensor, outs: Sequence[Tensor]

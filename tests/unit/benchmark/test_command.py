@@ -40,3 +40,14 @@ def test_mistakes_are_one_sentence(arguments: list[str], said: str, capsys: pyte
         pytest.skip("there is a GPU")
     assert main(arguments) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("row", ["cpu", "shared"])
+def test_a_step_is_timed_by_its_parts_wherever_its_row_goes(row: str, tmp_path: Path) -> None:
+    small = ["model.name=mlp", "clients.batch_size=4", "runtime.channels_last=true", "clients.optimizer.fused=true"]
+    options = ["--steps", "3", "--repeats", "2", "--threads", "1", "--parts", "--row", row]
+    assert main(["step", *options, *small, "--json", str(tmp_path / "step.json")]) == 0
+    readings = {one["name"].strip(): one for one in json.loads((tmp_path / "step.json").read_text())["readings"]}
+    assert readings.keys() == {"local step", "data", "forward and backward", "optimiser", "row"}
+    assert all(len(one["seconds"]) == 2 and min(one["seconds"]) > 0 for one in readings.values())
+    assert len({tuple(one["yardstick"]) for one in readings.values()}) == 1

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from fedsim.aggregators import available_aggregators
-from fedsim.build.components import build_components
+from fedsim.build.components import build_components, warn_of_settings_without_effect
+from fedsim.config.run import parse_config
 from fedsim.data import Splits
 from fedsim.data.sources import DataSource
 from fedsim.errors import ConfigError, FedsimWarning
@@ -44,6 +45,8 @@ def message(*overrides: str) -> str:
         ("clients.optimizer.lr=.nan", ["clients.optimizer.lr", "nan"]),
         ("clients.optimizer={name: adam, betas: [0.9]}", ["clients.optimizer", "adam"]),
         ("clients.optimizer.name=muon", ["clients.optimizer", "muon"]),
+        ("runtime.matmul=bfloat16", ["runtime.matmul", "bfloat16", "highest", "tf32"]),
+        ("runtime.compile_mode=max-autotune", ["runtime.compile_mode", "max-autotune", "reduce-overhead"]),
         ("clients.batch_size=99999999999999999999", ["clients.batch_size"]),
         ("attack.clients=[1, 1, 2]", ["attack.clients", "[1, 1, 2]"]),
         ("data.name=mnist", ["data.name", "'mnist5k'"]),
@@ -63,6 +66,41 @@ def test_a_mistake_is_named_with_key_and_remedy(override: str, says: list[str]) 
     text = message(override)
     assert all(word in text for word in says), text
     assert "\n" not in text
+
+
+def test_graphs_that_torch_gets_wrong_are_refused() -> None:
+    graphs = ["runtime.compile=true", "runtime.compile_mode=reduce-overhead"]
+    assert message(*graphs, "clients.micro_batches=2").startswith("runtime.compile_mode: ")
+    build_components(configured(*graphs))
+    build_components(configured(graphs[1], "clients.micro_batches=2"))  # nothing is compiled
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"matmul": "tf32", "device": "cpu"}, "runtime.matmul: tf32 has no effect on a CPU"),
+        (
+            {"compile_mode": "reduce-overhead"},
+            "runtime.compile_mode: reduce-overhead has no effect without runtime",
+        ),
+        (
+            {"compile": True, "compile_mode": "reduce-overhead", "device": "cpu"},
+            "runtime.compile_mode: reduce-overhead has no effect on a CPU",
+        ),
+    ],
+)
+def test_settings_of_a_gpus_speed_warn_where_they_do_nothing(overrides: dict[str, object], words: str) -> None:
+    values = {"runtime": overrides}
+    with pytest.warns(FedsimWarning, match=words):
+        warn_of_settings_without_effect(build_components(parse_config(values)), values)
+
+
+@pytest.mark.parametrize("overrides", [{"matmul": "tf32", "device": "cuda"}, {"matmul": "highest", "device": "cpu"}])
+def test_settings_of_a_gpus_speed_do_not_warn_where_they_do_something(overrides: dict[str, object]) -> None:
+    values = {"runtime": overrides}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_settings_without_effect(build_components(parse_config(values)), values)
 
 
 def test_a_trimmed_mean_that_trims_everything_is_refused() -> None:

@@ -90,6 +90,24 @@ def test_a_batch_in_one_piece_leaves_every_bit() -> None:
     assert torch.equal(Trained(mlp, given).after, Plain(mlp, given).after)
 
 
+def test_the_pull_of_the_proximal_term_is_that_of_each_parameter_by_itself_to_the_last_bit() -> None:
+    inputs, labels, mu = draws(30, 8, 6), classes(31, 8), 0.37
+    model, plain = smooth(), smooth()
+    list(model.parameters())[1].requires_grad_(False)  # it has no gradient
+    trained = list(model.parameters())
+    start = [parameter.detach().clone() for parameter in trained]
+    steps = LocalSteps(rules(proximal=mu), model, trained, torch.optim.SGD(trained, lr=LR), None)
+    with torch.no_grad():
+        for parameter, other in zip(trained, plain.parameters(), strict=True):
+            other.copy_(parameter.add_(draws(32, *parameter.shape), alpha=0.3))
+    steps.backward(inputs, labels)
+    F.cross_entropy(plain(inputs), labels).backward()
+    assert trained[1].grad is None
+    for parameter, other, first in zip(trained, plain.parameters(), start, strict=True):
+        if parameter.grad is not None:
+            assert torch.equal(parameter.grad, other.grad.add(other.detach() - first, alpha=mu))
+
+
 # Precision
 
 

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fedsim.data import TensorSamples
 from fedsim.data.inputs import Inputs
 from fedsim.seeds import seeded
-from fedsim.training.client import ClientData, Trainer
+from fedsim.training.client import ClientData, Trainer, batches, count_batches
 from fedsim.training.local_steps import StepRules
 from fedsim.training.losses import ClassCounts
 from fedsim.training.losses.cross_entropy import CrossEntropy
@@ -213,6 +214,40 @@ def test_a_loss_that_is_not_a_number_does_not_end_the_round(given: StepRules, ba
         assert not trained.out.any()  # such steps are left out
     else:
         assert not trained.out.isfinite().all()
+
+
+class CopiesTo(TorchDispatchMode):
+    """Counts copies into tensors on a device."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__()
+        self.device, self.sizes = device, list[int]()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.copy_.default and args[0].device.type == self.device:
+            self.sizes.append(args[0].numel())
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("wire_dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("send", ["delta", "gradient"])
+def test_a_row_on_another_device_than_the_model_is_copied_in_one_piece(send: str, wire_dtype: torch.dtype) -> None:
+    samples, rows = samples_for(conv), ModelRows(conv())
+    state = torch.cat(rows.read())
+    given = work(send=send, steps=1, wire_dtype=wire_dtype)
+    data = ClientData(Inputs(samples), SHARES, lambda client, round_index: samples.labels[SHARES[client]])
+    with CopiesTo("meta") as copies:
+        Trainer(rows, data, given, SEED).update(CLIENT, ROUND, state, torch.empty_like(state, device="meta"))
+    assert copies.sizes == [len(state)]
+
+
+@pytest.mark.parametrize("steps", [None, 1, 7])
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_batches_are_counted_as_they_are_drawn(epochs: int, steps: int | None) -> None:
+    given = work(epochs=epochs, steps=steps, batch_size=4)
+    for count in range(20):
+        drawn = list(batches(count, given, torch.Generator().manual_seed(count)))
+        assert count_batches(count, given) == len(drawn)
 
 
 def test_the_model_of_the_client_before_does_not_matter() -> None:

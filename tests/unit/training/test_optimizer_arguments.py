@@ -3,9 +3,11 @@
 from typing import Any
 
 import pytest
+import torch
 
 from fedsim.errors import ConfigError
 from fedsim.training.optimizers import available_optimizers, optimizer_maker
+from support.local_work import LR, Trained, smooth, work
 
 
 @pytest.mark.parametrize(
@@ -61,10 +63,34 @@ def test_every_optimizer_takes_its_own_defaults(name: str) -> None:
         ("adafactor", {"eps": [None, 0.01], "beta2_decay": -1}),
         ("adam", {"betas": [0.0, 0.5], "fused": True}),
         ("rprop", {"etas": [0.5, 1.2], "step_sizes": [1e-3, 1]}),
+        ("sgd", {"lr": 0.1, "momentum": 0.9, "fused": True}),
+        ("adamw", {"foreach": True}),
+        ("rmsprop", {"foreach": False}),
     ],
 )
 def test_sensible_values_are_taken(optimizer: str, settings: dict[str, Any]) -> None:
     optimizer_maker(optimizer, settings, "server.optimizer")
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "settings", "words"),
+    [
+        ("adamw", {"fused": True, "foreach": True}, "cannot be `True` together"),
+        ("rmsprop", {"fused": True}, "clients.optimizer.fused: unknown key"),
+        ("adamw", {"capturable": True}, "capturable"),
+    ],
+)
+def test_a_way_of_stepping_that_torch_lacks_is_refused(optimizer: str, settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        optimizer_maker(optimizer, settings, "clients.optimizer")
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "adagrad"])
+def test_a_fused_step_is_nearly_that_of_separate_kernels(name: str) -> None:
+    given = [work(make_optimizer=optimizer_maker(name, {"lr": LR, "fused": fused}, "x")) for fused in (True, False)]
+    fused, separate = (Trained(smooth, one) for one in given)
+    torch.testing.assert_close(fused.out, separate.out, atol=1e-5, rtol=1e-4)
 
 
 def test_a_first_step_to_infinity_is_refused() -> None:
