@@ -40,3 +40,11 @@ def test_mistakes_are_one_sentence(arguments: list[str], said: str, capsys: pyte
         pytest.skip("there is a GPU")
     assert main(arguments) == 2
     assert said in capsys.readouterr().err
+
+
+def test_clients_at_once_are_timed_against_clients_in_turn(tmp_path: Path) -> None:
+    small = ["clients.batch_size=2", "--models", "mlp", "--at-once", "1", "3", "--repeats", "1", "--threads", "1"]
+    assert main(["vectorize", *small, "--json", str(tmp_path / "v.json")]) == 0
+    readings = json.loads((tmp_path / "v.json").read_text())["readings"]
+    assert [reading["name"] for reading in readings] == ["mlp, 1 at once", "mlp, 3 at once"]
+    assert all(reading["ratio"] > 0 for reading in readings)
