@@ -1,18 +1,17 @@
 """The command line: options, dotted overrides, plugins, and hints where it is not what it should be."""
 
-import argparse
 import importlib.util
 import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 from fedsim.config.source import read_yaml
 from fedsim.errors import ConfigError, did_you_mean
 from fedsim.files import file_exists, user_path
 from fedsim.help_pages import keys_text, nearest_key, topic_text
+from fedsim.parsers import QuietParser
 
 USAGE = "torchrun --nproc_per_node=N fedsim/main.py [--config FILE] [dotted.key=value ...]"
 QUICKSTART = Path(__file__).resolve().parent / "config" / "quickstart.yaml"
@@ -32,14 +31,6 @@ class CommandLine:
     show_help: bool
     show_list: bool
     help_topic: str = ""
-
-
-class QuietParser(argparse.ArgumentParser):
-    """Raises ConfigError where argparse would write to the terminal and exit."""
-
-    def error(self, message: str) -> NoReturn:
-        usage = " ".join(self.format_usage().split())
-        raise ConfigError("command line", message, usage)
 
 
 def parse_command_line(arguments: Sequence[str]) -> CommandLine:

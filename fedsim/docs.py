@@ -6,7 +6,6 @@ can say what the program does not do.
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import json
 import re
@@ -25,6 +24,7 @@ from fedsim.build.registries import REGISTRIES
 from fedsim.config.run import RunConfig
 from fedsim.files import write_text
 from fedsim.help_pages import config_keys
+from fedsim.parsers import Parser
 from fedsim.records.console import print_text
 from fedsim.registry import Component, Description, Reference, Setting
 from fedsim.standard_streams import keep_standard_streams
@@ -278,7 +278,7 @@ def _row(reading: Mapping[str, Any], unit_bytes: int) -> str:
 
 def main(arguments: list[str]) -> int:
     """Exit status: 0 written, or current; 1 with ``--check`` where a page is not current; 2 outside a clone."""
-    parser = argparse.ArgumentParser(prog="python -m fedsim.docs", description=__doc__)
+    parser = Parser(prog="python -m fedsim.docs", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a page is not current")
     check = parser.parse_args(arguments).check
     if not DOCS.is_dir():

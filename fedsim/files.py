@@ -6,7 +6,7 @@ import re
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -220,6 +220,13 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all; names of files in another encoding keep their bytes."""
     with whole_or_not_at_all(path) as part:
         part.write_text(text, encoding="utf-8", errors="surrogateescape")
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what killed processes were writing to files of this folder, where nobody else writes now."""
+    for part in folder.glob(".*.????????.part*"):
+        with suppress(OSError):
+            part.unlink()
 
 
 @contextmanager

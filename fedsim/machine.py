@@ -165,12 +165,18 @@ def count_gpus(environment: Mapping[str, str] = os.environ, root: Path = Path("/
     """
     if any(environment.get(name) == "" for name in GPU_VARIABLES):
         return 0
-    signs = any((root / sign).exists() for sign in GPU_SIGNS) or shutil.which("nvidia-smi") is not None
-    if not (signs or "torch" in sys.modules or any(name in environment for name in GPU_VARIABLES)):
+    chosen = any(name in environment for name in GPU_VARIABLES)
+    if not (chosen or "torch" in sys.modules or has_signs_of_a_gpu(root)):
         return 0
     from torch.cuda import device_count
 
-    return device_count()
+    seen = device_count()
+    return max(seen, len(mig_slices(environment))) if seen else 0
+
+
+def has_signs_of_a_gpu(root: Path = Path("/")) -> bool:
+    """Whether a driver is here, whatever torch sees."""
+    return any((root / sign).exists() for sign in GPU_SIGNS) or shutil.which("nvidia-smi") is not None
 
 
 def gpu_name(index: int, environment: Mapping[str, str] = os.environ) -> str:
@@ -181,3 +187,33 @@ def gpu_name(index: int, environment: Mapping[str, str] = os.environ) -> str:
     """
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     return visible.split(",")[index].strip() if visible else str(index)
+
+
+def mig_slices(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """The slices of GPUs (MIG) that CUDA_VISIBLE_DEVICES names. CUDA shows a process only the first of them.
+
+    >>> mig_slices({"CUDA_VISIBLE_DEVICES": "MIG-a, MIG-b"}), mig_slices({"CUDA_VISIBLE_DEVICES": "0,1"})
+    (['MIG-a', 'MIG-b'], [])
+    """
+    names = [name.strip() for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    return names if all(name.startswith("MIG-") for name in names) else []
+
+
+def why_no_gpu(environment: Mapping[str, str] = os.environ, root: Path = Path("/")) -> str:
+    """Why torch sees no GPU."""
+    from torch import version
+
+    if not has_signs_of_a_gpu(root):
+        return "no driver is here"
+    if not (version.cuda or version.hip):
+        return "this torch is built without CUDA"
+    for name in GPU_VARIABLES:
+        if name in environment:
+            visible = environment[name].strip()
+            return f"{name} is {visible}, and torch finds no such GPU" if visible else f"{name} is empty"
+    return "a driver is here, but torch cannot use it"
+
+
+def boot_id() -> str:
+    """The same for processes under one kernel, in whatever containers; empty where the system does not say."""
+    return " ".join(_lines(Path("/proc/sys/kernel/random/boot_id")))

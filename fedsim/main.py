@@ -60,7 +60,10 @@ def configure(command: CommandLine, place: RankPlace) -> Components:
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status: 0 done, 1 failed, 2 a mistake in the configuration, 3 diverged, 75 stopped by a signal."""
+    """Exit status: 0 done, 1 failed, 2 a mistake in the configuration, 3 diverged, 75 stopped by a signal.
+
+    Of what only prints, 1 says that the output was lost, as on a full disk; a run does not depend on its terminal.
+    """
     with keep_terminal() as terminal:
         return execute(arguments, terminal)
 

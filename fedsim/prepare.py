@@ -12,12 +12,12 @@ from fedsim.standard_streams import keep_standard_streams
 if __name__ == "__main__":
     keep_standard_streams()  # before a file is opened
 
-from fedsim.cli import QuietParser
 from fedsim.config.source import apply_overrides
 from fedsim.data.cache import cache_folder, is_lasting
 from fedsim.data.sources import sources
 from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.files import user_path, write_for_nobody_else
+from fedsim.parsers import QuietParser
 from fedsim.records.console import print_text
 
 MISTAKE = 2
@@ -45,10 +45,11 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"fedsim: warning: {text}\n")
     size = " x ".join(map(str, splits.input_shape)) + ("" if splits.one_size else " and larger")
     where = f"decoded in {cache_folder()}" if is_lasting() else "every run decodes it again"
-    return print_text(
+    print_text(
         f"{source.name} is ready: {len(splits.train)} samples to train, {len(splits.test)} to test, "
         f"{splits.num_classes} classes, {size}; {where}"
     )
+    return 0
 
 
 if __name__ == "__main__":

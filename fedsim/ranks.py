@@ -13,6 +13,7 @@ from fedsim.config.source import apply_overrides, read_yaml
 from fedsim.errors import ConfigError
 from fedsim.files import user_path
 from fedsim.machine import count_cores, count_gpus
+from fedsim.parsers import Parser
 from fedsim.records.console import print_text
 from fedsim.standard_streams import keep_standard_streams
 
@@ -29,8 +30,8 @@ def ranks_for(clients: int, hosts: int, gpus: int, cores: int) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Exit status: 0, or 2 for a mistake in the configuration."""
-    parser = argparse.ArgumentParser(prog="python -m fedsim.ranks", description=__doc__, allow_abbrev=False)
+    """Exit status: 0, 1 if the number was lost, as on a full disk, 2 for a mistake in the configuration."""
+    parser = Parser(prog="python -m fedsim.ranks", description=__doc__, allow_abbrev=False)
     parser.add_argument("--hosts", type=int, default=1, help="how many hosts take part")
     own, rest = parser.parse_known_args(arguments)
     try:

@@ -35,8 +35,17 @@ def keep_standard_streams() -> None:
     sys.stdout, sys.stderr = _lasting(OUTPUT, sys.stdout), _lasting(ERROR, sys.stderr)
 
 
-def write_or_lose(descriptor: int, data: ReadableBuffer) -> None:
-    """Write all the data; where that is not possible they are lost, and all that follows if nobody will read it."""
+def output_is_lost() -> bool:
+    """Whether something that this program has printed is lost, though somebody would read it: a disk was full."""
+    return getattr(getattr(sys.stdout, "buffer", None), "lost", False)
+
+
+def write_or_lose(descriptor: int, data: ReadableBuffer) -> OSError | None:
+    """Write all the data; where that is not possible they are lost, and all that follows if nobody will read it.
+
+    Returns:
+        Why they are lost to somebody who would read them.
+    """
     left = memoryview(data).cast("B")
     try:
         while left:
@@ -45,16 +54,24 @@ def write_or_lose(descriptor: int, data: ReadableBuffer) -> None:
             except BlockingIOError:  # a terminal that another program has left so
                 os.set_blocking(descriptor, True)
     except OSError as error:
-        if error.errno in GONE_FOR_GOOD:
-            with suppress(OSError):  # no descriptor is left: the next time is like this one
-                _open_on_nothing(descriptor)
+        if error.errno not in GONE_FOR_GOOD:
+            return error
+        with suppress(OSError):  # no descriptor is left: the next time is like this one
+            _open_on_nothing(descriptor)
+    return None
 
 
 class _LastingFile(io.FileIO):
-    """A descriptor to which writing never fails."""
+    """A descriptor to which writing never fails; of standard output it is said once if something is lost."""
+
+    lost = False
 
     def write(self, data: ReadableBuffer) -> int:
-        write_or_lose(self.fileno(), data)
+        error = write_or_lose(self.fileno(), data)
+        if error is not None and not self.lost:
+            self.lost = True
+            if self.fileno() == OUTPUT:
+                write_or_lose(ERROR, f"fedsim: standard output cannot be written: {error.strerror}\n".encode())
         return memoryview(data).nbytes
 
 

@@ -36,6 +36,7 @@ from fedsim.config.source import apply_overrides, read_yaml
 from fedsim.errors import ConfigError
 from fedsim.files import user_path
 from fedsim.models import models
+from fedsim.parsers import Parser
 from fedsim.updates.heap import keep_freed_memory
 
 RESNET18 = 11_173_962
@@ -43,7 +44,7 @@ RESNET18 = 11_173_962
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Exit status: 0 done, 2 a mistake on the command line."""
+    """Exit status: 0 done, 1 if the table was lost, as on a full disk, 2 a mistake on the command line."""
     options = _parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
     keep_freed_memory()
@@ -55,16 +56,14 @@ def main(arguments: Sequence[str]) -> int:
     except ConfigError as error:
         sys.stderr.write(f"fedsim: configuration error: {error}\n")
         return 2
-    if report is not None:
-        report.publish(options.json, options.png)
-    return 0
+    return 0 if report is None else report.publish(options.json, options.png)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m fedsim.benchmark", description=__doc__)
+def _parser() -> Parser:
+    parser = Parser(prog="python -m fedsim.benchmark", description=__doc__)
     kinds = parser.add_subparsers(required=True, metavar="aggregators | attacks | gather | round | step | vectorize")
 
-    def add(name: str, run: Callable[..., Report | None], summary: str, clients: int) -> argparse.ArgumentParser:
+    def add(name: str, run: Callable[..., Report | None], summary: str, clients: int) -> Parser:
         kind = kinds.add_parser(name, help=summary, description=summary)
         kind.set_defaults(run=run)
         kind.add_argument("--clients", type=_positive, default=clients, metavar="K", help=f"default {clients}")
@@ -95,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_config(kind: argparse.ArgumentParser) -> None:
+def _add_config(kind: Parser) -> None:
     kind.add_argument("--config", help="default: the quickstart")
     kind.add_argument("overrides", nargs="*", metavar="dotted.key=value", help="settings that replace the file's")
 

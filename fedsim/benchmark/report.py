@@ -44,15 +44,16 @@ class Report:
             "readings": [reading.as_dict() for reading in self.readings],
         }
 
-    def publish(self, json: Path | None, png: Path | None) -> None:
-        """Show the table, and write the files that were asked for."""
-        print_text(f"{self.title}\n{machine()['words']}\n\n{table(self)}")
+    def publish(self, json: Path | None, png: Path | None) -> int:
+        """Show the table, and write the files that were asked for; exit status as of :func:`print_text`."""
+        status = print_text(f"{self.title}\n{machine()['words']}\n\n{table(self)}")
         if json is not None:
             write_json(json, self.as_dict())
             print_text(f"\nwritten: {json}")
         if png is not None:
             draw(self, png)
             print_text(f"written: {png}")
+        return status
 
 
 def table(report: Report) -> str:

@@ -65,11 +65,10 @@ def time_round(components: Components, place: RankPlace, repeats: int) -> list[R
         opened = open_run(Components(**{**vars(components), "config": changed}), place, resume=False)
         run = opened.simulation
         comm = run.comm
-        splits = components.source.load(components.data_root)
-        data = distribute(components, splits, components.statistics(splits))
-        plain = _plain_loop(components, comm, data)
+        data = _data(components)
+        plain = _plain_loop(components, data, comm)
         idle = components.attack_plan.always_idle
-        hosted = build_participation(components, place.size, data).clients_on(place.rank, 0)
+        hosted = build_participation(components, data, place.size).clients_on(place.rank, 0)
         mine = [client for client in hosted if client not in idle]
         plain(mine)
         run.run_round(0)
@@ -92,7 +91,12 @@ def time_round(components: Components, place: RankPlace, repeats: int) -> list[R
     ]
 
 
-def _plain_loop(components: Components, comm: Communicator, data: RunData) -> PlainLoop:
+def _data(components: Components) -> RunData:
+    splits = components.source.load(components.data_root)
+    return distribute(components, splits, components.statistics(splits))
+
+
+def _plain_loop(components: Components, data: RunData, comm: Communicator) -> PlainLoop:
     model = components.model.build(data.input_shape, data.num_classes).to(comm.device)
     generator = torch.Generator().manual_seed(0)
     return PlainLoop(components, data.train_inputs(comm.device), data.client_indices, model, comm.device, generator)

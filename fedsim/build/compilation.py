@@ -1,6 +1,7 @@
 """Whether ``torch.compile`` works here, found out before a run starts."""
 
 import getpass
+import importlib
 import importlib.util
 import os
 import secrets
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from fedsim.build.device import computes_on_gpu
 from fedsim.config.run import RuntimeSection
 from fedsim.errors import ConfigError
 
@@ -22,12 +24,11 @@ def require_compiler(runtime: RuntimeSection) -> None:
     Raises:
         ConfigError: that does not work, because a compiler or Triton is missing or fails.
     """
-    has_gpu = torch.cuda.is_available()
-    on_gpu = runtime.device == "cuda" or (runtime.device == "auto" and has_gpu)
+    on_gpu = computes_on_gpu(runtime)
     if on_gpu and importlib.util.find_spec("triton") is None:
         problem = "torch.compile needs Triton on a GPU, and it is not installed"
         raise ConfigError(KEY, problem, f"pip install triton, {WITHOUT}")
-    if on_gpu and not has_gpu:
+    if on_gpu and not torch.cuda.is_available():
         return  # where a job is submitted: its nodes will find out
     name_a_folder_for_compiled_code()
     new = secrets.randbelow(2**30)  # what was compiled before would come from a cache
@@ -45,6 +46,13 @@ def name_a_folder_for_compiled_code() -> None:
     except (KeyError, OSError):
         folder = Path(tempfile.gettempdir()) / f"torchinductor_{os.getuid()}"
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+
+
+def choose_no_kernel_by_its_time() -> None:
+    """Keep torch.compile from timing kernels that differ in bits, and taking whichever was faster this time."""
+    inductor = importlib.import_module("torch._inductor.config")
+    if hasattr(inductor, "deterministic"):
+        inductor.deterministic = True  # type: ignore[attr-defined]
 
 
 def _reason(error: BaseException) -> str:

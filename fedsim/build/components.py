@@ -1,7 +1,7 @@
 """From a configuration to its components, built and checked. Nothing is opened or loaded yet."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +11,8 @@ from fedsim.aggregators.defence import Defence
 from fedsim.aggregators.pre import pre_aggregators
 from fedsim.attacks import Attack, attacks
 from fedsim.build.attack_plan import attack_key, plan_attacks
-from fedsim.config.run import RunConfig
+from fedsim.build.device import computes_on_gpu
+from fedsim.config.run import RunConfig, RuntimeSection
 from fedsim.config.section import Section
 from fedsim.data import Splits
 from fedsim.data.augmentations import Augmentation, augmentations
@@ -221,6 +222,8 @@ def warn_of_settings_without_effect(components: Components, given: Mapping[str, 
     if "interpolation" in given.get("data", {}) and config.data.resize is None and config.data.resolution is None:
         text = "data.interpolation has no effect without data.resize or data.resolution: no image is scaled"
         warnings.warn(text, FedsimWarning, stacklevel=2)
+    for text in _without_effect_here(config.runtime):
+        warnings.warn(text, FedsimWarning, stacklevel=2)
     for position, section in enumerate(config.attack):
         if section.first_round > config.rounds:
             key = attack_key(config.attack, position)
@@ -230,6 +233,17 @@ def warn_of_settings_without_effect(components: Components, given: Mapping[str, 
         warnings.warn(
             f"attack.name is none: the Byzantine clients {list(plan.ever)} behave", FedsimWarning, stacklevel=2
         )
+
+
+def _without_effect_here(runtime: RuntimeSection) -> Iterator[str]:
+    """What there is to say of settings of the run's speed."""
+    on_gpu = computes_on_gpu(runtime)
+    if runtime.matmul != "highest" and not on_gpu:
+        yield f"runtime.matmul: {runtime.matmul} has no effect on a CPU, where clients compute"
+    if runtime.compile_mode != "default" and not runtime.compile:
+        yield f"runtime.compile_mode: {runtime.compile_mode} has no effect without runtime.compile: true"
+    elif runtime.compile_mode != "default" and not on_gpu:
+        yield f"runtime.compile_mode: {runtime.compile_mode} has no effect on a CPU, where clients compute"
 
 
 def _component(registry: Registry[C], section: Section, prefix: str, num_byzantine: int | None = None) -> C:

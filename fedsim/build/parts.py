@@ -10,8 +10,10 @@ from torch import nn
 
 from fedsim.build.components import Components
 from fedsim.build.data import RunData
+from fedsim.build.pinned_rows import pin_rows
 from fedsim.build.resume import Start
 from fedsim.comm import Communicator
+from fedsim.comm.devices import in_words
 from fedsim.data.split_file import samples_by_class
 from fedsim.errors import ConfigError, keys_under
 from fedsim.evaluation.evaluator import Evaluator
@@ -98,26 +100,21 @@ def build_schedule(components: Components) -> RunSchedule:
     )
 
 
-def build_participation(components: Components, ranks: int, data: RunData) -> Participation:
+def build_participation(components: Components, data: RunData, ranks: int) -> Participation:
     """Who does what in each round, and on which of the ranks."""
     config, plan = components.config, components.attack_plan
+    local = local_work(components)
+    steps = [count_batches(samples, local) for samples in data.sample_counts]
+    work = [0 if client in plan.always_idle else count for client, count in enumerate(steps)]
+    at_once = config.clients_at_once
     return Participation(
         seed=config.seed,
         num_clients=config.clients.count,
         per_round=config.participants_per_round,
         attack_plan=plan,
-        placement=place_clients(config.clients.count, plan.always_idle, ranks),
-        groups=client_groups(components, ranks, data),
+        placement=place_clients(work, ranks),
+        groups=None if at_once == 1 else ClientGroups(size=at_once, steps=steps, ranks=ranks),
     )
-
-
-def client_groups(components: Components, ranks: int, data: RunData) -> ClientGroups | None:
-    """Which clients are trained at once; None where each is trained by itself."""
-    size, work = components.config.clients_at_once, local_work(components)
-    if size == 1:
-        return None
-    steps = [count_batches(len(indices), work) for indices in data.client_indices]
-    return ClientGroups(size=size, steps=steps, ranks=ranks)
 
 
 def build_local_clients(
@@ -138,7 +135,9 @@ def build_local_clients(
     if config.clients_at_once > 1:
         kind = VectorizedTrainer
     trainer = kind(model.rows, client_data, local_work(components), config.seed, stop)
-    return LocalClients(trainer, comm.open_rows(config.participants_per_round, len(model.state)))
+    transport = comm.open_rows(config.participants_per_round, len(model.state))
+    pin_rows(transport, comm.device)
+    return LocalClients(trainer, transport)
 
 
 def local_work(components: Components) -> LocalWork:
@@ -153,7 +152,8 @@ def local_work(components: Components) -> LocalWork:
         schedule=components.client_schedule,
         rules=step_rules(components),
         wire_dtype=getattr(torch, runtime.wire_dtype),
-        compiled=runtime.compile,
+        compiled=runtime.compile_mode if runtime.compile else None,
+        matmul=runtime.matmul,
     )
 
 
@@ -216,7 +216,8 @@ def build_writer(
     byzantine = components.attack_plan.ever
     partition = partition_picture(samples, class_names, byzantine)
     save_picture(directory / "partition.png", partition)
-    host = {"run": start.run, **environment(comm.description, comm.size, str(comm.device)), **provenance.to_dict()}
+    ranks = environment(comm.description, comm.size, in_words(comm.devices))
+    host = {"run": start.run, **ranks, **provenance.to_dict()}
     write_json(directory / ENVIRONMENT, host)
     write_yaml(directory / CONFIG, resolved)  # last: who finds it may resume the run
     metrics, done = directory / METRICS, start.done

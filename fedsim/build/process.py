@@ -4,9 +4,10 @@ import os
 
 import torch
 
-from fedsim.build.compilation import name_a_folder_for_compiled_code
+from fedsim.build.compilation import choose_no_kernel_by_its_time, name_a_folder_for_compiled_code
 from fedsim.build.components import Components
 from fedsim.files import write_for_nobody_else
+from fedsim.training.precision import set_matmul_precision
 from fedsim.updates.heap import keep_freed_memory
 
 
@@ -16,8 +17,10 @@ def prepare_process(components: Components) -> None:
     write_for_nobody_else()
     keep_freed_memory()
     torch.set_num_threads(runtime.threads)
+    set_matmul_precision("highest")  # runtime.matmul is of clients' work only
     if runtime.compile:
         name_a_folder_for_compiled_code()
+        choose_no_kernel_by_its_time()
     if runtime.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)

@@ -7,6 +7,7 @@ from torch import nn
 
 from fedsim.build.components import Components
 from fedsim.build.data import partition
+from fedsim.build.device import computes_on_gpu
 from fedsim.data import Samples, Splits
 from fedsim.errors import keys_under
 from fedsim.machine import require_memory
@@ -74,7 +75,7 @@ def check_model(components: Components, input_shape: tuple[int, ...], num_classe
     size = sum(parameter.numel() for parameter in parameters)
     what = f"{size} parameters and their gradients"
     require_memory(2 * NUMBER * size, "model", what, "take a smaller model")
-    if config.runtime.device == "cuda" or (config.runtime.device == "auto" and torch.cuda.is_available()):
+    if computes_on_gpu(config.runtime):
         return  # updates lie in the GPU's memory, which may be that of another machine
     size = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
     clients = config.participants_per_round

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from fedsim.build.components import Components
 from fedsim.build.data import RunData, load_data
 from fedsim.build.parts import (
@@ -18,9 +20,12 @@ from fedsim.build.parts import (
 )
 from fedsim.build.resume import Start, choose_run_directory, finished_rounds, restore, results_digest
 from fedsim.comm import Communicator, RankPlace, open_communicator
+from fedsim.comm.devices import in_words
+from fedsim.config.run import RuntimeSection
 from fedsim.data.split_file import save_or_check_split
-from fedsim.errors import counted
+from fedsim.errors import ConfigError, counted
 from fedsim.failures.handler import FailureHandler
+from fedsim.machine import has_signs_of_a_gpu
 from fedsim.participation.participants import Participation
 from fedsim.records.logs import start_logs
 from fedsim.records.phases import Phases
@@ -81,9 +86,7 @@ def open_run(
     Raises:
         ConfigError: what can be found out only now (the run directory, the data, the model).
     """
-    runtime = components.config.runtime
-    device = place.device(runtime.device)
-    comm = open_communicator(place, device, runtime.timeout, failures)  # first: else a failed start left a directory
+    comm = _connect(components.config.runtime, place, failures)  # first: else a failed start left a directory
     if failures is not None:
         failures.ranks_are_connected(comm.monitor)
     chosen, lock = None, None
@@ -112,6 +115,20 @@ def open_run(
     return run
 
 
+def _connect(runtime: RuntimeSection, place: RankPlace, failures: FailureHandler | None) -> Communicator:
+    """The transport between the ranks, on the devices that the configuration wants.
+
+    Raises:
+        ConfigError: some ranks have a GPU and others have none, or none has one and a GPU is wanted.
+    """
+    comm = open_communicator(place, place.device(runtime.device), runtime.timeout, failures)
+    if runtime.device == "cuda" and comm.device.type != "cuda":
+        comm.close()
+        problem = f"'cuda' is wanted but no GPU is visible ({comm.devices[0].why_no_gpu})"
+        raise ConfigError("runtime.device", problem, "use auto or cpu")
+    return comm
+
+
 def _build_run(
     components: Components,
     comm: Communicator,
@@ -123,6 +140,9 @@ def _build_run(
     resume: bool,
 ) -> Run:
     """Load the data, build the model, restore the state, make the simulation."""
+    comm.monitor.report("phase 'connect'")
+    _log_devices(components, comm)
+    comm.broadcast(torch.zeros(1, device=comm.row_device))  # what NCCL lacks is known before anything is loaded
     comm.monitor.report("phase 'load data'")
     data = load_data(components, comm)
     if comm.rank == 0:
@@ -141,7 +161,7 @@ def _build_run(
     if finished:
         JsonLines(directory / METRICS, finished, run).close("completed")  # restores lines that are damaged
     writer = NoOpWriter() if finished else build_writer(components, comm, directory, data, start, provenance)
-    participation = build_participation(components, comm.size, data)
+    participation = build_participation(components, data, comm.size)
     simulation = Simulation(
         schedule=build_schedule(components),
         participation=participation,
@@ -194,6 +214,15 @@ def _facts(components: Components, data: RunData, participation: Participation) 
         attack_acts=participation.attackers_take_part(),
         largest_class=float(labels.bincount().max()) / len(labels),
     )
+
+
+def _log_devices(components: Components, comm: Communicator) -> None:
+    """What the ranks compute on, on the rank that speaks."""
+    if comm.rank != 0:
+        return
+    log.info("device: %s", in_words(comm.devices))
+    if components.config.runtime.device == "auto" and comm.device.type == "cpu" and has_signs_of_a_gpu():
+        log.warning("runtime.device: auto means the CPU here, for torch sees no GPU: %s", comm.devices[0].why_no_gpu)
 
 
 def _log_start(components: Components, comm: Communicator, model: GlobalModel, done: int) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from fedsim.comm.devices import RankDevice
 from fedsim.comm.health.monitor import Monitor
 from fedsim.comm.health.rank_status import RankStatus
 from fedsim.comm.place import RankPlace
@@ -22,11 +23,13 @@ class Communicator(ABC):
         place: rank, size, and the same on this host.
         device: where this rank computes.
         row_device: where its rows travel: ``device`` under NCCL or alone, else the CPU.
+        devices: what each rank computes on, by rank.
         monitor: what the ranks know of each other.
     """
 
     def __init__(self, place: RankPlace, device: torch.device, row_device: torch.device) -> None:
         self.place, self.device, self.row_device = place, device, row_device
+        self.devices = [RankDevice.of(device)]
         self.monitor = Monitor(place.rank, {place.rank: RankStatus(rank=place.rank)})
 
     @property

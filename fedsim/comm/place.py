@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 
 import torch
 
 from fedsim.comm.launchers import refuse_copies
 from fedsim.errors import ConfigError
+from fedsim.machine import mig_slices
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,18 @@ class RankPlace:
     def device(self, wanted: str) -> torch.device:
         """The device of this rank for ``runtime.device``: ``auto``, ``cpu`` or ``cuda``.
 
-        With more ranks than GPUs on a host, ranks share GPUs in turn.
+        It is the CPU where no GPU is visible, even if ``cuda`` is wanted: when the ranks are connected, all of them
+        know who has none. With more ranks than GPUs on a host, ranks share GPUs in turn.
         """
-        available = torch.cuda.is_available()
-        if wanted == "cpu" or (wanted == "auto" and not available):
+        if wanted == "cpu":
             return torch.device("cpu")
-        if not available:
-            raise ConfigError("runtime.device", "'cuda' is wanted but no GPU is visible", "use auto or cpu")
+        self._take_own_slice(os.environ)
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
         return torch.device("cuda", self.local_rank % torch.cuda.device_count())
+
+    def _take_own_slice(self, environment: MutableMapping[str, str]) -> None:
+        """Of several slices of GPUs (MIG), CUDA would show the first to every rank."""
+        slices = mig_slices(environment)
+        if len(slices) > 1:
+            environment["CUDA_VISIBLE_DEVICES"] = slices[self.local_rank % len(slices)]

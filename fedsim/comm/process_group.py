@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -16,13 +16,16 @@ from torch import Tensor
 
 from fedsim.comm.addresses import advice, settle_addresses
 from fedsim.comm.communicator import Communicator, SingleProcess
+from fedsim.comm.devices import RankDevice, each_has_its_own, require_one_kind
 from fedsim.comm.health.connections import connect_ranks
 from fedsim.comm.health.monitor import Monitor, RankFailureHandler
 from fedsim.comm.health.rank_status import RankStatus
 from fedsim.comm.place import RankPlace
 from fedsim.comm.rows import LocalRows, PointToPointRows, RowTransport, SharedRows
-from fedsim.comm.shared_memory import create_reserved_file, map_file, remove_file
-from fedsim.errors import CollectiveError
+from fedsim.comm.shared_memory import map_file, reserved_file
+from fedsim.comm.transport_errors import telling_lines
+from fedsim.errors import CollectiveError, ConfigError
+from fedsim.machine import boot_id
 
 log = logging.getLogger(__name__)
 
@@ -58,20 +61,24 @@ class ProcessGroup(Communicator):
         try:
             dist.init_process_group("gloo", timeout=self._timeout, **_store_of_this_attempt(place, self._timeout))
         except RuntimeError as error:
-            what = f"the ranks cannot connect: {str(error).splitlines()[0]}; {advice(place)}"
+            what = f"the ranks cannot connect: {telling_lines(error)}; {advice(place)}"
             raise CollectiveError(what) from error
         self._control: dist.ProcessGroup | None = None  # the default group, which is gloo
         super().__init__(place, device, torch.device("cpu"))
         if handler is not None:
             self._open_monitor(handler, timeout)
-        hosts = self._gather_text(f"{socket.gethostname()}/{_boot_id()}")
-        self._one_host = len(set(hosts)) == 1
-        own_gpus = self._gather_text(f"{hosts[self.rank]}/{device}" if device.type == "cuda" else "")
+        self.devices = [RankDevice.from_text(text) for text in self._gather_text(self.devices[0].to_text())]
+        try:
+            require_one_kind(self.devices)
+        except ConfigError:  # all ranks raise it, so nobody waits for them
+            self.close()
+            raise
+        self._one_host = len(set(self._gather_text(_reach_of_shared_memory()))) == 1
         self._nccl: dist.ProcessGroup | None = None
-        if device.type == "cuda" and len(set(own_gpus)) == self.size:
-            # NCCL refuses two ranks on one GPU; then rows go over the CPU.
-            self._nccl = _a_group(dist.new_group(backend="nccl", timeout=self._timeout))
+        self._uses_nccl = each_has_its_own(self.devices)  # else rows go over the CPU
+        if self._uses_nccl:
             self.row_device = device
+        self._carrier: Tensor | None = None
 
     def _open_monitor(self, handler: RankFailureHandler, timeout: float) -> None:
         """Let the ranks monitor each other, if all can; gloo's own time-out, which names no rank, is then put off."""
@@ -92,20 +99,35 @@ class ProcessGroup(Communicator):
 
     @property
     def description(self) -> str:
-        if self._nccl is not None:
+        if self._uses_nccl:
             return "NCCL"
         return "shared memory of one host" if self._one_host else "gloo, point to point"
 
     def open_rows(self, slots: int, columns: int) -> RowTransport:
         if columns == 0:
             return LocalRows(slots, 0, self.row_device)
-        if self._one_host and self._nccl is None:
-            matrix = self._open_shared(slots, columns)
+        if self._one_host and not self._uses_nccl:
+            matrix = self._open_shared(slots + 1, columns)  # the last one carries the steps back
             if matrix is not None:
-                return SharedRows(matrix, self.rank, lambda: self.barrier("gather"))
+                self._carrier = matrix[slots]
+                return SharedRows(matrix[:slots], self.rank, lambda: self.barrier("gather"))
             if self.rank == 0:
-                log.warning("no room for %d x %d values in shared memory: rows go point to point", slots, columns)
-        return PointToPointRows(slots, columns, self.rank, self.row_device, self._gathering, group=self._nccl)
+                log.warning(
+                    "no room for %d x %d values in shared memory that all ranks can map: rows go point to point",
+                    slots,
+                    columns,
+                )
+        group = self._connect_gpus() if self._uses_nccl else None
+        return PointToPointRows(slots, columns, self.rank, self.row_device, self._gathering, group)
+
+    def _connect_gpus(self) -> dist.ProcessGroup:
+        """The group of NCCL. Given its device, NCCL connects at once, and says at once what it lacks."""
+        if self._nccl is None:
+            self.barrier("connect GPUs")
+            with self._collective("connect GPUs"):
+                group = dist.new_group(backend="nccl", timeout=self._timeout, device_id=self.device)
+            self._nccl = _a_group(group)
+        return self._nccl
 
     @contextmanager
     def _gathering(self) -> Iterator[None]:
@@ -115,14 +137,11 @@ class ProcessGroup(Communicator):
             yield
 
     def _open_shared(self, slots: int, columns: int) -> Tensor | None:
-        """The matrix that all ranks map, or None if one of them cannot; the file's name is gone on return."""
-        path = self.share_text(create_reserved_file(slots * columns) if self.rank == 0 else "")
-        try:
-            matrix = map_file(path, slots, columns) if path else None
+        """The matrix that all ranks map, or None if one of them cannot."""
+        with reserved_file(slots * columns) if self.rank == 0 else nullcontext("") as own:
+            address = self.share_text(own)
+            matrix = map_file(address, slots, columns) if address else None
             mapped = self.all_gather(torch.tensor(matrix is not None))
-        finally:
-            if self.rank == 0 and path:
-                remove_file(path)
         return matrix if bool(mapped.all()) else None
 
     def barrier(self, phase: str) -> None:
@@ -132,15 +151,28 @@ class ProcessGroup(Communicator):
     def broadcast(self, tensor: Tensor) -> None:
         if tensor.numel() == 0:
             return
-        if tensor.device.type == "cuda" and self._nccl is not None:
+        if tensor.device.type == "cuda" and self._uses_nccl:
+            group = self._connect_gpus()
+            self.barrier("broadcast")  # NCCL returns at once: here a rank is noticed that is late or gone
             with self._collective("broadcast"):
-                dist.broadcast(tensor, 0, group=self._nccl)
-            return
-        carrier = tensor.cpu()
-        with self._collective("broadcast"):
-            dist.broadcast(carrier, 0, group=self._control)
-        if carrier is not tensor:
-            tensor.copy_(carrier)
+                dist.broadcast(tensor, 0, group=group)
+        elif self._carrier is not None and tensor.shape == self._carrier.shape and tensor.dtype == torch.float32:
+            self._broadcast_through(self._carrier, tensor)
+        else:
+            carrier = tensor.cpu()
+            with self._collective("broadcast"):
+                dist.broadcast(carrier, 0, group=self._control)
+            if carrier is not tensor:
+                tensor.copy_(carrier)
+
+    def _broadcast_through(self, shared: Tensor, tensor: Tensor) -> None:
+        """By shared memory, which rank 0 writes and the others read, between two barriers."""
+        if self.rank == 0:
+            shared.copy_(tensor)
+        self.barrier("broadcast")
+        if self.rank != 0:
+            tensor.copy_(shared)
+        self.barrier("broadcast")
 
     def all_gather(self, tensor: Tensor) -> Tensor:
         assert tensor.device.type == "cpu"
@@ -163,8 +195,10 @@ class ProcessGroup(Communicator):
         try:
             with self.monitor.collective():
                 yield
+        except (torch.OutOfMemoryError, torch.AcceleratorError):  # of this rank's own GPU
+            raise
         except RuntimeError as error:
-            raise CollectiveError(f"phase '{phase}': {str(error).splitlines()[0]}") from error
+            raise CollectiveError(f"phase '{phase}': {telling_lines(error)}") from error
 
     def close(self) -> None:
         self.monitor.close()
@@ -210,10 +244,9 @@ def _bytes_to_text(carrier: Tensor) -> str:
     return bytes(carrier.tolist()).rstrip(b"\0").decode("utf-8", "surrogatepass")
 
 
-def _boot_id() -> str:
-    """Distinguishes hosts of the same name, and containers that do not share /dev/shm."""
+def _reach_of_shared_memory() -> str:
+    """The same for ranks that share /dev/shm: not for hosts of one name, nor for containers of one host."""
     try:
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            return f"{file.read().strip()}/{os.stat('/dev/shm').st_dev}"
+        return f"{socket.gethostname()}/{boot_id()}/{os.stat('/dev/shm').st_dev}"
     except OSError:
-        return ""
+        return socket.gethostname()

@@ -59,6 +59,9 @@ class SharedRows(RowTransport):
 class PointToPointRows(RowTransport):
     """Ranks of several hosts, or GPUs under NCCL: batched sends into a matrix prepared on rank 0.
 
+    Other ranks keep as many rows as they have owned in one round, not one for every slot: the owners of slots change
+    from round to round where not all clients take part.
+
     Args:
         gathering: entered when all ranks have written.
     """
@@ -75,14 +78,18 @@ class PointToPointRows(RowTransport):
         self._matrix = torch.zeros(slots if rank == 0 else 0, columns, device=device)
         self._columns, self._rank, self._device, self._gathering = columns, rank, device, gathering
         self._group = group
-        self._own: dict[int, Tensor] = {}
+        self._buffers: list[Tensor] = []
+        self._written: dict[int, Tensor] = {}
+        """Rows of this round, by slot."""
 
     def row(self, slot: int) -> Tensor:
         if self._rank == 0:
             return self._matrix[slot]
-        if slot not in self._own:
-            self._own[slot] = torch.zeros(self._columns, device=self._device)
-        return self._own[slot]
+        if slot not in self._written:
+            if len(self._written) == len(self._buffers):
+                self._buffers.append(torch.zeros(self._columns, device=self._device))
+            self._written[slot] = self._buffers[len(self._written)]
+        return self._written[slot]
 
     def gather(self, owners: Sequence[int]) -> Tensor | None:
         remote = [(slot, owner) for slot, owner in enumerate(owners) if owner != 0]
@@ -94,4 +101,5 @@ class PointToPointRows(RowTransport):
         with self._gathering():
             for work in dist.batch_isend_irecv(operations) if operations else []:
                 work.wait()
+        self._written.clear()
         return self._matrix[: len(owners)] if self._rank == 0 else None

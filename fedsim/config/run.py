@@ -212,6 +212,15 @@ class RuntimeSection(Schema):
     threads: int = Field(1, ge=1, le=1024, description="CPU threads of each rank; results depend on it")
     deterministic: bool = Field(True, description="deterministic algorithms only")
     compile: bool = Field(False, description="torch.compile the clients' model; results depend on it")
+    compile_mode: Literal["default", "reduce-overhead"] = Field(
+        "default",
+        description="of torch.compile; reduce-overhead replays CUDA graphs, for steps of many small kernels; results "
+        "depend on it",
+    )
+    matmul: Literal["highest", "tf32"] = Field(
+        "highest",
+        description="what clients compute float32 matrix products and convolutions in on a GPU; results depend on it",
+    )
     amp: Literal["none", "bfloat16", "float16"] = Field(
         "none", description="mixed precision: what clients multiply matrices in; results depend on it"
     )
@@ -287,6 +296,11 @@ def parse_config(values: Mapping[str, Any]) -> RunConfig:
         raise
     if config.clients.send == "gradient" and config.clients.local_steps != 1:
         raise ConfigError("clients.send", "'gradient' is of one step", "set clients.local_steps: 1")
+    replays = config.runtime.compile and config.runtime.compile_mode == "reduce-overhead"
+    if replays and config.clients.micro_batches > 1:
+        # https://github.com/pytorch/pytorch/issues/169545
+        problem = "with 'reduce-overhead' torch gives wrong gradients where clients.micro_batches adds them up"
+        raise ConfigError("runtime.compile_mode", problem, "set clients.micro_batches: 1, or leave out the mode")
     if config.clients.vectorize > 1:
         _require_vectorizable(config.runtime)
     return config

@@ -3,11 +3,9 @@
 import errno
 import os
 import pwd
-import secrets
 import shutil
 import stat
 import tempfile
-import time
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
@@ -19,14 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedsim.data.parts import Part, new_part
 from fedsim.data.temporary_cache import is_private, join_temporary_cache
 from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.files import NotAFileError, folder_exists, open_file, require_no_link, reserve, user_path
 
 Arrays = dict[str, NDArray[Any]]
-
-ONE_DAY = 24 * 3600
-"""Seconds after which a folder that a killed process was filling is swept away."""
 
 
 def cache_folder() -> Path:
@@ -67,7 +63,7 @@ def cached_arrays(name: str, names: Sequence[str], make: Callable[[Path], None])
         found = _read(folder, names)
         if found is not None:
             return found
-        part = _new_part(folder)
+        part = new_part(folder)
     except OSError as error:  # a read-only home, or another user's files
         return _temporary_arrays(name, names, make, _why_not(folder, error))
     return _fill(part, folder, names, make)
@@ -123,7 +119,7 @@ def _temporary_arrays(name: str, names: Sequence[str], make: Callable[[Path], No
         warnings.warn(f"{text}: {remedy}", FedsimWarning, stacklevel=3)
         arrays = _read(folder, names)
         if arrays is None:
-            arrays = _fill(_new_part(folder), folder, names, make)
+            arrays = _fill(new_part(folder), folder, names, make)
     except BaseException:
         shared.leave()
         raise
@@ -131,19 +127,19 @@ def _temporary_arrays(name: str, names: Sequence[str], make: Callable[[Path], No
     return arrays
 
 
-def _fill(part: Path, folder: Path, names: Sequence[str], make: Callable[[Path], None]) -> Arrays:
+def _fill(part: Part, folder: Path, names: Sequence[str], make: Callable[[Path], None]) -> Arrays:
     """The arrays, made in ``part``, which then gets the name ``folder``."""
     try:
-        make(part)
-        arrays = _read(part, names)
+        make(part.folder)
+        arrays = _read(part.folder, names)
         assert arrays is not None, f"{folder.name} was not made whole"
         _rename(part, folder, names)
         return arrays  # the maps stay valid whatever becomes of the names
     except OSError as error:
-        problem = f"cannot write {folder.name} to {part.parent}: {error.strerror or error}"
+        problem = f"cannot write {folder.name} to {folder.parent}: {error.strerror or error}"
         raise ConfigError("root", problem, "make room there, or set FEDSIM_CACHE to a folder with room") from None
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        part.leave()
 
 
 def _why_not(folder: Path, error: OSError) -> str:
@@ -199,19 +195,7 @@ def _mapped(path: Path) -> NDArray[Any]:
     return array
 
 
-def _new_part(folder: Path) -> Path:
-    """An empty folder beside ``folder``. OSError where none can be made."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    for old in folder.parent.glob(".*.part"):
-        with suppress(OSError):  # another process may sweep too
-            if time.time() - old.stat().st_mtime > ONE_DAY:
-                shutil.rmtree(old, ignore_errors=True)
-    part = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.part"
-    part.mkdir()
-    return part
-
-
-def _rename(part: Path, folder: Path, names: Sequence[str]) -> None:
+def _rename(part: Part, folder: Path, names: Sequence[str]) -> None:
     """Give a complete folder its name, unless another process was faster."""
     with warnings.catch_warnings(), suppress(_UnreadableError):
         warnings.simplefilter("ignore", FedsimWarning)
@@ -221,7 +205,7 @@ def _rename(part: Path, folder: Path, names: Sequence[str]) -> None:
         elif folder.exists() and _read(folder, names) is None:
             shutil.rmtree(folder, ignore_errors=True)
     try:
-        os.rename(part, folder)
+        part.rename(folder)
     except OSError:
         if not os.path.lexists(folder):
             raise

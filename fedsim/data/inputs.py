@@ -1,15 +1,17 @@
 """From stored samples to what a model is shown: resized, augmented, cropped, on the device, scaled and normalised."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fedsim.data import Samples, Splits
 from fedsim.data.augmentations import Augmentation
 from fedsim.data.channel_statistics import Normalization, are_images
+from fedsim.data.feeds import Batch, Placement, open_feed
+from fedsim.data.pixels import Interpolation, cut, random_places, resized, scaled
+from fedsim.data.transfer import to_device
 from fedsim.errors import ConfigError
 
 
@@ -30,7 +32,7 @@ class View:
     augmentations: Sequence[Augmentation] = ()
     crop: int | None = None
     resolution: int | None = None
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    interpolation: Interpolation = "bilinear"
     normalization: Normalization | None = None
 
     def shape(self, splits: Splits) -> tuple[int, ...]:
@@ -64,14 +66,28 @@ class View:
 class Inputs:
     """Batches of samples as a model is shown them.
 
+    Args:
+        device: where batches are wanted.
+        placement: where the samples lie until then; it makes no difference to what is shown.
+
     >>> from fedsim.data import TensorSamples
     >>> images = TensorSamples(torch.full((2, 1, 4, 4), 255, dtype=torch.uint8), labels=torch.tensor([0, 1]))
     >>> Inputs(images, View(crop=2, normalization=([0.5], [0.25]))).batch(torch.tensor([1])).tolist()
     [[[[2.0, 2.0], [2.0, 2.0]]]]
     """
 
-    def __init__(self, samples: Samples, view: View | None = None, device: torch.device | None = None) -> None:
-        self._samples, self._view, self.device = samples, view or View(), device or torch.device("cpu")
+    def __init__(
+        self,
+        samples: Samples,
+        view: View | None = None,
+        device: torch.device | None = None,
+        placement: Placement = "host",
+    ) -> None:
+        self._view, self.device = view or View(), device or torch.device("cpu")
+        self._feed = open_feed(samples, self.device, placement)
+        self._statistics = [
+            torch.tensor(values, device=self.device).view(-1, 1, 1) for values in self._view.normalization or ()
+        ]
         self.labels = samples.labels
         """Classes [N], int64."""
 
@@ -84,43 +100,59 @@ class Inputs:
         return bool(self._view.augmentations) or self._view.crop is not None
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Inputs [n, C, H, W] of the samples ``indices`` [n], on the device.
+        """Inputs [n, C, H, W] of the samples ``indices`` [n], on the device; see :meth:`stream`."""
+        return next(self.stream([indices], generator))
+
+    def stream(self, order: Sequence[Tensor], generator: torch.Generator | None = None) -> Iterator[Tensor]:
+        """Inputs [n, C, H, W] of one batch after another, on the device.
 
         Args:
+            order: indices [n] of the samples of each batch, on the CPU.
             generator: in training, of augmentations and places of crops; None shows images as they are.
         """
-        picked = self._samples.pick(indices)
+        for picked in self._feed.stream(order):
+            yield self._shown(picked, generator)
+
+    def _shown(self, picked: Batch, generator: torch.Generator | None) -> Tensor:
         view = self._view
-        if view.resize is not None or view.crop is not None or (view.augmentations and generator is not None):
-            picked = [self._changed(image, generator) for image in picked]
-        batch = picked if isinstance(picked, Tensor) else torch.stack(picked)
-        batch = batch.to(self.device)
+        groups = _joined([picked] if isinstance(picked, Tensor) else [image[None] for image in picked])
+        if view.resize is not None:
+            groups = _joined([resized(images, view.resize, view.interpolation) for images in groups])
+        for augment in view.augmentations if generator is not None else ():
+            groups = [_augmented(augment, images, generator) for images in groups]  # type: ignore[arg-type]
+        if view.crop is not None:
+            groups = _joined([_cropped(images, view.crop, generator) for images in groups])
+        (batch,) = groups
         batch = batch.float().div_(255) if batch.dtype == torch.uint8 else batch.float()
         if view.resolution is not None and batch.shape[-1] != view.resolution:
-            batch = self._scaled(batch, view.resolution, largest=1.0)
-        if view.normalization is not None:
-            mean, std = (torch.tensor(values, device=self.device).view(-1, 1, 1) for values in view.normalization)
+            batch = scaled(batch, view.resolution, view.interpolation, largest=1.0)
+        if self._statistics:
+            mean, std = self._statistics
             batch = (batch - mean) / std
         return batch
 
-    def _scaled(self, batch: Tensor, side: int, largest: float) -> Tensor:
-        """Float images [n, C, H, W] with values up to ``largest``, as squares of ``side`` pixels."""
-        mode = self._view.interpolation
-        scaled = nn.functional.interpolate(batch, size=(side, side), mode=mode, antialias=True)
-        return scaled.clamp_(0, largest) if mode == "bicubic" else scaled
 
-    def _changed(self, image: Tensor, generator: torch.Generator | None) -> Tensor:
-        side = self._view.resize
-        if side is not None and image.shape[1:] != (side, side):
-            image = self._scaled(image[None].float(), side, largest=255.0)[0].round_().to(torch.uint8)
-        for augment in self._view.augmentations if generator is not None else ():
-            image = augment(image, generator)  # type: ignore[arg-type]  # a generator, see above
-        crop = self._view.crop
-        if crop is None:
-            return image
-        margins = [side - crop for side in image.shape[1:]]
-        if generator is None:
-            top, left = (spare // 2 for spare in margins)
-        else:
-            top, left = (int(torch.randint(spare + 1, (), generator=generator)) for spare in margins)
-        return image[:, top : top + crop, left : left + crop]
+def _joined(groups: list[Tensor]) -> list[Tensor]:
+    """Groups of images of one size [m, C, H, W], as one group if all are of that size."""
+    if len(groups) == 1 or any(images.shape[1:] != groups[0].shape[1:] for images in groups):
+        return groups
+    return [torch.cat(groups)]
+
+
+def _augmented(augment: Augmentation, images: Tensor, generator: torch.Generator) -> Tensor:
+    changed = augment(images, generator)
+    if changed.shape != images.shape or changed.dtype != images.dtype:
+        made, given = (f"{list(batch.shape)} of {batch.dtype}" for batch in (changed, images))
+        problem = f"{augment.name or type(augment).__name__} makes {made} of {given}"
+        raise ConfigError("data.augment", problem, "let it keep the shape and the type of the images")
+    return changed
+
+
+def _cropped(images: Tensor, side: int, generator: torch.Generator | None) -> Tensor:
+    """Squares of ``side`` pixels, each at a random place, or all in the middle."""
+    spare = torch.tensor(images.shape[2:]) - side
+    if generator is None:
+        top, left = (spare // 2).tolist()
+        return images[:, :, top : top + side, left : left + side]
+    top, left = to_device(random_places(spare.expand(len(images), 2), generator).T, images.device)
+    return cut(images, top, left, side, side)

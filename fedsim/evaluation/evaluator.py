@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from fedsim.comm import Communicator
 from fedsim.data.inputs import Inputs
+from fedsim.data.transfer import split_on
 from fedsim.records.round_record import Quality
 
 RECORDED_CLASSES = 100
@@ -81,44 +82,49 @@ class Evaluator:
     def __init__(
         self, inputs: Inputs, num_classes: int, batch_size: int, comm: Communicator, owners: Tensor | None = None
     ) -> None:
-        self._inputs, self._classes, self._comm = inputs, num_classes, comm
-        self._batches = torch.arange(len(inputs)).split(batch_size)
-        self._owners = torch.full((len(inputs),), -1) if owners is None else owners
-        self._owned = torch.bincount(self._owners + 1)[1:]
+        self._inputs, self._comm = inputs, comm
+        batches = torch.arange(len(inputs)).split(batch_size)
+        self._num_batches, self._own = len(batches), batches[comm.rank :: comm.size]
+        owners = torch.full((len(inputs),), -1) if owners is None else owners
+        self._owned = torch.bincount(owners + 1)[1:]
+        """Test samples of each client."""
+        self._labels = split_on(inputs.device, [inputs.labels[batch] for batch in self._own])
+        self._owners = split_on(inputs.device, [owners[batch] for batch in self._own])
+        self._classes = torch.arange(num_classes, device=inputs.device)
+        self._clients = torch.arange(len(self._owned), device=inputs.device)
 
     def evaluate(self, model: nn.Module) -> Evaluation:
         """The evaluation, the same on every rank; every rank takes part with the same parameters.
 
-        Sums are kept per batch and added in the order of the batches, in float64.
+        Losses are summed up in float64, in each batch and then in the order of the batches; the rest are counts. They
+        stay on the device until the last batch, so that nothing waits for one before.
         """
-        own = range(self._comm.rank, len(self._batches), self._comm.size)
-        each = -(-len(self._batches) // self._comm.size)
-        width = 1 + self._classes**2 + len(self._owned)
-        sums = torch.zeros(each, width, dtype=torch.float64)
+        classes, each = len(self._classes), -(-self._num_batches // self._comm.size)
+        losses = torch.zeros(each, dtype=torch.float64, device=self._inputs.device)
+        counts = torch.zeros(classes**2 + len(self._owned), dtype=torch.float64, device=self._inputs.device)
         model.eval()
         with torch.no_grad():
-            for position, index in enumerate(own):
-                sums[position] = self._sums(model, self._batches[index])
-        gathered = self._comm.all_gather(sums)
-        in_order = gathered.transpose(0, 1).flatten(0, 1)[: len(self._batches)]
-        total = torch.zeros(width, dtype=torch.float64)
-        for batch in in_order:
-            total += batch
-        loss, confusion, right = total.split([1, self._classes**2, len(self._owned)])
+            batches = zip(self._inputs.stream(self._own), self._labels, self._owners, strict=True)
+            for position, (inputs, labels, owners) in enumerate(batches):
+                logits = model(inputs).float()
+                losses[position] = nn.functional.cross_entropy(logits.double(), labels, reduction="sum")
+                counts += self._counts(logits.argmax(1), labels, owners)
+        gathered = self._comm.all_gather(torch.cat([losses, counts]).cpu())
+        loss = torch.zeros((), dtype=torch.float64)
+        for of_batch in gathered[:, :each].T.flatten()[: self._num_batches]:
+            loss += of_batch
+        confusion, right = gathered[:, each:].sum(0).split([classes**2, len(self._owned)])
         by_client = {
             client: float(right[client]) / count for client, count in enumerate(self._owned.tolist()) if count
         }
-        return Evaluation(
-            float(loss) / len(self._inputs), confusion.view(self._classes, self._classes).long(), by_client
-        )
+        return Evaluation(float(loss) / len(self._inputs), confusion.view(classes, classes).long(), by_client)
 
-    def _sums(self, model: nn.Module, indices: Tensor) -> Tensor:
-        """Sum of the losses, then the flat confusion matrix, then each client's correct ones, of one batch."""
-        labels = self._inputs.labels[indices]
-        logits = model(self._inputs.batch(indices)).float().cpu()
-        loss = nn.functional.cross_entropy(logits.double(), labels, reduction="sum")
-        predicted = logits.argmax(1)
-        cells = torch.bincount(labels * self._classes + predicted, minlength=self._classes**2)
-        owners = self._owners[indices][labels == predicted]
-        right = torch.bincount(owners + 1, minlength=len(self._owned) + 1)[1:]
-        return torch.cat([loss[None], cells.double(), right.double()])
+    def _counts(self, predicted: Tensor, labels: Tensor, owners: Tensor) -> Tensor:
+        """The flat confusion matrix of a batch, then the samples of each client that are classified correctly.
+
+        Without ``bincount``, for which a GPU has to be waited for.
+        """
+        truth, guess = labels[:, None] == self._classes, predicted[:, None] == self._classes
+        confusion = truth.T.float() @ guess.float()  # exact: sums of ones
+        right = (owners[:, None] == self._clients) & (labels == predicted)[:, None]
+        return torch.cat([confusion.flatten().double(), right.sum(0).double()])

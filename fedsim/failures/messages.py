@@ -8,6 +8,7 @@ from traceback import extract_tb
 
 from fedsim.comm import RankStatus
 from fedsim.errors import ConfigError, FedsimError
+from fedsim.failures.gpu_errors import of_gpu
 
 DISK_FULL, TOO_MANY_FILES = (errno.ENOSPC, errno.EDQUOT), (errno.EMFILE, errno.ENFILE)
 
@@ -38,7 +39,7 @@ def mistake(error: ConfigError) -> str:
 
 def failed_at_start(rank: int, error: BaseException) -> str:
     """A failure before the ranks are connected."""
-    return f"rank {rank} failed at the start: {type(error).__name__}: {error}"
+    return f"rank {rank} failed at the start: {of_gpu(error) or f'{type(error).__name__}: {error}'}"
 
 
 def failed(me: RankStatus, error: BaseException, directory: Path | None) -> str:
@@ -63,7 +64,7 @@ def _what(error: BaseException, directory: Path | None) -> str:
         return f"no more files can be opened ({error.strerror}): raise the limit (ulimit -n), then --resume"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
-    return f"{type(error).__name__}: {error}"
+    return of_gpu(error) or f"{type(error).__name__}: {error}"
 
 
 def died(rank: RankStatus, why: str) -> str:

@@ -11,22 +11,26 @@ from tqdm import tqdm
 from fedsim.records.logs import FILE_ONLY
 from fedsim.records.round_record import RoundRecord
 from fedsim.records.writers import RecordWriter, WriterGroup
+from fedsim.standard_streams import output_is_lost
 
 log = logging.getLogger(__name__)
 
 
 def print_text(text: str) -> int:
-    """Write to standard output, where results go (progress and logs go to standard error); exit status 0.
+    """Write to standard output, where results go (progress and logs go to standard error).
 
     What its encoding lacks is escaped; where it has gone, as a closed terminal or ``head``, nothing is written. The
     log file has the text in any case.
+
+    Returns:
+        The exit status of a program that was to print no more than this: 1 if it, or something before it, was lost.
     """
     log.info("%s", text, extra=FILE_ONLY)
     encoding = sys.stdout.encoding or "utf-8"
     with suppress(OSError):
         sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
         sys.stdout.flush()
-    return 0
+    return int(output_is_lost())
 
 
 class ProgressBar(RecordWriter):

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fedsim.errors import CheckpointError
-from fedsim.files import readable_path, whole_or_not_at_all
+from fedsim.files import readable_path, remove_parts, whole_or_not_at_all
 from fedsim.run_directory.damage import DAMAGED, FOREIGN, put_aside
 
 log = logging.getLogger(__name__)
@@ -154,8 +154,7 @@ class Checkpoints:
 
     def _write(self, round_number: int, tree: Any, tensors: dict[str, Tensor], records: Mapping[str, Any]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        for part in self._folder.glob(".*.part.safetensors"):
-            part.unlink()  # of a process that was killed
+        remove_parts(self._folder)
         text = json.dumps(tree)
         metadata = {
             "format": FORMAT,

@@ -14,7 +14,8 @@ from time import sleep
 from typing import TextIO
 
 from fedsim.errors import ConfigError, escaped
-from fedsim.files import NotAFileError, open_unlinked
+from fedsim.files import NotAFileError, open_unlinked, remove_parts
+from fedsim.run_directory.directory import CHECKPOINTS
 
 log = logging.getLogger(__name__)
 
@@ -39,20 +40,23 @@ class RunLock:
 
 
 def lock_run_directory(directory: Path) -> RunLock:
-    """The lock on a run's directory.
+    """The lock on a run's directory, where nothing is left now of files that a killed process was writing.
 
     Raises:
         ConfigError: another process holds it; the message names it. Or the directory cannot be written.
     """
     path = directory / LOCK
     try:
-        return hold(path)
+        lock = hold(path)
     except InUseError as error:
         raise ConfigError("--resume", f"{directory} is in use by {error.strerror}", "stop that run first") from None
     except NotAFileError as error:
         raise ConfigError("output_dir", f"cannot lock {path}: {error.strerror}", "remove it") from None
     except OSError as error:
         raise ConfigError("output_dir", f"cannot write {path}: {error.strerror}", "name a writable folder") from None
+    for folder in (directory, directory / CHECKPOINTS):
+        remove_parts(folder)
+    return lock
 
 
 def is_locked(directory: Path) -> bool:

@@ -21,6 +21,7 @@ from fedsim.comm.launchers import refuse_copies
 from fedsim.errors import ConfigError, counted, escaped
 from fedsim.files import user_path, write_for_nobody_else
 from fedsim.machine import count_cores, count_gpus
+from fedsim.parsers import Parser
 from fedsim.records.console import print_text
 from fedsim.run_directory.lock import InUseError, hold
 from fedsim.sweep.array import array_jobs
@@ -35,7 +36,10 @@ NOT_ALL_DONE, MISTAKE, STOPPED = 1, 2, 75
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Exit status: 0 every cell is done, 1 some failed or diverged, 2 a mistake, 75 stopped by a signal."""
+    """Exit status: 0 every cell is done, 1 some failed or diverged, 2 a mistake, 75 stopped by a signal.
+
+    Where output is all that is asked for, 1 says that it was lost, as on a full disk.
+    """
     options = _parser().parse_intermixed_args(arguments)
     write_for_nobody_else()
     try:
@@ -164,9 +168,8 @@ def _dry_run(sweep: Sweep, cells: Sequence[Cell], slots: Slots, options: argpars
     for missing in sweep.missing_data:
         sys.stderr.write(f"fedsim: warning: {missing}\n")
     if options.slurm and cells:
-        for job in array_jobs(sweep, cells, options.throttle, options.sbatch, options.plugin):
-            print_text(" ".join(job.command))
-        return 0
+        jobs = array_jobs(sweep, cells, options.throttle, options.sbatch, options.plugin)
+        return print_text("\n".join(" ".join(job.command) for job in jobs))
     for line in settings_lines(cells):
         print_text(line)
     for cell in cells:
@@ -195,8 +198,8 @@ def _positive(text: str) -> int:
     return number
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m fedsim.sweep", description=__doc__)
+def _parser() -> Parser:
+    parser = Parser(prog="python -m fedsim.sweep", description=__doc__)
     parser.add_argument("file", help="the sweep's YAML (configs/sweeps/)")
     parser.add_argument("overrides", nargs="*", metavar="dotted.key=value", help="settings of every cell")
     parser.add_argument(

@@ -47,10 +47,11 @@ class Slots:
     gpus: int = 0
 
     def devices(self, job: int) -> str | None:
-        """The GPUs of one of the jobs, as CUDA_VISIBLE_DEVICES takes them."""
+        """The GPUs of one of the jobs, as CUDA_VISIBLE_DEVICES takes them: each once, else torch sees none at all."""
         if not self.gpus:
             return None
-        return ",".join(gpu_name((job * self.ranks + rank) % self.gpus) for rank in range(self.ranks))
+        numbers = dict.fromkeys((job * self.ranks + rank) % self.gpus for rank in range(self.ranks))
+        return ",".join(gpu_name(number) for number in numbers)
 
 
 def slots_for(cells: int, clients: int, jobs: int | None, ranks: int | None, gpus: int, cores: int) -> Slots:

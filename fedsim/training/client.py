@@ -5,16 +5,19 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fedsim.data.inputs import Inputs
+from fedsim.data.transfer import split_on, to_device
 from fedsim.seeds import derive_generator, derive_seed, seeded
 from fedsim.stop_request import StopRequest
+from fedsim.training.compiled import CompiledForward, CompileMode
 from fedsim.training.freezing import set_training
-from fedsim.training.local_steps import LocalSteps, StepRules
+from fedsim.training.local_steps import LocalSteps, StepRules, piece_sizes
 from fedsim.training.losses import ClassCounts
 from fedsim.training.losses.cross_entropy import CrossEntropy
 from fedsim.training.optimizers import MakeOptimizer
+from fedsim.training.precision import Matmul, matmul_precision
 from fedsim.training.schedules import Schedule
 from fedsim.training.schedules.constant import Constant
 from fedsim.updates.model_rows import ModelRows
@@ -31,7 +34,8 @@ class LocalWork:
         epochs: passes over the client's samples, unless ``steps`` says how many optimiser steps.
         send: ``delta`` (w_global - w_client) or ``gradient`` (of one batch).
         wire_dtype: what every row is rounded to.
-        compiled: train through ``torch.compile``.
+        compiled: the mode of ``torch.compile`` through which whole batches are computed; None: as the model is.
+        matmul: what float32 products are computed in on a GPU.
     """
 
     epochs: int
@@ -42,7 +46,8 @@ class LocalWork:
     rules: StepRules = field(default_factory=lambda: StepRules(loss=CrossEntropy()))
     schedule: Schedule = field(default_factory=Constant)
     wire_dtype: torch.dtype = torch.float32
-    compiled: bool = False
+    compiled: CompileMode | None = None
+    matmul: Matmul = "highest"
 
     def optimizer(self, parameters: Iterable[Tensor], round_index: int) -> torch.optim.Optimizer:
         """A new optimiser with the learning rate of the round."""
@@ -125,7 +130,10 @@ class Trainer:
         self._rows, self._data, self._work, self._seed = rows, data, work, seed
         self._stop = stop or StopRequest()
         self._class_counts = data.class_counts()
-        self._forward: nn.Module = torch.compile(rows.model) if work.compiled else rows.model  # type: ignore[assignment]
+        self._forward: Callable[[Tensor], Tensor] = rows.model
+        if work.compiled is not None:
+            sizes = piece_sizes(work.batch_size, work.rules.micro_batches)
+            self._forward = CompiledForward(rows.model, sizes, work.compiled)
 
     def update(self, client: int, round_index: int, state: Tensor, out: Tensor) -> float:
         """Write the update of ``client`` for ``round`` into ``out``.
@@ -139,15 +147,18 @@ class Trainer:
         """
         parameters = self._rows.layout.size
         self._rows.load(state[:parameters], state[parameters:])
-        with seeded(derive_seed(self._seed, "local work", round_index, client), self._data.inputs.device):
+        draws = seeded(derive_seed(self._seed, "local work", round_index, client), self._data.inputs.device)
+        with draws, matmul_precision(self._work.matmul, state.device):
             losses = self._train(client, round_index)
         if not losses:
             out.zero_()
             return float("nan")
-        self._rows.write_delta(state[:parameters], state[parameters:], out[:parameters], out[parameters:])
+        # Where rows travel over the CPU and the model is on a GPU, the row is made there and copied once.
+        row = out if out.device == state.device else torch.empty_like(state)
+        self._rows.write_delta(state[:parameters], state[parameters:], row[:parameters], row[parameters:])
         if self._work.send == "gradient":
-            self._rows.write_gradient(out[:parameters])
-        out.copy_(out.to(self._work.wire_dtype))
+            self._rows.write_gradient(row[:parameters])
+        out.copy_(row.to(self._work.wire_dtype))
         return float(torch.stack(losses).double().mean())
 
     def update_all(
@@ -158,20 +169,26 @@ class Trainer:
 
     def _train(self, client: int, round_index: int) -> list[Tensor]:
         """Do the local steps; the losses of the batches."""
-        order = derive_generator(self._seed, "batches", round_index, client)
-        augment = derive_generator(self._seed, "augment", round_index, client)
-        indices = self._data.client_indices[client]
         labels = self._data.labels_of(client, round_index)
         set_training(self._rows.model)
         steps = self._local_steps(round_index, labels)
         losses = []
-        for batch in batches(len(indices), self._work, order):
+        for inputs, of_batch in self._batches(client, round_index, labels):
             if self._stop.received:  # the round will be given up
                 break
-            losses.append(steps.backward(self._data.inputs.batch(indices[batch], augment), labels[batch]))
+            losses.append(steps.backward(inputs, of_batch))
             if self._work.send == "delta":
                 steps.step()
         return losses
+
+    def _batches(self, client: int, round_index: int, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs and labels of the client's batches, on the device."""
+        order = derive_generator(self._seed, "batches", round_index, client)
+        augment = derive_generator(self._seed, "augment", round_index, client)
+        indices, inputs = self._data.client_indices[client], self._data.inputs
+        positions = list(batches(len(indices), self._work, order))
+        labels_on_device = split_on(inputs.device, [labels[batch] for batch in positions])
+        yield from zip(inputs.stream([indices[batch] for batch in positions], augment), labels_on_device, strict=True)
 
     def _local_steps(self, round_index: int, labels: Tensor) -> LocalSteps:
         """For the client whose samples have these labels."""
@@ -179,4 +196,5 @@ class Trainer:
         optimizer = self._work.optimizer(trained, round_index)
         counts = ClassCounts(torch.bincount(labels, minlength=len(self._class_counts)), self._class_counts)
         weights = self._work.rules.loss.class_weights(counts)
+        weights = None if weights is None else to_device(weights, self._data.inputs.device)
         return LocalSteps(self._work.rules, self._forward, trained, optimizer, weights)

@@ -33,6 +33,16 @@ class StepRules:
     channels_last: bool = False
 
 
+def piece_sizes(batch_size: int, micro_batches: int) -> list[int]:
+    """Samples of each piece of a batch, as equal as they can be; of two samples at least.
+
+    >>> piece_sizes(8, 3), piece_sizes(3, 3)
+    ([3, 3, 2], [3])
+    """
+    pieces = max(1, min(micro_batches, batch_size // 2))
+    return [batch_size // pieces + (piece < batch_size % pieces) for piece in range(pieces)]
+
+
 class LocalSteps:
     """Takes the steps of one client in one round.
 
@@ -89,26 +99,29 @@ class LocalSteps:
             self._scaler.update()
 
     def _add_proximal_gradient(self) -> None:
+        gradients, now, then = [], [], []
         for parameter, start in zip(self._parameters, self._start, strict=True):
             if parameter.grad is not None:
-                parameter.grad.add_(parameter.detach() - start, alpha=self._rules.proximal)
+                gradients.append(parameter.grad)
+                now.append(parameter.detach())
+                then.append(start)
+        if gradients:  # as lists: a few kernels on a GPU, instead of two for each parameter
+            torch._foreach_add_(gradients, torch._foreach_sub(now, then), alpha=self._rules.proximal)
 
     def _precision(self) -> AbstractContextManager[object]:
         return nullcontext() if self._rules.amp is None else torch.autocast(self._device.type, dtype=self._rules.amp)
 
     def _pieces(self, inputs: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor, Tensor | None]]:
-        """Inputs and labels of each piece, and its share in the batch's loss; of two samples at least.
+        """Inputs and labels of each piece, and its share in the batch's loss.
 
         The share is None where the batch is one piece, so that nothing is multiplied then.
         """
-        pieces = min(self._rules.micro_batches, len(labels) // 2)
-        if pieces <= 1:
+        sizes = piece_sizes(len(labels), self._rules.micro_batches)
+        if len(sizes) == 1:
             return [(inputs, labels, None)]
         weights = torch.ones(len(labels), device=self._device)
         if self._class_weights is not None:
             weights = self._class_weights[labels]
         total = weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
-        parts = zip(
-            inputs.tensor_split(pieces), labels.tensor_split(pieces), weights.tensor_split(pieces), strict=True
-        )
+        parts = zip(inputs.split(sizes), labels.split(sizes), weights.split(sizes), strict=True)
         return [(piece, of_piece, part.sum() / total) for piece, of_piece, part in parts]

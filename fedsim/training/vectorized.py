@@ -9,6 +9,7 @@ from fedsim.seeds import derive_seed, seeded
 from fedsim.stop_request import StopRequest
 from fedsim.training.client import ClientData, LocalWork, count_batches
 from fedsim.training.freezing import set_training
+from fedsim.training.precision import matmul_precision
 from fedsim.training.vectorized_batches import GroupBatches
 from fedsim.training.vectorized_steps import VectorizedSteps
 from fedsim.updates.model_rows import ModelRows
@@ -61,7 +62,8 @@ class VectorizedTrainer:
         training = [client for client in longest_first if steps[client]]
         self._rows.load(state[:size], state[size:])
         set_training(self._rows.model)
-        with seeded(derive_seed(self._seed, "local work", round_index, *training), self._data.inputs.device):
+        draws = seeded(derive_seed(self._seed, "local work", round_index, *training), self._data.inputs.device)
+        with draws, matmul_precision(self._work.matmul, state.device):
             updates, losses = self._train(training, round_index, state[:size], [steps[one] for one in training])
         row_of = dict(zip(clients, outs, strict=True))
         for client, out in row_of.items():

@@ -63,7 +63,7 @@ class ModelRows:
 
     @torch.no_grad()
     def write_delta(self, row: Tensor, buffers: Tensor, row_out: Tensor, buffers_out: Tensor) -> None:
-        """Write ``row - model`` and ``buffers - model`` into the given rows, in one pass."""
+        """Write ``row - model`` and ``buffers - model`` into the given rows, in one pass, all on one device."""
         _subtract(self.layout, row, self._parameters, row_out)
         _subtract(self.buffer_layout, buffers, self._buffers, buffers_out)
 
@@ -83,7 +83,4 @@ def _copy(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
 def _subtract(layout: RowLayout, base: Tensor, tensors: Mapping[str, Tensor], out: Tensor) -> None:
     bases, outs = layout.views(base), layout.views(out)
     for name, tensor in tensors.items():
-        if out.device == tensor.device:
-            torch.sub(bases[name], tensor, out=outs[name])
-        else:
-            outs[name].copy_(bases[name] - tensor)
+        torch.sub(bases[name], tensor, out=outs[name])

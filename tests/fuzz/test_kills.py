@@ -63,15 +63,9 @@ def what_is_left(folder: Path, expected: Outcome) -> list[str]:
         found.append("another summary than that of the run that nobody killed")
     if list(directory.rglob("*.part*")):
         found.append("parts of files are left")
-    if left := shared_memory():  # of a kill before all ranks held it; other tests demand that there is none
-        time.sleep(5)  # or of another test's run, which has just begun
-        for memory in left & shared_memory():
-            memory.unlink(missing_ok=True)
+    if left := [name for name in os.listdir("/dev/shm") if name.startswith("fedsim")]:
+        found.append(f"left in shared memory: {left}")
     return found
-
-
-def shared_memory() -> set[Path]:
-    return {Path("/dev/shm", name) for name in os.listdir("/dev/shm") if name.startswith("fedsim")}
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -92,18 +92,3 @@ def test_classes_with_such_names_are_shown_escaped(tmp_path: Path, cache: Path) 
     data = f"data={{name: image_folder, root: '{tmp_path}/images'}}"
     assert main([*RUN, data, "clients.count=2", "rounds=2", "attack=[]", f"output_dir={tmp_path}"]) == 0
     assert status(tmp_path) == "completed"
-
-
-def test_nobody_reading_is_no_failure() -> None:
-    """As with `fedsim --list | head -1`."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fedsim", "--list"],
-        cwd=ROOT,
-        env=clean_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    process.stdout.close()
-    _, err = process.communicate(timeout=120)
-    assert (process.returncode, err) == (0, b"")

@@ -17,13 +17,12 @@ def checkpoint_of_last_round(folder: Path) -> Path:
     return folder / "run" / "checkpoints" / f"round_{len(lines(folder)):06d}.safetensors"
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
-def test_a_hangup_stops_the_run_with_a_checkpoint(tmp_path: Path, ranks: int) -> None:
-    process = start(ranks, tmp_path, "rounds=500", "checkpoint.every=500")
+def test_a_hangup_stops_the_ranks_with_a_checkpoint(tmp_path: Path) -> None:
+    process = start(2, tmp_path, "rounds=500", "checkpoint.every=500")
     wait_for_rounds(process, tmp_path, 2)
     process.send_signal(signal.SIGHUP)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == (75 if ranks == 1 else 1), err
+    assert process.returncode == 1, err
     assert err.count("nothing is lost: --resume continues") == 1
     assert status(tmp_path) == "interrupted"
     assert checkpoint_of_last_round(tmp_path).exists()

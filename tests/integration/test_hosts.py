@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fedsim.machine import count_cores
+from support.forked_ranks import forked_ranks
 from support.launch import MAIN, ROOT, Finished, clean_environment, torchrun
 from support.runs import RUN, status
 
@@ -66,7 +67,7 @@ def test_on_one_host_names_interfaces_and_debugging_do_not_matter(
 ) -> None:
     monkeypatch.setenv("TORCH_DISTRIBUTED_DEBUG", "DETAIL")
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "ib7")
-    done = torchrun(3, *RUN, "rounds=1", f"output_dir={tmp_path}")
+    done = torchrun(2, *RUN, "rounds=1", f"output_dir={tmp_path}")
     assert done.status == 0, done.err
     assert status(tmp_path) == "completed"
 
@@ -83,6 +84,7 @@ def test_a_failed_start_names_the_variable_and_leaves_no_directory(tmp_path: Pat
 
 def test_a_directory_that_cannot_be_made_is_reported_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    done = torchrun(3, *RUN, f"output_dir={tmp_path / 'file'}")
+    done = forked_ranks(3, *RUN, f"output_dir={tmp_path / 'file'}")
+    assert done.status == 2
     assert done.err.count("fedsim: ") == 1, done.err
     assert "configuration error: output_dir: " in done.err

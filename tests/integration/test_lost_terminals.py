@@ -1,13 +1,23 @@
 """A run that has lost its terminal, or never had one, goes on and ends as it would have."""
 
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch._dynamo  # noqa: F401  # an optimiser imports it; once here, and in no child
 
+from fedsim.benchmark.__main__ import main as benchmark
+from fedsim.main import main
+from fedsim.ranks import main as ranks
+from fedsim.standard_streams import keep_standard_streams
+from fedsim.sweep.__main__ import main as sweep
+from fuzz.children import run_in_child
 from support.launch import ROOT, clean_environment
 from support.runs import command, status
+from support.sweeps import sweep_file
 
 SHORT = ["rounds=2", "data={name: synthetic, num_train: 200, num_test: 50}", "attack=[]"]
 
@@ -53,3 +63,57 @@ def test_every_command_ends_as_it_would_have_and_quietly(
 ) -> None:
     done = shell(script, sys.executable, "-m", module, *words)
     assert (done.returncode, done.stdout, done.stderr) == (status, "", "")
+
+
+PROGRAMS: list[tuple[Callable[[list[str]], int], list[str]]] = [
+    (main, ["--list"]),
+    (main, ["--help"]),
+    (main, ["--check"]),
+    (sweep, ["GRID", "--dry-run"]),
+    (sweep, ["GRID", "--status"]),
+    (sweep, ["--help"]),
+    (benchmark, ["aggregators", "--names", "fedavg", "--columns", "9", "--repeats", "1"]),
+    (benchmark, ["step", "--help"]),
+    (ranks, []),
+    (ranks, ["--help"]),
+]
+"""What only prints."""
+
+
+@pytest.mark.parametrize(
+    ("program", "words", "lost"),
+    [*((*one, "a full disk") for one in PROGRAMS), *((*one, "nobody reads") for one in PROGRAMS[:2])],
+)
+def test_a_program_fails_if_its_output_was_all_that_was_wanted_and_is_lost(
+    tmp_path: Path, program: Callable[[list[str]], int], words: list[str], lost: str
+) -> None:
+    grid = sweep_file(tmp_path, axes={"seed": [0, 1]}, set={"output_dir": str(tmp_path)})
+
+    def lose_the_output() -> None:
+        reads, writes = os.pipe()
+        os.close(reads)
+        os.dup2(os.open("/dev/full", os.O_WRONLY) if lost == "a full disk" else writes, 1)
+        keep_standard_streams()
+
+    def status_of(words: list[str]) -> int:
+        try:
+            return program(words)
+        except SystemExit as leaves:
+            return int(leaves.code or 0)
+
+    words = [word.replace("GRID", str(grid)) for word in words]
+    status, said = run_in_child(words, tmp_path / "terminal", lose_the_output, status_of)
+    complaints = [line for line in said.splitlines() if "standard output" in line]
+    if lost == "a full disk":
+        assert (status, complaints) == (
+            1,
+            ["fedsim: standard output cannot be written: No space left on device"],
+        ), said
+    else:
+        assert (status, complaints) == (0, []), said
+
+
+@pytest.mark.parametrize(("errors", "said"), [("", "fedsim: standard output"), ("2>&1", "")])
+def test_a_number_that_is_lost_is_a_failure(errors: str, said: str) -> None:
+    done = shell(f'"$0" "$@" > /dev/full {errors}', sys.executable, "-m", "fedsim.ranks")
+    assert (done.returncode, done.stderr[: len(said) or None]) == (1, said)

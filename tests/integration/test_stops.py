@@ -3,23 +3,22 @@
 import json
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from safetensors.torch import save_file
 
 from fedsim.main import main
-from support.launch import skip_or_fail
+from support.forked_ranks import forked_ranks
 from support.runs import (
-    ROUNDS,
     RUN,
     assert_same,
     children,
@@ -53,10 +52,9 @@ def test_torchrun_when_stopped_leaves_a_checkpoint_and_resumes_to_the_same_bits(
     assert status(tmp_path) == "interrupted"
     done = len(lines(tmp_path))
     assert (tmp_path / "run" / "checkpoints" / f"round_{done:06d}.safetensors").exists()
-    resumed = start(2, tmp_path, "--resume")
-    _, err = resumed.communicate(timeout=120)
-    assert resumed.returncode == 0, err
-    assert f"resumed after round {done}" in err
+    resumed = forked_ranks(2, *command(2, tmp_path, "--resume")[6:])
+    assert resumed.status == 0, resumed.err
+    assert f"resumed after round {done}" in resumed.err
     assert status(tmp_path) == "completed"
     assert_same(tmp_path, uninterrupted)
 
@@ -68,9 +66,7 @@ def test_one_process_that_is_stopped_says_so_by_its_status(tmp_path: Path, unint
     _, err = process.communicate(timeout=60)
     assert process.returncode == 75, err
     assert status(tmp_path) == "interrupted"
-    again = start(1, tmp_path, "--resume")
-    _, err = again.communicate(timeout=120)
-    assert again.returncode == 0, err
+    assert main(command(1, tmp_path, "--resume")[2:]) == 0
     assert_same(tmp_path, uninterrupted)
 
 
@@ -136,10 +132,10 @@ def wait_until_it_works(process: subprocess.Popen[str], folder: Path, since: flo
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize(
-    ("kills", "rounds"), [(1, ROUNDS), pytest.param(20, 60, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
-)
-def test_kills_at_random_moments_change_nothing(tmp_path: Path, kills: int, rounds: int) -> None:
+@pytest.mark.slow  # without torchrun: tests/fuzz/test_kills.py
+@pytest.mark.timeout(1200)
+def test_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
+    kills, rounds = 20, 60
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     said = kill_and_resume(killed, kills, 1, f"rounds={rounds}")
     sys.stdout.write("\n".join(said))  # shown by pytest -rP
@@ -204,55 +200,24 @@ def test_two_runs_never_share_a_directory(tmp_path: Path, capfd: pytest.CaptureF
     assert main([*RUN, f"output_dir={tmp_path}", "rounds=2", "--resume"]) == 0  # the kernel has taken the lock back
 
 
-def test_a_full_disk_is_one_sentence_and_harms_no_checkpoint(tmp_path: Path) -> None:
-    plugin = tmp_path / "full.py"
-    plugin.write_text(
-        "import fedsim.run_directory.checkpoint as checkpoint\n"
-        "real = checkpoint.save_file\n"
-        "def full(tensors, path, metadata):\n"
-        "    if metadata['round'] == '6':\n"
-        "        raise OSError(28, 'No space left on device', str(path))\n"
-        "    real(tensors, path, metadata)\n"
-        "checkpoint.save_file = full\n"
-    )
-    process = start(1, tmp_path, "--plugin", str(plugin))
-    _, err = process.communicate(timeout=120)
-    assert process.returncode != 0
+def test_a_full_disk_is_one_sentence_and_harms_no_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def full(tensors: Any, path: Path, metadata: dict[str, str]) -> None:
+        if metadata["round"] == "6":
+            raise OSError(28, "No space left on device", str(path))
+        save_file(tensors, path, metadata)
+
+    monkeypatch.setattr("fedsim.run_directory.checkpoint.save_file", full)
+    assert main(command(1, tmp_path)[2:]) == 1
+    err = capfd.readouterr().err
     assert "failed in phase 'checkpoint': cannot write a checkpoint to " in err
     assert "No space left on device" in err
     assert status(tmp_path) == "failed"
     names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert names == ["round_000003.safetensors"]
-    again = start(1, tmp_path, "--resume")
-    _, err = again.communicate(timeout=120)
-    assert again.returncode == 0, err
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 1 MB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(disk)], check=False).returncode:
-        skip_or_fail("this user may not mount")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
-
-
-@pytest.mark.parametrize("room", [0, 10, 30, 60, 100, 170])
-def test_a_disk_that_is_full_at_any_moment_is_one_sentence(
-    small_disk: Path, room: int, capfd: pytest.CaptureFixture[str]
-) -> None:
-    with (small_disk / "other").open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, (1020 - room) * 1024)
-    assert main([*RUN, "data={name: synthetic}", "rounds=60", f"output_dir={small_disk}"]) in (1, 2)
-    err = capfd.readouterr().err
-    assert "Traceback" not in err
-    assert "Logging error" not in err
-    assert len(re.findall("fedsim: .*(?:No space left on device)", err)) == 1, err
-    (small_disk / "other").unlink()
-    again = main([*RUN, "data={name: synthetic}", "rounds=3", f"output_dir={small_disk}", "--resume"])
-    assert again == 0, capfd.readouterr().err
+    monkeypatch.undo()
+    assert main(command(1, tmp_path, "--resume")[2:]) == 0
 
 
 def test_a_directory_that_cannot_be_written_is_one_sentence(capfd: pytest.CaptureFixture[str]) -> None:

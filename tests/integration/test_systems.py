@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from support.forked_ranks import forked_ranks
 from support.launch import ROOT, clean_environment, skip_or_fail
 from support.runs import RUN, status
 
-MAC = "import os\ndel os.posix_fallocate\n"
 WITHOUT_LOCKS = "import sys\nsys.modules['fcntl'] = None\n"
 WITHOUT_SIGNALS = "import signal\ndel signal.SIGUSR1, signal.SIGHUP\n"
 
@@ -46,9 +46,10 @@ def test_windows_gets_one_sentence(tmp_path: Path, system: str, command: list[st
 
 
 def test_what_macos_lacks_is_not_needed(tmp_path: Path) -> None:
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    done = python_on(MAC, tmp_path, *launch, "fedsim/main.py", *SYNTHETIC, f"output_dir={tmp_path}")
-    assert done.returncode == 0, done.stderr
+    mac = tmp_path / "mac.py"
+    mac.write_text("import os\ndel os.posix_fallocate\n")
+    done = forked_ranks(2, "--plugin", str(mac), *SYNTHETIC, f"output_dir={tmp_path}")
+    assert done.status == 0, done.err
     assert status(tmp_path) == "completed"
 
 

@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from support.launch import ROOT, Finished
@@ -16,15 +17,18 @@ from support.launch import ROOT, Finished
 PRELOADED = ["fedsim.main", "torch._dynamo", "timm", "torchvision", "mlxtend.data", "torch.utils.tensorboard"]
 
 
-def forked_ranks(ranks: int, *arguments: str, seconds: int = 240) -> Finished:
-    """Run fedsim on so many ranks; the status is the largest of theirs."""
+def forked_ranks(
+    ranks: int, *arguments: str, seconds: int = 240, variables: Mapping[str, str] | None = None
+) -> Finished:
+    """Run fedsim on so many ranks; the status is the largest of theirs. ``variables`` are set when they begin."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         server.close()  # free again, and nobody else asks for one at the moment
         processes = [
-            context.Process(target=_rank, args=(rank, ranks, port, arguments, Path(folder))) for rank in range(ranks)
+            context.Process(target=_rank, args=(rank, ranks, port, arguments, Path(folder), variables or {}))
+            for rank in range(ranks)
         ]
         for process in processes:
             process.start()
@@ -39,7 +43,10 @@ def forked_ranks(ranks: int, *arguments: str, seconds: int = 240) -> Finished:
     return Finished(max(abs(process.exitcode or 0) for process in processes), out, err)
 
 
-def _rank(rank: int, ranks: int, port: int, arguments: tuple[str, ...], folder: Path) -> None:
+def _rank(
+    rank: int, ranks: int, port: int, arguments: tuple[str, ...], folder: Path, variables: Mapping[str, str]
+) -> None:
+    os.environ.update(variables)
     environment = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks}
     os.environ.update({name: str(value) for name, value in environment.items()})
     os.environ.update({"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)})

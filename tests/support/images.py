@@ -29,42 +29,43 @@ def many_sizes(sizes: list[tuple[int, int]]) -> tuple[ImagesOfManySizes, list[Te
 
 
 class Places(Augmentation):
-    """Writes a draw into the first pixel."""
+    """Writes a draw into the first pixel of each image."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.draws: list[int] = []
+        self.draws: list[list[int]] = []
 
-    def __call__(self, image: Tensor, generator: torch.Generator) -> Tensor:
-        self.draws.append(int(torch.randint(256, (), generator=generator)))
-        image = image.clone()
-        image[0, 0, 0] = self.draws[-1]
-        return image
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        draws = torch.randint(256, (len(images),), generator=generator)
+        self.draws.append(draws.tolist())
+        images = images.clone()
+        images[:, 0, 0, 0] = draws
+        return images
 
 
 class Plus(Augmentation):
     """Adds to every pixel."""
 
-    def __call__(self, image: Tensor, generator: torch.Generator) -> Tensor:
-        return image + 1
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        return images + 1
 
 
 class Twice(Augmentation):
     """Doubles every pixel."""
 
-    def __call__(self, image: Tensor, generator: torch.Generator) -> Tensor:
-        return image * 2
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        return images * 2
 
 
 class MarksTheEdge(Augmentation):
     """Paints the border of what it is given."""
 
-    def __call__(self, image: Tensor, generator: torch.Generator) -> Tensor:
-        assert image.shape == (1, 6, 6)
-        image = image.clone()
-        image[:, [0, -1]] = 200
-        image[:, :, [0, -1]] = 200
-        return image
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        assert images.shape[1:] == (1, 6, 6)
+        images = images.clone()
+        images[:, :, [0, -1]] = 200
+        images[:, :, :, [0, -1]] = 200
+        return images
 
 
 def coordinates(height: int, width: int) -> TensorSamples:

@@ -21,4 +21,9 @@ def picture(shape: tuple[int, ...] = (3, 32, 32), seed: int = 0) -> Tensor:
 
 
 def changed(name: str, image: Tensor, seed: int = 0, **settings: Any) -> Tensor:
-    return augmentations.build(name, **(settings or STRONG.get(name, {})))(image, seeded(seed))
+    """What becomes of one image."""
+    return changed_batch(name, image[None], seed, **settings)[0]
+
+
+def changed_batch(name: str, images: Tensor, seed: int = 0, **settings: Any) -> Tensor:
+    return augmentations.build(name, **(settings or STRONG.get(name, {})))(images, seeded(seed))

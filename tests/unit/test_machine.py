@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fedsim.errors import ConfigError
-from fedsim.machine import available_memory, count_cores, count_gpus, gpu_name, require_memory
+from fedsim.machine import available_memory, count_cores, count_gpus, gpu_name, require_memory, why_no_gpu
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +52,41 @@ def test_gpus_are_those_that_torch_sees(monkeypatch: pytest.MonkeyPatch) -> None
     assert count_gpus({"CUDA_VISIBLE_DEVICES": ""}) == 0
     assert gpu_name(0, {"CUDA_VISIBLE_DEVICES": "GPU-a, GPU-b"}) == "GPU-a"
     assert gpu_name(1, {"CUDA_VISIBLE_DEVICES": "GPU-a, GPU-b"}) == "GPU-b"
+
+
+def test_each_slice_of_a_gpu_counts_although_cuda_shows_a_process_only_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slices = {"CUDA_VISIBLE_DEVICES": "MIG-a,MIG-b,MIG-c"}
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert count_gpus(slices) == 3
+    assert gpu_name(2, slices) == "MIG-c"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert count_gpus(slices) == 0
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({}, "a driver is here, but torch cannot use it"),
+        ({"CUDA_VISIBLE_DEVICES": ""}, "CUDA_VISIBLE_DEVICES is empty"),
+        ({"CUDA_VISIBLE_DEVICES": "0,0"}, "CUDA_VISIBLE_DEVICES is 0,0, and torch finds no such GPU"),
+    ],
+)
+def test_why_torch_sees_no_gpu_beside_a_driver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], said: str
+) -> None:
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    write(tmp_path, **{"dev/nvidiactl": ""})
+    assert why_no_gpu(environment, tmp_path) == said
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(torch.version, "hip", None)
+    assert why_no_gpu(environment, tmp_path) == "this torch is built without CUDA"
+
+
+def test_without_a_driver_nothing_else_is_blamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda program: None)
+    assert why_no_gpu({"CUDA_VISIBLE_DEVICES": ""}, tmp_path) == "no driver is here"
 
 
 @pytest.mark.parametrize(

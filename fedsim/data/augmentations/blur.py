@@ -4,9 +4,11 @@ from typing import Annotated
 
 import torch
 from pydantic import Field, PositiveFloat
-from torch import Tensor
+from torch import Tensor, nn
 
-from fedsim.data.augmentations.base import Augmentation, augmentations, uniform
+from fedsim.data.augmentations.base import Augmentation, augmentations
+from fedsim.data.pixels import change_some, to_bytes
+from fedsim.data.transfer import to_device
 from fedsim.errors import ConfigError
 from fedsim.registry import Reference
 from fedsim.settings import Schema
@@ -45,14 +47,39 @@ class Blur(Augmentation):
         if self.settings.sigma[0] > self.settings.sigma[1]:
             raise ConfigError("sigma", f"{self.settings.sigma} falls", "give the smallest first")
 
-    def __call__(self, image: Tensor, generator: torch.Generator) -> Tensor:
-        from torchvision.transforms.v2 import functional  # over a second, so only where it is used
-
-        if uniform(0, 1, generator) >= self.settings.probability:
-            return image
+    def sigmas(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Which images are blurred [n], and the standard deviations for those [m]."""
+        draws = torch.rand(count, 2, generator=generator, dtype=torch.float64)
+        chosen = draws[:, 0] < self.settings.probability
         smallest, largest = self.settings.sigma
-        sigma = uniform(smallest, largest, generator)
-        height, width = image.shape[1:]
-        kernel = [min(self.settings.kernel_size, 2 * side - 1) for side in (width, height)]
-        blurred: Tensor = functional.gaussian_blur(image, kernel, [sigma, sigma])
-        return blurred
+        return chosen, smallest + (largest - smallest) * draws[chosen, 1]
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        chosen, sigmas = self.sigmas(len(images), generator)
+        return change_some(images, chosen, lambda some: blur(some, self.settings.kernel_size, sigmas))
+
+
+def blur(images: Tensor, kernel_size: int, sigmas: Tensor) -> Tensor:
+    """The images [n, C, H, W], each blurred by its standard deviation [n], as torchvision blurs one."""
+    pixels = images.float()
+    for axis in (2, 3):
+        size = min(kernel_size, 2 * images.shape[axis] - 1)
+        pixels = _convolve(pixels, to_device(_kernels(size, sigmas), images.device), axis)
+    return to_bytes(pixels.round_())
+
+
+def _kernels(size: int, sigmas: Tensor) -> Tensor:
+    """Weights [n, size] of each image's kernel."""
+    offsets = torch.arange(size) - size // 2
+    return (-((offsets / sigmas[:, None]) ** 2) / 2).softmax(1).float()
+
+
+def _convolve(pixels: Tensor, kernels: Tensor, axis: int) -> Tensor:
+    """Weighted sums of neighbours along one axis; the image is mirrored in the middle of its last pixel."""
+    size, reach = pixels.shape[axis], kernels.shape[1] // 2
+    padding = (0, 0, reach, reach) if axis == 2 else (reach, reach, 0, 0)
+    padded = nn.functional.pad(pixels, padding, mode="reflect")
+    total = torch.zeros_like(pixels)
+    for offset, weights in enumerate(kernels.T):
+        total.addcmul_(padded.narrow(axis, offset, size), weights.view(-1, 1, 1, 1))
+    return total

@@ -5,6 +5,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.data.augmentations.base import Augmentation, augmentations, uniform
+from fedsim.data.pixels import change_some
 from fedsim.settings import Schema
 
 
@@ -18,7 +19,7 @@ class Flip(Augmentation):
 
     settings: Settings
 
-    def __call__(self, image: Tensor, generator: torch.Generator) -> Tensor:
-        probabilities = {-1: self.settings.horizontal, -2: self.settings.vertical}
-        axes = [axis for axis, probability in probabilities.items() if uniform(0, 1, generator) < probability]
-        return image.flip(axes) if axes else image
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        draws = uniform(0, 1, (len(images), 2), generator)
+        images = change_some(images, draws[:, 0] < self.settings.horizontal, lambda some: some.flip(-1))
+        return change_some(images, draws[:, 1] < self.settings.vertical, lambda some: some.flip(-2))

@@ -5,6 +5,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fedsim.data.augmentations.base import Augmentation, augmentations
+from fedsim.data.pixels import cut, random_places
+from fedsim.data.transfer import to_device
 from fedsim.registry import Reference
 from fedsim.settings import Schema
 
@@ -27,8 +29,9 @@ class PaddedCrop(Augmentation):
 
     settings: Settings
 
-    def __call__(self, image: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         padding = self.settings.padding
-        top, left = torch.randint(2 * padding + 1, (2,), generator=generator).tolist()
-        padded = nn.functional.pad(image, (padding, padding, padding, padding))
-        return padded[:, top : top + image.shape[1], left : left + image.shape[2]]
+        places = random_places(torch.full((len(images), 2), 2 * padding), generator)
+        top, left = to_device(places.T, images.device)
+        padded = nn.functional.pad(images, (padding, padding, padding, padding))
+        return cut(padded, top, left, *images.shape[2:])

@@ -5,6 +5,8 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.data.augmentations.base import Augmentation, augmentations, uniform
+from fedsim.data.pixels import resample
+from fedsim.data.transfer import to_device
 from fedsim.settings import Schema
 
 
@@ -17,9 +19,19 @@ class Rotation(Augmentation):
 
     settings: Settings
 
-    def __call__(self, image: Tensor, generator: torch.Generator) -> Tensor:
-        from torchvision.transforms.v2 import functional  # over a second, so only where it is used
+    def angles(self, count: int, generator: torch.Generator) -> Tensor:
+        """Degrees [n], counter-clockwise."""
+        return uniform(-self.settings.degrees, self.settings.degrees, (count,), generator)
 
-        angle = uniform(-self.settings.degrees, self.settings.degrees, generator)
-        turned: Tensor = functional.rotate(image, angle, interpolation=functional.InterpolationMode.BILINEAR)
-        return turned
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        return rotate(images, self.angles(len(images), generator))
+
+
+def rotate(images: Tensor, degrees: Tensor) -> Tensor:
+    """The images [n, C, H, W], each turned counter-clockwise by its angle [n], as torchvision turns one."""
+    angles = degrees.deg2rad()
+    cos, sin = to_device(torch.stack([angles.cos(), angles.sin()]).float(), images.device)[..., None, None]
+    height, width = images.shape[2:]
+    right = torch.arange(width, device=images.device) - (width - 1) / 2  # from the middle
+    down = (torch.arange(height, device=images.device) - (height - 1) / 2)[:, None]
+    return resample(images, (cos * right - sin * down) * (2 / width), (sin * right + cos * down) * (2 / height))

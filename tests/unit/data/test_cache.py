@@ -1,8 +1,11 @@
 """The cache of decoded data: races, damage, full disks."""
 
 import errno
+import fcntl
 import multiprocessing
 import os
+import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -152,6 +155,58 @@ def test_what_a_killed_process_left_is_swept_after_a_day(cache: Path) -> None:
         os.utime(cache / name, (now - age, now - age))
     cached_arrays("a", ["ten"], write_ten)
     assert sorted(path.name for path in cache.iterdir()) == [".new.bbbbbbbb.part", "a", "kept"]
+
+
+def test_a_clock_that_jumps_removes_no_part_that_is_being_filled(cache: Path) -> None:
+    def slowly(folder: Path) -> None:
+        os.utime(folder, (0, 0))  # as it looks to a process whose clock is years ahead
+        cached_arrays("b", ["ten"], write_ten)
+        write_ten(folder)
+
+    assert cached_arrays("a", ["ten"], slowly)["ten"].tolist() == list(range(10))
+    assert sorted(path.name for path in cache.iterdir()) == ["a", "b"]
+    assert [path.name for path in (cache / "a").iterdir()] == ["ten.npy"]
+
+
+def test_what_a_killed_process_was_filling_is_swept_after_a_day(cache: Path) -> None:
+    def killed(folder: Path) -> None:
+        os.utime(folder, (0, 0))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    pid = os.fork()
+    if not pid:
+        cached_arrays("a", ["ten"], killed)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    assert [path.suffix for path in cache.iterdir()] == [".part"]
+    cached_arrays("b", ["ten"], write_ten)
+    assert [path.name for path in cache.iterdir()] == ["b"]
+
+
+def test_a_part_that_is_swept_before_it_is_locked_is_made_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    swept: list[Path] = []
+    flock = fcntl.flock
+
+    def after_the_sweep(descriptor: int, flags: int) -> None:
+        if not swept:
+            swept.extend(cache.glob(".*.part"))
+            shutil.rmtree(swept[0])
+        flock(descriptor, flags)
+
+    monkeypatch.setattr(fcntl, "flock", after_the_sweep)
+    assert cached_arrays("a", ["ten"], write_ten)["ten"].tolist() == list(range(10))
+    assert [path.name for path in cache.iterdir()] == ["a"]
+
+
+def test_a_file_system_without_locks_has_a_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(descriptor: int, flags: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    (cache / ".other.aaaaaaaa.part").mkdir()
+    os.utime(cache / ".other.aaaaaaaa.part", (0, 0))
+    assert cached_arrays("a", ["ten"], write_ten)["ten"].tolist() == list(range(10))
+    assert sorted(path.name for path in cache.iterdir()) == [".other.aaaaaaaa.part", "a"]  # it may be in use
 
 
 @pytest.mark.parametrize("where", ["below a file", "below /proc"])

@@ -97,8 +97,8 @@ def test_each_image_gets_its_own_draws_in_the_order_of_the_batch() -> None:
     augment = Places()
     batch = Inputs(pictures(), View(augmentations=[augment])).batch(torch.tensor([2, 2, 0, 5]), seeded(3))
     twin = seeded(3)
-    expected = [int(torch.randint(256, (), generator=twin)) for _ in range(4)]
-    assert augment.draws == expected
+    expected = torch.randint(256, (4,), generator=twin).tolist()
+    assert augment.draws == [expected]
     assert len(set(expected)) == 4
     assert (batch[:, 0, 0, 0] * 255).round().int().tolist() == expected
 

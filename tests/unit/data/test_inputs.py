@@ -190,13 +190,13 @@ def test_augmentations_are_given_resized_images() -> None:
     class Looks(Augmentation):
         """Looks at what it is given."""
 
-        def __call__(self, image: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-            sizes.append((image.dtype, tuple(image.shape)))
-            return image
+        def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+            sizes.append((images.dtype, tuple(images.shape)))
+            return images
 
     samples, _ = many_sizes([(12, 20), (18, 14)])
     Inputs(samples, View(resize=10, augmentations=[Looks()], crop=9)).batch(torch.arange(2), seeded(0))
-    assert sizes == [(torch.uint8, (3, 10, 10))] * 2
+    assert sizes == [(torch.uint8, (2, 3, 10, 10))]
 
 
 def test_a_crop_comes_before_the_scaling_and_that_before_the_normalisation() -> None:

@@ -7,25 +7,13 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage, stats
-from torch import Tensor
-from torchvision.transforms.v2 import functional
 
-from fedsim.data.augmentations import augmentations
+from fedsim.data.augmentations import augmentations, uniform
+from fedsim.data.augmentations.blur import blur
 from fedsim.errors import ConfigError
+from support.augmentation_references import blurred, levels_apart, share_equal
 from support.pictures import changed, picture
 from support.randomness import seeded
-
-
-def sigmas_of(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The standard deviations of all blurs from now on."""
-    sigmas, gaussian_blur = [], functional.gaussian_blur
-
-    def spy(image: Tensor, kernel: list[int], sigma: list[float]) -> Tensor:
-        sigmas.append(sigma[0])
-        return gaussian_blur(image, kernel, sigma)
-
-    monkeypatch.setattr(functional, "gaussian_blur", spy)
-    return sigmas
 
 
 def weights(kernel_size: int, sigma: float) -> np.ndarray:
@@ -47,18 +35,26 @@ def test_a_blur_is_a_gaussian_along_either_axis(kernel_size: int, sigma: float, 
     assert after.double().std() < image.double().std()
 
 
+@pytest.mark.parametrize("shape", [(40, 3, 33, 33), (40, 1, 28, 28), (40, 3, 20, 31)])
+@pytest.mark.parametrize("kernel_size", [3, 9])
+def test_each_image_is_blurred_as_torchvision_does(shape: tuple[int, ...], kernel_size: int) -> None:
+    images, sigmas = picture(shape), uniform(0.1, 3, shape[:1], seeded(0))
+    after, expected = blur(images, kernel_size, sigmas), blurred(images, kernel_size, sigmas)
+    assert levels_apart(after, expected) <= 1
+    assert share_equal(after, expected) > 0.999
+
+
 @pytest.mark.parametrize("probability", [0.0, 0.25, 1.0])
-def test_it_acts_with_its_probability_and_any_sigma_of_its_range(
-    probability: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sigmas, image, times = sigmas_of(monkeypatch), picture((1, 4, 4)), 800
+def test_it_acts_with_its_probability_and_any_sigma_of_its_range(probability: float) -> None:
+    images, times = picture((800, 1, 4, 4)), 800
     augment: Any = augmentations.build("blur", probability=probability, sigma=[0.5, 2.0])
-    generator = seeded(0)
-    untouched = sum(augment(image, generator) is image for _ in range(times))
-    assert untouched == times - len(sigmas)
+    chosen, sigmas = augment.sigmas(times, seeded(0))
+    after = augment(images, seeded(0))
     assert abs(len(sigmas) - probability * times) <= 4 * sqrt(times * probability * (1 - probability))
-    if sigmas:
-        assert stats.kstest(sigmas, stats.uniform(0.5, 1.5).cdf).statistic < 2.2 / sqrt(len(sigmas))
+    assert torch.equal(after[~chosen], images[~chosen])
+    if len(sigmas):
+        assert levels_apart(after[chosen], blurred(images[chosen], 3, sigmas)) <= 1
+        assert stats.kstest(sigmas.tolist(), stats.uniform(0.5, 1.5).cdf).statistic < 2.2 / sqrt(len(sigmas))
 
 
 def test_an_even_surface_stays_as_it_is() -> None:

@@ -9,7 +9,8 @@ import torch
 
 from fedsim.data.augmentations import augmentations
 from fedsim.errors import ConfigError
-from support.pictures import STRONG, changed, picture
+from support.augmentation_references import levels_apart, share_equal
+from support.pictures import STRONG, changed, changed_batch, picture
 from support.randomness import seeded
 
 ALL = list(augmentations.describe())
@@ -28,20 +29,35 @@ def test_an_image_keeps_its_shape_and_type_and_is_not_written_to(name: str, shap
         assert torch.equal(image, before)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", ALL)
+def test_a_batch_is_what_its_images_are_one_by_one(name: str, shape: tuple[int, ...]) -> None:
+    """With the draws of one generator in the order of the batch."""
+    images, generator = picture((12, *shape)), seeded(4)
+    augment = augmentations.build(name, **STRONG.get(name, {}))
+    alone = torch.cat([augment(image[None], generator) for image in images])
+    generator_of_batch = seeded(4)
+    together = augment(images, generator_of_batch)
+    assert torch.equal(generator.get_state(), generator_of_batch.get_state())
+    assert levels_apart(together, alone) <= 1
+    assert share_equal(together, alone) > 0.999
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_images_that_are_views_are_changed_alike_and_leave_what_they_are_part_of(name: str) -> None:
     store = picture((4, 3, 40, 50))
     before = store.clone()
     views = [
-        store[1],
-        store[2, :, 3:30, 7:41],
-        store[3].transpose(1, 2),
-        store.view(-1)[17 : 17 + 3 * 11 * 13].view(3, 11, 13),
-        store[0, :1].expand(3, 40, 50),
+        store[1:3],
+        store[2:, :, 3:30, 7:41],
+        store[1:].transpose(2, 3),
+        store.view(-1)[17 : 17 + 2 * 3 * 11 * 13].view(2, 3, 11, 13),
+        store[:2, :1].expand(2, 3, 40, 50),
+        store.to(memory_format=torch.channels_last),
     ]
     for view in views:
         for seed in range(5):
-            assert torch.equal(changed(name, view, seed), changed(name, view.contiguous(), seed))
+            assert torch.equal(changed_batch(name, view, seed), changed_batch(name, view.contiguous(), seed))
             assert torch.equal(store, before)
 
 
@@ -49,7 +65,7 @@ def test_images_that_are_views_are_changed_alike_and_leave_what_they_are_part_of
 @pytest.mark.parametrize("defaults", [True, False])
 def test_everything_follows_from_the_generator(name: str, defaults: bool) -> None:
     augment = augmentations.build(name, **({} if defaults else STRONG.get(name, {})))
-    image, outputs = picture(), set()
+    image, outputs = picture((1, 3, 32, 32)), set()
     for seed in range(20):
         first, again = augment(image, seeded(seed)), augment(image, seeded(seed))
         assert torch.equal(first, again)
@@ -66,7 +82,7 @@ def test_no_draw_comes_from_elsewhere(name: str) -> None:
     numpy_state = pickle.dumps(np.random.get_state())
     generator = seeded(0)
     fresh = generator.get_state()
-    changed_image = augmentations.build(name, **STRONG.get(name, {}))(picture(), generator)
+    changed_image = augmentations.build(name, **STRONG.get(name, {}))(picture()[None], generator)[0]
     assert torch.equal(torch.get_rng_state(), torch_state)
     assert pickle.dumps(np.random.get_state()) == numpy_state
     assert random.getstate() == python_state
@@ -85,7 +101,7 @@ def test_images_take_as_many_draws_whatever_they_show(name: str) -> None:
     states = []
     for image in (picture(seed=1), picture(seed=2), torch.zeros(3, 32, 32, dtype=torch.uint8)):
         generator = seeded(5)
-        augment(image, generator)
+        augment(image[None], generator)
         states.append(generator.get_state())
     assert torch.equal(states[0], states[1])
     assert torch.equal(states[0], states[2])

@@ -18,9 +18,8 @@ def names_of_flips(count: int, **settings: float) -> list[str]:
         "top and bottom": image.numpy()[:, ::-1],
         "both": image.numpy()[:, ::-1, ::-1],
     }
-    augment, generator, found = augmentations.build("flip", **settings), seeded(1), []
-    for _ in range(count):
-        after = augment(image, generator).numpy()
+    augment, found = augmentations.build("flip", **settings), []
+    for after in augment(image.expand(count, 3, 5, 7), seeded(1)).numpy():
         (name,) = [name for name, expected in mirrored.items() if np.array_equal(after, expected)]
         found.append(name)
     return found

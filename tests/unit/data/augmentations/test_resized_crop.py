@@ -8,29 +8,30 @@ import pytest
 import torch
 from scipy import stats
 from torch import Tensor
-from torchvision.transforms.v2 import functional
 
 from fedsim.data.augmentations import augmentations
+from fedsim.data.augmentations.resized_crop import resize_pieces
 from fedsim.errors import ConfigError
+from support.augmentation_references import levels_apart, resized_pieces, share_equal
 from support.pictures import changed, picture
 from support.randomness import seeded
 
 
-def pieces(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], count: int, **settings: float) -> np.ndarray:
-    """Top, left, height and width of the pieces that were cut out [count, 4]."""
-    cut, resized_crop = [], functional.resized_crop
+def pieces(shape: tuple[int, ...], count: int, **settings: float) -> Tensor:
+    """Top, left, height and width of the pieces that are cut out [count, 4]."""
+    augment: Any = augmentations.build("resized_crop", **settings)
+    return augment.pieces(count, shape[1], shape[2], seeded(0))
 
-    def spy(image: Tensor, top: int, left: int, height: int, width: int, **kwargs: Any) -> Tensor:
-        cut.append((top, left, height, width))
-        return resized_crop(image, top, left, height, width, **kwargs)
 
-    monkeypatch.setattr(functional, "resized_crop", spy)
-    augment, generator = augmentations.build("resized_crop", **settings), seeded(0)
-    image = picture(shape)
-    for _ in range(count):
-        augment(image, generator)
-    assert len(cut) == count
-    return np.array(cut)
+@pytest.mark.parametrize("shape", [(40, 3, 33, 33), (40, 1, 28, 28), (40, 3, 20, 31), (4, 3, 200, 200)])
+def test_each_piece_is_scaled_as_torchvision_does(shape: tuple[int, ...]) -> None:
+    images, cut = picture(shape), pieces(shape[1:], shape[0])
+    after = resize_pieces(images, cut)
+    assert levels_apart(after, resized_pieces(images, cut)) <= 1  # of bytes, which torchvision rounds twice
+    in_floats = resized_pieces(images.float(), cut).round()
+    assert levels_apart(after, in_floats) <= 1
+    assert share_equal(after, in_floats) > 0.995  # but for values in the middle between two bytes
+    assert torch.equal(augmentations.build("resized_crop")(images, seeded(0)), after)
 
 
 @pytest.mark.parametrize("shape", [(1, 200, 200), (1, 150, 260)])
@@ -38,10 +39,10 @@ def pieces(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], count: int, 
     "settings", [{}, {"smallest": 0.3}, {"smallest": 0.25, "stretch": 2.0}, {"smallest": 0.5, "stretch": 1.0}]
 )
 def test_pieces_lie_in_the_image_and_keep_to_area_and_stretch(
-    settings: dict[str, float], shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+    settings: dict[str, float], shape: tuple[int, ...]
 ) -> None:
     _, height, width = shape
-    top, left, high, wide = pieces(monkeypatch, shape, 400, **settings).T
+    top, left, high, wide = pieces(shape, 400, **settings).numpy().T
     assert (top >= 0).all()
     assert (left >= 0).all()
     assert (top + high <= height).all()
@@ -61,15 +62,15 @@ def test_pieces_lie_in_the_image_and_keep_to_area_and_stretch(
 
 
 @pytest.mark.parametrize("smallest", [0.8, 0.95, 1.0])
-def test_pieces_are_never_smaller_than_the_smallest_share(smallest: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_are_never_smaller_than_the_smallest_share(smallest: float) -> None:
     """Also where a stretched piece would stick out of the image."""
-    _, _, high, wide = pieces(monkeypatch, (1, 200, 200), 300, smallest=smallest).T
+    _, _, high, wide = pieces((1, 200, 200), 300, smallest=smallest).numpy().T
     assert (high * wide / 200**2).min() >= smallest - 0.01
 
 
-def test_areas_are_uniform_and_stretches_in_their_logarithm(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_areas_are_uniform_and_stretches_in_their_logarithm() -> None:
     """Of pieces that are too small to stick out of the image, which are those of less than 3/4 of it."""
-    _, _, high, wide = pieces(monkeypatch, (1, 1000, 1000), 400, smallest=0.1).T
+    _, _, high, wide = pieces((1, 1000, 1000), 400, smallest=0.1).numpy().T
     area = high * wide / 1e6
     small = area[area < 0.7]
     assert stats.kstest(small, stats.uniform(0.1, 0.6).cdf).statistic < 2.2 / sqrt(len(small))
@@ -78,23 +79,22 @@ def test_areas_are_uniform_and_stretches_in_their_logarithm(monkeypatch: pytest.
     assert stats.kstest(bends, stats.uniform(-log(4 / 3), 2 * log(4 / 3)).cdf).statistic < 2.2 / sqrt(len(bends))
 
 
-def test_pieces_lie_at_all_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    top, left, high, wide = pieces(monkeypatch, (1, 400, 400), 400, smallest=0.08).T
+def test_pieces_lie_at_all_places() -> None:
+    top, left, high, wide = pieces((1, 400, 400), 400, smallest=0.08).numpy().T
     small = (high < 300) & (wide < 300)
     for place, side in ((top, high), (left, wide)):
         relative = (place[small] + 0.5) / (400 - side[small] + 1)
         assert stats.kstest(relative, stats.uniform(0, 1).cdf).statistic < 2.2 / sqrt(small.sum())
 
 
-def test_a_piece_is_scaled_back_smoothly(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_piece_is_scaled_back_smoothly() -> None:
     """Of a ramp, a piece is a ramp from where it begins to where it ends."""
     ramp = torch.stack([torch.arange(200)[:, None].expand(200, 200), torch.arange(200)[None].expand(200, 200)]).to(
         torch.uint8
     )
-    cut = pieces(monkeypatch, (2, 200, 200), 20)
-    augment, generator = augmentations.build("resized_crop"), seeded(0)
-    for top, left, high, wide in cut.tolist():
-        after = augment(ramp, generator).double()
+    cut = pieces((2, 200, 200), 20)
+    results = augmentations.build("resized_crop")(ramp.expand(20, 2, 200, 200), seeded(0)).double()
+    for (top, left, high, wide), after in zip(cut.tolist(), results, strict=True):
         rows = top + (torch.arange(200) + 0.5) * high / 200 - 0.5
         columns = left + (torch.arange(200) + 0.5) * wide / 200 - 0.5
         inner = slice(8, -8)  # at the edge there is nothing to blend with
@@ -113,7 +113,7 @@ def test_pieces_of_impossible_shape_are_refused(settings: dict[str, float]) -> N
         augmentations.build("resized_crop", **settings)
 
 
-def test_tiny_pieces_of_tiny_images_have_a_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, _, high, wide = pieces(monkeypatch, (3, 2, 3), 100, smallest=0.001, stretch=exp(2)).T
+def test_tiny_pieces_of_tiny_images_have_a_pixel() -> None:
+    _, _, high, wide = pieces((3, 2, 3), 100, smallest=0.001, stretch=exp(2)).numpy().T
     assert high.min() == 1
     assert wide.min() == 1

@@ -9,33 +9,43 @@ import torch
 from PIL import Image
 from scipy import stats
 from torch import Tensor
-from torchvision.transforms.v2 import functional
 
 from fedsim.data.augmentations import augmentations
+from fedsim.data.augmentations.rotation import rotate
+from support.augmentation_references import levels_apart, rotated, share_equal
 from support.pictures import changed, picture
 from support.randomness import seeded
 
 
-def angles_of(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The angles of all rotations from now on."""
-    angles, rotate = [], functional.rotate
-
-    def spy(image: Tensor, angle: float, *args: Any, **kwargs: Any) -> Tensor:
-        angles.append(angle)
-        return rotate(image, angle, *args, **kwargs)
-
-    monkeypatch.setattr(functional, "rotate", spy)
-    return angles
+def angles(count: int, seed: int, **settings: float) -> Tensor:
+    """The angles of the first rotations."""
+    augment: Any = augmentations.build("rotation", **settings)
+    return augment.angles(count, seeded(seed))
 
 
-def test_a_rotation_is_the_one_that_pillow_makes(monkeypatch: pytest.MonkeyPatch) -> None:
-    angles = angles_of(monkeypatch)
+@pytest.mark.parametrize("shape", [(40, 3, 33, 33), (40, 1, 28, 28), (40, 3, 20, 31), (4, 3, 200, 200)])
+def test_each_image_is_turned_as_torchvision_does(shape: tuple[int, ...]) -> None:
+    images, degrees = picture(shape), angles(shape[0], 0, degrees=180.0)
+    after, expected = rotate(images, degrees), rotated(images, degrees)
+    assert levels_apart(after, expected) <= 1
+    assert share_equal(after, expected) > 0.999
+    assert torch.equal(augmentations.build("rotation", degrees=180.0)(images, seeded(0)), after)
+
+
+@pytest.mark.parametrize(("turn", "quarters"), [(0, 0), (90, 1), (180, 2), (-90, 3)])
+def test_quarters_of_a_turn_are_exact(turn: int, quarters: int) -> None:
+    images = picture((3, 3, 17, 17))
+    degrees = torch.full((3,), float(turn), dtype=torch.float64)
+    assert torch.equal(rotate(images, degrees), images.rot90(quarters, (2, 3)))
+
+
+def test_a_rotation_is_the_one_that_pillow_makes() -> None:
     rows, columns = torch.meshgrid(torch.arange(40), torch.arange(40), indexing="ij")
     smooth = (127 + 60 * torch.sin(rows / 6) + 60 * torch.cos(columns / 5)).to(torch.uint8).expand(3, 40, 40)
     for seed in range(10):
         after = changed("rotation", smooth, seed, degrees=90.0)
         by_pillow = Image.fromarray(smooth.permute(1, 2, 0).contiguous().numpy()).rotate(
-            angles[-1], resample=Image.Resampling.BILINEAR
+            float(angles(1, seed, degrees=90.0)), resample=Image.Resampling.BILINEAR
         )
         expected = torch.from_numpy(np.array(by_pillow)).permute(2, 0, 1)
         difference = (after.int() - expected.int()).abs()
@@ -45,14 +55,11 @@ def test_a_rotation_is_the_one_that_pillow_makes(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(("degrees", "reach"), [(None, 50.0), (10.0, 10.0), (180.0, 180.0)])
-def test_angles_are_uniform_either_way(degrees: float | None, reach: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    angles = angles_of(monkeypatch)
-    augment, generator = augmentations.build("rotation", **({"degrees": degrees} if degrees else {})), seeded(0)
-    for _ in range(500):
-        augment(picture((1, 4, 4)), generator)
-    assert -reach <= min(angles) < -0.97 * reach
-    assert 0.97 * reach < max(angles) <= reach
-    assert stats.kstest(angles, stats.uniform(-reach, 2 * reach).cdf).statistic < 2.2 / sqrt(500)
+def test_angles_are_uniform_either_way(degrees: float | None, reach: float) -> None:
+    drawn = angles(500, 0, **({"degrees": degrees} if degrees else {})).tolist()
+    assert -reach <= min(drawn) < -0.97 * reach
+    assert 0.97 * reach < max(drawn) <= reach
+    assert stats.kstest(drawn, stats.uniform(-reach, 2 * reach).cdf).statistic < 2.2 / sqrt(500)
 
 
 def test_a_rotation_turns_around_the_middle_and_leaves_black_corners() -> None:

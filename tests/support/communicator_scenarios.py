@@ -1,0 +1,111 @@
+"""What ranks do in tests of the communicator. Their GPUs are pretended: nothing is computed there."""
+
+import time
+from collections.abc import Sequence
+from types import SimpleNamespace
+from unittest.mock import patch
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from fedsim.comm import RankPlace, open_communicator
+from fedsim.errors import FedsimError
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+
+
+def description_with_gpus_at(place: RankPlace, buses: Sequence[int | None]) -> str:
+    """How rows travel, or the error; each rank sees one GPU, on its bus, or none."""
+    bus = buses[place.rank]
+    properties = SimpleNamespace(
+        name="H100", total_memory=80_000_000_000, pci_domain_id=0, pci_bus_id=bus, pci_device_id=0
+    )
+    with (
+        patch("torch.cuda.set_device"),
+        patch("torch.cuda.get_device_properties", lambda device: properties),
+    ):
+        try:
+            return open_communicator(place, CPU if bus is None else GPU, timeout=20).description
+        except FedsimError as error:
+            return f"{type(error).__name__}: {error}"
+
+
+def one_gpu_each(place: RankPlace) -> str:
+    return description_with_gpus_at(place, [3, 4])
+
+
+def one_gpu_for_both(place: RankPlace) -> str:
+    return description_with_gpus_at(place, [3, 3])
+
+
+def a_gpu_for_one(place: RankPlace) -> str:
+    return description_with_gpus_at(place, [3, None])
+
+
+def gpus_for_two_of_four(place: RankPlace) -> str:
+    return description_with_gpus_at(place, [None, 4, None, 3])
+
+
+def seconds_until_a_hung_rank_0_is_noticed(place: RankPlace) -> float | None:
+    """Of NCCL's broadcast, which returns as soon as it is queued; None if it is not noticed."""
+    comm = open_communicator(place, CPU, timeout=1)
+    queued = SimpleNamespace(device=GPU, shape=(3,), numel=lambda: 3)
+    comm.barrier("start")
+    start = time.monotonic()
+    if place.rank == 0:
+        time.sleep(4)
+        return None
+    with (
+        patch.object(comm, "_uses_nccl", True, create=True),
+        patch.object(comm, "_nccl", object()),
+        patch("torch.distributed.broadcast"),
+    ):
+        try:
+            comm.broadcast(queued)  # type: ignore[arg-type]
+        except FedsimError:
+            return time.monotonic() - start
+    return None
+
+
+def steps_that_travel_through_gloo(place: RankPlace) -> tuple[int, bool]:
+    """How many of 20 steps do, and whether all have arrived everywhere although each follows the other at once."""
+    comm = open_communicator(place, CPU, timeout=30)
+    comm.open_rows(4, 70_000)
+    arrived = True
+    with patch("torch.distributed.broadcast", wraps=dist.broadcast) as through_gloo:
+        for number in range(20):
+            step = torch.full((70_000,), float(number if place.rank == 0 else -1))
+            comm.broadcast(step)
+            arrived &= bool((step == number).all())
+    comm.close()
+    return through_gloo.call_count, arrived
+
+
+def rows_of_changing_owners(place: RankPlace) -> tuple[bool, int, int]:
+    """Whether rank 0 gets what was written, how many buffers a rank has used, and how many rows it owned at once.
+
+    Of 40 clients 10 take part in each of 12 rounds, each on the rank that hosts it.
+    """
+    comm = open_communicator(place, CPU, timeout=30)
+    with patch.object(comm, "_one_host", False):  # as on several hosts
+        transport = comm.open_rows(10, 1000)
+    generator = torch.Generator().manual_seed(0)
+    right, most, used = True, 0, set()
+    for round_index in range(12):
+        clients = torch.randperm(40, generator=generator)[:10].sort().values.tolist()
+        owners = [client % place.size for client in clients]
+        for slot, client in enumerate(clients):
+            if owners[slot] == place.rank:
+                transport.row(slot).copy_(_row_of(client, round_index))
+                used.add(transport.row(slot).data_ptr())
+        matrix = transport.gather(owners)
+        most = max(most, owners.count(place.rank))
+        if matrix is not None:
+            right &= torch.equal(matrix, torch.stack([_row_of(client, round_index) for client in clients]))
+    comm.close()
+    return right, len(used), most
+
+
+def _row_of(client: int, round_index: int) -> Tensor:
+    return torch.arange(1000.0) + 10_000 * client + 1_000_000 * round_index

@@ -1,0 +1,45 @@
+"""Real ranks over gloo: which transport they choose, how steps travel, what a rank keeps."""
+
+import re
+
+import pytest
+
+from support import communicator_scenarios as scenarios
+from support.gloo_ranks import on_gloo_ranks
+
+pytestmark = pytest.mark.timeout(90)
+
+
+def test_gpus_are_told_apart_by_their_place_and_not_by_their_number() -> None:
+    """With one visible GPU per rank every rank computes on cuda:0."""
+    assert on_gloo_ranks(2, scenarios.one_gpu_each) == ["NCCL"] * 2
+    assert on_gloo_ranks(2, scenarios.one_gpu_for_both) == ["shared memory of one host"] * 2
+
+
+def test_ranks_without_a_gpu_among_others_are_named_by_all() -> None:
+    one, other = on_gloo_ranks(2, scenarios.a_gpu_for_one)
+    assert one == other
+    assert re.fullmatch(
+        r"ConfigError: runtime\.device: rank 1 \(host .+\) sees no GPU \(.+\), but rank 0 \(host .+\) has one "
+        r"\(H100, 80\.0 GB\); let every rank see a GPU, or set runtime\.device=cpu",
+        one,
+    )
+    said = on_gloo_ranks(4, scenarios.gpus_for_two_of_four)
+    assert len(set(said)) == 1
+    assert re.search(r"device: rank 0 \(host .+\), rank 2 \(host .+\) see no GPU \(.+\), but rank 1 \(host ", said[0])
+
+
+def test_a_hung_rank_0_is_noticed_before_a_broadcast_of_nccl() -> None:
+    noticed = on_gloo_ranks(2, scenarios.seconds_until_a_hung_rank_0_is_noticed)[1]
+    assert noticed is not None
+    assert noticed < 3
+
+
+def test_steps_travel_through_shared_memory_where_rows_do() -> None:
+    assert on_gloo_ranks(3, scenarios.steps_that_travel_through_gloo) == [(0, True)] * 3
+
+
+def test_a_rank_keeps_as_many_rows_as_it_has_owned_at_once() -> None:
+    for rank, (right, buffers, most) in enumerate(on_gloo_ranks(3, scenarios.rows_of_changing_owners)):
+        assert right
+        assert rank == 0 or buffers <= most
