@@ -18,7 +18,7 @@ def participation(ranks: int, size: int, per_round: int = 9) -> Participation:
         num_clients=K,
         per_round=per_round,
         attack_plan=plan,
-        placement=place_clients(K, plan.always_idle, ranks),
+        placement=place_clients(STEPS, ranks),
         groups=None if size == 1 else ClientGroups(size=size, steps=STEPS, ranks=ranks),
     )
 

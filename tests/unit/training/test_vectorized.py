@@ -199,28 +199,32 @@ def test_global_randomness_and_state_stay_as_they_were() -> None:
     assert torch.equal(torch.get_rng_state(), random)
 
 
-class StopAfterTwo(StopRequest):
-    """A request that comes during the second batch."""
+class Watched(CrossEntropy):
+    """Counts the steps."""
 
-    batches = 0
+    steps = 0
+
+    def of_samples(self, logits: Tensor, labels: Tensor) -> Tensor:
+        self.steps += 1
+        return super().of_samples(logits, labels)
+
+
+class StopAfterTwo(StopRequest):
+    """A request that comes during the second step."""
+
+    def __init__(self, loss: Watched) -> None:
+        super().__init__()
+        self.loss = loss
 
     @property
     def received(self) -> bool:
-        return self.batches >= 2
+        return self.loss.steps >= 2
 
 
 def test_a_request_to_stop_ends_the_work_after_a_step() -> None:
-    stop = StopAfterTwo()
-    clients = Clients(smooth(), work(steps=50), stop=stop)
-    batch = clients.inputs.batch
-
-    def counted(indices: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        stop.batches += 1
-        return batch(indices, generator)
-
-    clients.inputs.batch = counted  # type: ignore[method-assign]
-    clients.at_once()
-    assert stop.batches == 2
+    loss = Watched()
+    Clients(smooth(), work(steps=50, rules=rules(loss=loss)), stop=StopAfterTwo(loss)).at_once()
+    assert loss.steps == 2
 
 
 def test_groups_without_any_batch_send_zero() -> None:
