@@ -57,17 +57,17 @@ AT_ONCE = """\
 `clients.vectorize: N` has a rank train up to N clients at once, with `torch.func.vmap` over a matrix of their
 parameters [N, D]. In a step of a small model a GPU mostly waits for the next kernel to be launched; N clients at once
 need about as many launches as one. It takes N times the memory for parameters, gradients, optimiser state and
-activations. How much it gains is **unmeasured on a GPU**; `python -m fedsim.benchmark vectorize --device cuda` measures
-it there. On a CPU it can be slower than one client after another, for convolutions above all.
+activations. How much it gains is **unmeasured on a GPU**; `python -m fedsim.benchmark vectorize --device cuda`
+measures it there. On a CPU convolutions gain nothing.
 
 - **What is computed.** Each client has the batches, augmentations and labels that it would have alone; only the order
   of floating-point sums differs. Rows agree with those of one client after another to 1e-5 of their length in our
   tests of smooth models. Kinks (ReLU, max pooling) make more of a difference, and so do Adam and its kin, which make
-  a whole step of a gradient of almost nothing. Clients with fewer batches finish earlier, and a smaller batch is filled
-  up with samples that weigh nothing. A loss of your own counts by its `of_samples`.
-- **Bits.** A run has the bits of its N, on any number of ranks, resumed or not. For this, groups are made of all clients
-  that train in a round, those with most steps first, and a whole group goes to one rank. So N should be at most the
-  clients of a round divided by the ranks: else some ranks have no clients.
+  a whole step of a gradient of almost nothing. Clients with fewer batches finish earlier, and a smaller batch is
+  filled up with samples that weigh nothing. A loss of your own counts by its `of_samples`.
+- **Bits.** A run has the bits of its N, on any number of ranks, resumed or not. For this, groups are made of all
+  clients that train in a round, those with most steps first, and a whole group goes to one rank. So N should be at
+  most the clients of a round divided by the ranks: else some ranks have no clients.
 - **What is refused**, by the name of the module: what normalises by its batch (BatchNorm, unless it is frozen), draws
   at random (dropout, DropPath) or changes its buffers. Also parameters that take no part in the output, optimisers
   that do not step each value by itself (adafactor), and `runtime.compile`, `amp` and `channels_last`. GroupNorm and
