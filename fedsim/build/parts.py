@@ -61,6 +61,8 @@ def build_model(components: Components, comm: Communicator, data: RunData) -> Gl
             module = make(data.input_shape, data.num_classes)
             freeze(module, config.model.freeze)
             module = place_module(module, components, comm.device)
+    if config.clients_at_once > 1:
+        require_vectorizable(module, data.input_shape)
     if builder.has_weights:
         for tensor in (*module.parameters(), *module.buffers()):
             comm.broadcast(tensor.data)
@@ -131,7 +133,6 @@ def build_local_clients(
     client_data = ClientData(data.train_inputs(comm.device), data.client_indices, labels_of, data.num_classes)
     kind: type[Trainer] | type[VectorizedTrainer] = Trainer
     if config.clients_at_once > 1:
-        require_vectorizable(model.rows.model, data.input_shape)
         kind = VectorizedTrainer
     trainer = kind(model.rows, client_data, local_work(components), config.seed, stop)
     transport = comm.open_rows(config.participants_per_round, len(model.state))
