@@ -60,8 +60,9 @@ def test_an_augmentation_is_called_once_for_each_batch() -> None:
             sizes.append(len(images))
             return images
 
-    for _ in Inputs(pictures(10), View(augmentations=[Counts()])).stream(torch.arange(10).split(4), seeded(0)):
-        pass
+    inputs, generator = Inputs(pictures(10), View(augmentations=[Counts()])), seeded(0)
+    for indices in torch.arange(10).split(4):
+        inputs.batch(indices, generator)
     assert sizes == [4, 4, 2]
 
 
