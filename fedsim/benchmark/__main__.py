@@ -1,4 +1,4 @@
-"""``python -m fedsim.benchmark aggregators | attacks | gather | round | step``; ``--help`` after any of them."""
+"""``python -m fedsim.benchmark aggregators | attacks | gather | round | step | inputs``; ``--help`` after each."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ if __name__ == "__main__":
 from fedsim.aggregators import available_aggregators
 from fedsim.attacks import available_attacks
 from fedsim.benchmark.gather import time_gather
+from fedsim.benchmark.inputs import stored_shape, time_inputs
 from fedsim.benchmark.local_step import time_local_step, without_data
 from fedsim.benchmark.matrix import MatrixCase, time_aggregators, time_attacks
 from fedsim.benchmark.measure import Reading
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m fedsim.benchmark", description=__doc__)
-    kinds = parser.add_subparsers(required=True, metavar="aggregators | attacks | gather | round | step")
+    kinds = parser.add_subparsers(required=True, metavar="aggregators | attacks | gather | round | step | inputs")
 
     def add(name: str, run: Callable[..., Report | None], summary: str, clients: int) -> argparse.ArgumentParser:
         kind = kinds.add_parser(name, help=summary, description=summary)
@@ -85,6 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(kind)
     kind = add("step", _step, "a local step of a config's model on random images, in plain PyTorch steps", 1)
     kind.add_argument("--side", type=_positive, help="pixels per side (default: as the config's model sees them)")
+    _add_config(kind)
+    kind = add("inputs", _inputs, "a batch of augmented images, in passes through a config's model and back", 1)
+    kind.add_argument("--side", type=_positive, help="pixels per side of stored images (default: data.resize, or 32)")
     _add_config(kind)
     return parser
 
@@ -168,6 +172,17 @@ def _step(options: argparse.Namespace, command: str) -> Report:
     batch = f"{components.config.clients.batch_size} images of {shape}"
     title = f"a local step of {model}, {batch}, row of {4 * parameters / 1e6:.0f} MB, on the {device.type}"
     return Report(title, "plain steps", command, readings, 4 * parameters)
+
+
+def _inputs(options: argparse.Namespace, command: str) -> Report:
+    values, _ = apply_overrides(read_yaml(options.config or QUICKSTART), options.overrides)
+    components = build_components(parse_config(values), require_data=False)
+    device = RankPlace(0, 1, 0, 1).device(options.device)
+    shape = stored_shape(components, options.side)
+    readings = list(time_inputs(components, shape, device, options.repeats))
+    model = getattr(components.model.settings, "architecture", components.model.name)
+    batch = f"{components.config.clients.batch_size} images of {' x '.join(map(str, shape))}"
+    return Report(f"inputs of {model}, {batch}, on the {device.type}", "steps", command, readings)
 
 
 def _needs_ranks(count: int) -> None:

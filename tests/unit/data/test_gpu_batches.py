@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 PLACEMENTS: list[Placement] = ["device", "host"]
 
 
-def stored(preset: str, count: int = 48) -> TensorSamples:
+def stored(preset: str, count: int = 24) -> TensorSamples:
     channels, height, width = STORED[preset]
     return pictures(count, channels, height, width)
 
@@ -33,7 +33,7 @@ def stored(preset: str, count: int = 48) -> TensorSamples:
 @pytest.mark.parametrize("name", list(augmentations.describe()))
 def test_an_augmentation_does_what_it_does_on_the_cpu(name: str, shape: tuple[int, ...]) -> None:
     for settings in ({}, STRONG.get(name, {})):
-        augment, images = augmentations.build(name, **settings), picture((32, *shape))
+        augment, images = augmentations.build(name, **settings), picture((8, *shape))
         expected = augment(images, seeded(0))
         with deterministic():
             after = augment(images.to(GPU), seeded(0)).cpu()
@@ -44,7 +44,7 @@ def test_an_augmentation_does_what_it_does_on_the_cpu(name: str, shape: tuple[in
 @pytest.mark.parametrize("placement", PLACEMENTS)
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_presets_batches_are_those_of_the_cpu(preset: str, placement: Placement) -> None:
-    view, order = view_of(preset, normalized=False), torch.arange(48).split(16)
+    view, order = view_of(preset, normalized=False), torch.arange(24).split(8)
     samples = stored(preset)
     with deterministic():
         there = list(Inputs(samples, view, GPU, placement).stream(order, seeded(0)))
@@ -60,7 +60,7 @@ def test_a_presets_batches_are_those_of_the_cpu(preset: str, placement: Placemen
 @pytest.mark.parametrize("placement", PLACEMENTS)
 @pytest.mark.parametrize("preset", PRESETS)
 def test_nothing_waits_for_the_gpu_in_a_batch(preset: str, placement: Placement) -> None:
-    inputs, order = Inputs(stored(preset), view_of(preset), GPU, placement), torch.arange(48).split(16)
+    inputs, order = Inputs(stored(preset), view_of(preset), GPU, placement), torch.arange(24).split(8)
     view = replace(view_of(preset), augmentations=[augmentations.build(name) for name in augmentations.describe()])
     everything = Inputs(stored(preset), view, GPU, placement)
     with deterministic():
@@ -74,8 +74,8 @@ def test_nothing_waits_for_the_gpu_in_a_batch(preset: str, placement: Placement)
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("preset", PRESETS)
 def test_both_placements_show_the_same_bits(preset: str, training: bool) -> None:
-    samples, order = stored(preset), torch.randperm(48, generator=seeded(1)).split(13)
-    for store in (samples, Subset(samples, torch.arange(47, -1, -1))):
+    samples, order = stored(preset), torch.randperm(24, generator=seeded(1)).split(7)
+    for store in (samples, Subset(samples, torch.arange(23, -1, -1))):
         shown = [
             torch.cat(
                 list(Inputs(store, view_of(preset), GPU, placement).stream(order, seeded(0) if training else None))
