@@ -64,6 +64,10 @@ class ProcessGroup(Communicator):
             what = f"the ranks cannot connect: {telling_lines(error)}; {advice(place)}"
             raise CollectiveError(what) from error
         self._control: dist.ProcessGroup | None = None  # the default group, which is gloo
+        self._nccl: dist.ProcessGroup | None = None
+        self._uses_nccl = False
+        self._carrier: Tensor | None = None
+        """Shared memory for a step on its way to the other ranks, if rows travel through it."""
         super().__init__(place, device, torch.device("cpu"))
         if handler is not None:
             self._open_monitor(handler, timeout)
@@ -74,11 +78,9 @@ class ProcessGroup(Communicator):
             self.close()
             raise
         self._one_host = len(set(self._gather_text(_reach_of_shared_memory()))) == 1
-        self._nccl: dist.ProcessGroup | None = None
         self._uses_nccl = each_has_its_own(self.devices)  # else rows go over the CPU
         if self._uses_nccl:
             self.row_device = device
-        self._carrier: Tensor | None = None
 
     def _open_monitor(self, handler: RankFailureHandler, timeout: float) -> None:
         """Let the ranks monitor each other, if all can; gloo's own time-out, which names no rank, is then put off."""

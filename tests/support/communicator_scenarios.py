@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from types import SimpleNamespace
-from unittest.mock import patch
+from unittest.mock import MagicMock, patch
 
 import torch
 import torch.distributed as dist
@@ -26,7 +26,8 @@ def description_with_gpus_at(place: RankPlace, buses: Sequence[int | None]) -> s
         patch("torch.cuda.get_device_properties", lambda device: properties),
     ):
         try:
-            return open_communicator(place, CPU if bus is None else GPU, timeout=20).description
+            device = CPU if bus is None else GPU
+            return open_communicator(place, device, timeout=20, handler=MagicMock()).description
         except FedsimError as error:
             return f"{type(error).__name__}: {error}"
 
