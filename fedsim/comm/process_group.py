@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 
 TEXT_BYTES = 4096
 
+LARGE_STEP = 1 << 20
+"""Parameters from which on a step goes through shared memory: below, two barriers take as long as gloo."""
+
 GLOO_TIMEOUT_FACTOR = 20
 """How many times longer gloo waits where the ranks monitor each other."""
 
@@ -109,9 +112,10 @@ class ProcessGroup(Communicator):
         if columns == 0:
             return LocalRows(slots, 0, self.row_device)
         if self._one_host and not self._uses_nccl:
-            matrix = self._open_shared(slots + 1, columns)  # the last one carries the steps back
+            steps = int(columns >= LARGE_STEP)
+            matrix = self._open_shared(slots + steps, columns)
             if matrix is not None:
-                self._carrier = matrix[slots]
+                self._carrier = matrix[slots] if steps else None
                 return SharedRows(matrix[:slots], self.rank, lambda: self.barrier("gather"))
             if self.rank == 0:
                 log.warning("no room for %d x %d values in shared memory: rows go point to point", slots, columns)

@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from fedsim.comm import ProcessGroup, RankPlace, open_communicator
+from fedsim.comm.process_group import LARGE_STEP
 from fedsim.errors import FedsimError
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
@@ -72,11 +73,11 @@ def seconds_until_a_hung_rank_0_is_noticed(place: RankPlace) -> float | None:
 def steps_that_travel_through_gloo(place: RankPlace) -> tuple[int, bool]:
     """How many of 20 steps do, and whether all have arrived everywhere although each follows the other at once."""
     comm = open_communicator(place, CPU, timeout=30)
-    comm.open_rows(4, 70_000)
+    comm.open_rows(4, LARGE_STEP)
     arrived = True
     with patch("torch.distributed.broadcast", wraps=dist.broadcast) as through_gloo:
         for number in range(20):
-            step = torch.full((70_000,), float(number if place.rank == 0 else -1))
+            step = torch.full((LARGE_STEP,), float(number if place.rank == 0 else -1))
             comm.broadcast(step)
             arrived &= bool((step == number).all())
     comm.close()
@@ -143,10 +144,10 @@ def nccl_with_two_ranks_on_a_gpu(place: RankPlace) -> str:
 def steps_of_a_shared_gpu(place: RankPlace) -> tuple[str, list[float]]:
     """How rows travel between ranks on one GPU, and the last values of 20 steps."""
     comm = open_communicator(place, GPU, timeout=30)
-    comm.open_rows(4, 70_000)
+    comm.open_rows(4, LARGE_STEP)
     last = []
     for number in range(20):
-        step = torch.full((70_000,), float(number if place.rank == 0 else -1), device=GPU)
+        step = torch.full((LARGE_STEP,), float(number if place.rank == 0 else -1), device=GPU)
         comm.broadcast(step)
         last.append(step[-1].item())
     comm.close()
