@@ -38,6 +38,7 @@ from fedsim.config.run import parse_config
 from fedsim.config.source import apply_overrides, read_yaml
 from fedsim.errors import ConfigError
 from fedsim.files import user_path
+from fedsim.machine import why_no_gpu
 from fedsim.models import models
 from fedsim.parsers import Parser
 from fedsim.updates.heap import keep_freed_memory
@@ -52,6 +53,8 @@ def main(arguments: Sequence[str]) -> int:
     torch.set_num_threads(options.threads)
     keep_freed_memory()
     try:
+        if options.device == "cuda" and not torch.cuda.is_available():
+            raise ConfigError("--device", f"'cuda' is wanted but no GPU is visible ({why_no_gpu()})", "use cpu")
         for option in ("config", "json", "png"):
             if getattr(options, option, None) is not None:
                 setattr(options, option, user_path(getattr(options, option), f"--{option}"))
@@ -116,8 +119,6 @@ def _positive(text: str) -> int:
 
 
 def _case(options: argparse.Namespace, byzantine: int) -> MatrixCase:
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device", "'cuda' is wanted but no GPU is visible", "use cpu")
     if byzantine >= options.clients:
         raise ConfigError("--byzantine", f"{byzantine} of {options.clients} clients", "leave an honest one")
     return MatrixCase(
