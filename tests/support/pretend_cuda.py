@@ -30,7 +30,6 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
 
@@ -83,15 +82,16 @@ class PretendCuda:
         launches: of each operation, on the GPU.
         alerts: operations that a deterministic run refuses.
         live_bytes, peak_bytes: of the GPU's memory.
+        bytes_before: what was live at the last reset.
     """
 
     def __init__(self) -> None:
         self.waits: Counter[str] = Counter()
         self.launches: Counter[str] = Counter()
         self.alerts: Counter[str] = Counter()
-        self.live_bytes = self.peak_bytes = 0
+        self.live_bytes = self.peak_bytes = self.bytes_before = 0
         self.wanted: str | None = None  # the device that the present call asks for
-        self._memory: dict[int, Any] = {}
+        self.memory: dict[int, Any] = {}  # storages of the GPU
         self._modes = ExitStack()
 
     def __enter__(self) -> PretendCuda:
@@ -106,24 +106,24 @@ class PretendCuda:
         """Count from here."""
         for counter in (self.waits, self.launches, self.alerts):
             counter.clear()
-        self.peak_bytes = self.live_bytes
+        self.peak_bytes = self.bytes_before = self.live_bytes
 
     def device_of(self, tensor: Tensor) -> str:
-        return "cuda" if tensor.untyped_storage()._cdata in self._memory else "cpu"
+        return "cuda" if tensor.untyped_storage()._cdata in self.memory else "cpu"
 
     def put(self, tensor: Tensor) -> Tensor:
         """Let the tensor's memory be the GPU's from now on."""
         storage = tensor.untyped_storage()
         key, size = storage._cdata, storage.nbytes()
-        if key not in self._memory:
+        if key not in self.memory:
             self.live_bytes += size
             self.peak_bytes = max(self.peak_bytes, self.live_bytes)
 
             def free() -> None:
-                self._memory.pop(key, None)
+                self.memory.pop(key, None)
                 self.live_bytes -= size
 
-            self._memory[key] = weakref.finalize(storage, free)  # views keep a storage alive, not a tensor
+            self.memory[key] = weakref.finalize(storage, free)  # views keep a storage alive, not a tensor
         return tensor
 
     def wait(self, reason: str) -> None:
@@ -151,8 +151,9 @@ class _Above(TorchFunctionMode):
             raise MixedDevicesError(f"{_place()}: numpy() of a tensor on the GPU")
         if name in ("to", "cpu", "cuda", "type_as"):
             return self._move(func, args, kwargs)
-        self._check_generator(args, kwargs)
         gpu.wanted = _wanted(args, kwargs)
+        if any(isinstance(one, torch.Generator) for one in (*args, *kwargs.values())):
+            self._check_generator(args)
         try:
             result = func(*_on_cpu(args), **dict(zip(kwargs, _on_cpu(kwargs.values()), strict=True)))
         finally:
@@ -187,11 +188,8 @@ class _Above(TorchFunctionMode):
             gpu.wait(f"copy to the {wanted}")
         return gpu.put(moved) if wanted == "cuda" else moved
 
-    def _check_generator(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        generators = [one for one in (*args, *kwargs.values()) if isinstance(one, torch.Generator)]
-        tensors = [one for one in args if isinstance(one, Tensor)]
-        on_gpu = _wanted(args, kwargs) == "cuda" or any(self._gpu.device_of(one) == "cuda" for one in tensors)
-        if generators and on_gpu:
+    def _check_generator(self, args: Sequence[Any]) -> None:
+        if self._gpu.wanted == "cuda" or any(self._gpu.device_of(one) == "cuda" for one in _tensors(args)):
             raise MixedDevicesError(f"{_place()}: a generator on the CPU draws a tensor on the GPU")
 
 
@@ -206,28 +204,26 @@ class _Below(TorchDispatchMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         gpu, kwargs = self._gpu, kwargs or {}
-        inputs = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
-        devices = {gpu.device_of(one) for one in inputs if one.ndim > 0} or {gpu.device_of(one) for one in inputs}
-        on_gpu = "cuda" in devices or any(gpu.device_of(one) == "cuda" for one in inputs)
-        name = _name(func)
-        if on_gpu:
-            self._look_at(name, args, kwargs, devices)
-        held = {one.untyped_storage()._cdata for one in inputs}
+        inputs = _tensors([*args, *kwargs.values()])
+        storages = [one.untyped_storage()._cdata for one in inputs]
+        places = [storage in gpu.memory for storage in storages]
+        if any(places):
+            sized = {place for one, place in zip(inputs, places, strict=True) if one.ndim > 0}
+            self._look_at(func._schema, args, mixed=len(sized) > 1)
         result = func(*args, **kwargs)
-        outputs = [value for value in tree_leaves(result) if isinstance(value, Tensor)]
-        if not (gpu.wanted == "cuda" if gpu.wanted else on_gpu):
+        if not (gpu.wanted == "cuda" if gpu.wanted else any(places)):
             return result
-        fresh = [one for one in outputs if one.untyped_storage()._cdata not in held]
+        fresh = [one for one in _tensors([result]) if one.untyped_storage()._cdata not in storages]
         if (fresh and not func._schema.name.startswith("aten::empty")) or func._schema.is_mutable:
-            gpu.launches[name] += 1
+            gpu.launches[func._schema.name] += 1
         for one in fresh:
             gpu.put(one)
         return result
 
-    def _look_at(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], devices: set[str]) -> None:
-        gpu, operation = self._gpu, name.split(".")[0]
-        if name in NOT_DETERMINISTIC or operation in NOT_DETERMINISTIC:
-            gpu.alerts[f"{_place()} {name}"] += 1
+    def _look_at(self, schema: Any, args: Sequence[Any], *, mixed: bool) -> None:
+        gpu, operation = self._gpu, schema.name
+        if not NOT_DETERMINISTIC.isdisjoint((operation, f"{operation}.{schema.overload_name}")):
+            gpu.alerts[f"{_place()} {operation}"] += 1
         if operation in WAITS_FOR_VALUES:
             gpu.wait(operation)
         if operation == "aten::copy_":
@@ -236,8 +232,8 @@ class _Below(TorchDispatchMode):
                 gpu.wait(f"copy to the {target}")
         elif operation in INDEXING:
             self._look_at_indices(operation, args)
-        elif len(devices) > 1:
-            raise MixedDevicesError(f"{_place()}: {name} on {' and '.join(sorted(devices))}")
+        elif mixed:
+            raise MixedDevicesError(f"{_place()}: {operation} on the CPU and the GPU")
 
     def _look_at_indices(self, operation: str, args: Sequence[Any]) -> None:
         gpu, indices = self._gpu, [one for one in args[1] if one is not None]
@@ -259,9 +255,15 @@ def _copy(tensor: Tensor) -> Tensor:
         return tensor.clone()
 
 
-def _name(func: Any) -> str:
-    schema = func._schema
-    return f"{schema.name}.{schema.overload_name}" if schema.overload_name else str(schema.name)
+def _tensors(values: Sequence[Any]) -> list[Tensor]:
+    """The tensors among the values, and in lists of them."""
+    found = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, list | tuple):
+            found += [one for one in value if isinstance(one, Tensor)]
+    return found
 
 
 def _place() -> str:
@@ -277,20 +279,16 @@ def _place() -> str:
 
 def _wanted(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
     """The device that a call names."""
-    for value in (kwargs.get("device"), *args, *kwargs.values()):
-        if isinstance(value, torch.device):
-            return value.type
-        if isinstance(value, str) and value.split(":")[0] in ("cuda", "cpu"):
-            return value.split(":")[0]
+    for value in (*args, *kwargs.values()):
+        if _names_device(value):
+            return torch.device(value).type
     return None
+
+
+def _names_device(value: Any) -> bool:
+    return isinstance(value, torch.device) or (isinstance(value, str) and value.split(":")[0] in ("cuda", "cpu"))
 
 
 def _on_cpu(values: Any) -> list[Any]:
     """The arguments with the CPU in the place of the GPU."""
-
-    def change(value: Any) -> Any:
-        if isinstance(value, torch.device) and value.type == "cuda":
-            return CPU
-        return "cpu" if isinstance(value, str) and value.split(":")[0] == "cuda" else value
-
-    return [change(value) for value in values]
+    return [CPU if _names_device(value) else value for value in values]
