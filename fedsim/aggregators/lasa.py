@@ -108,7 +108,10 @@ class Lasa(Aggregator):
         factors = clip_factors(updates.row_norms())
         thresholds = self._thresholds(updates, layers)
         parts = [
-            (updates.columns([(layer.start, layer.stop)]), thresholds if layer.is_weight else torch.zeros_like(thresholds))
+            (
+                updates.columns([(layer.start, layer.stop)]),
+                thresholds if layer.is_weight else torch.zeros_like(thresholds),
+            )
             for layer in layers
         ]
         # All layers before any decision: a GPU then hands over their numbers at once.

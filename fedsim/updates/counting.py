@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-PARTS = 4
+PARTS = 8
 """An interval is cut into so many in each step, which reads the rows once."""
 
 INTEGERS = {

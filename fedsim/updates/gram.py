@@ -40,6 +40,18 @@ def block_sign_agreement(block: Tensor) -> Tensor:
     return (signs @ signs.T).long()
 
 
+def sums_of_signs(votes: Tensor, signs: Tensor) -> Tensor:
+    """The exact sums [b] of ``signs`` [K, b] times integer ``votes`` [K], each at most K.
+
+    TF32 and bfloat16, which a GPU may use for float32, hold integers up to 256; float64 holds the larger ones.
+
+    >>> sums_of_signs(torch.tensor([3, 0, 1]), torch.tensor([[1.0], [1.0], [-1.0]]))
+    tensor([2.])
+    """
+    dtype = signs.dtype if len(signs) <= 256 else torch.float64
+    return (votes.to(dtype)[None] @ signs.to(dtype))[0]
+
+
 def gram_as_seen_from(updates: GramRows, row: int) -> Tensor:
     """Inner products [K, K] of the rows less row ``row``."""
 

@@ -143,7 +143,7 @@ class _Above(TorchFunctionMode):
         kwargs, gpu, name = dict(kwargs or {}), self._gpu, func.__name__
         if name == "__get__":
             return self._attribute(func, args)
-        if func is torch.device:
+        if func is torch.device or name == "_parse_to":  # of Module.to, which then asks tensor by tensor
             return func(*args, **kwargs)
         if name == "tolist" and gpu.device_of(args[0]) == "cuda":
             gpu.wait("tolist")

@@ -56,4 +56,4 @@ def test_the_number_of_reads_has_a_bound() -> None:
             return super().sum_over_blocks(statistic)
 
     found(Counted(rows_of(1001)), 0.9, BRACKETS["whole"])
-    assert reads <= 1 + 16  # 2 bits of 32 in each
+    assert reads <= 1 + 11  # 3 of 32 bits in each
