@@ -107,11 +107,9 @@ class Lasa(Aggregator):
         layers = layers_of(context.layout, updates.num_columns)
         factors = clip_factors(updates.row_norms())
         thresholds = self._thresholds(updates, layers)
+        kept_all = torch.zeros_like(thresholds)
         parts = [
-            (
-                updates.columns([(layer.start, layer.stop)]),
-                thresholds if layer.is_weight else torch.zeros_like(thresholds),
-            )
+            (updates.columns([(layer.start, layer.stop)]), thresholds if layer.is_weight else kept_all)
             for layer in layers
         ]
         # All layers before any decision: a GPU then hands over their numbers at once.

@@ -1,11 +1,11 @@
 """Runs code as if on a GPU, on a machine without one, and counts what a GPU would wait for.
 
 Values are those of real CPU tensors, so control flow that depends on data goes its way. Which memory belongs to the
-pretended GPU is kept by storage: views live where their base does. Above torch's dispatcher the devices that code asks
-for (``device=``, ``.to``, ``.cpu``) are taken away and remembered, and ``.device`` answers by memory; below it every
-operation is checked and counted:
+pretended GPU is kept by storage: views live where their base does. Above torch's dispatcher the devices that code
+asks for (``device=``, ``.to``, ``.cpu``) are taken away and remembered, and ``.device`` answers by memory; below it
+every operation is checked and counted:
 
-- an operation on two devices is refused, as torch would; a CPU tensor of no dimension is a number, as it is for torch;
+- an operation on two devices is refused, as torch would; a CPU tensor without a dimension is a number to both;
 - what makes the CPU wait for the GPU (``item``, a copy without ``non_blocking``, a size that depends on values);
 - launches: at least one kernel for each operation that is no view;
 - operations that raise under ``torch.use_deterministic_algorithms(True)``;

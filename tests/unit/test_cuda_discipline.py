@@ -13,7 +13,9 @@ from fedsim.attacks.base import attacks
 from fedsim.build.components import build_components
 from fedsim.build.run import open_run
 from fedsim.comm import RankPlace, communicator
+from fedsim.comm.rows import LocalRows
 from fedsim.config.run import parse_config
+from fedsim.seeds import seeded
 from fedsim.server.client_momentum import ClientMomentum
 from fedsim.training import client as client_module
 from support.cuda_counts import BLOCK, BLOCKS, Counts, counts_of_attack, counts_of_defence
@@ -89,11 +91,10 @@ RUN = {
 def test_a_run_and_its_resumption_stay_on_one_device(
     rows: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seeded, local_rows = client_module.seeded, communicator.LocalRows
     monkeypatch.setattr(client_module, "seeded", lambda seed, device=None: seeded(seed))  # asks the driver
     monkeypatch.setattr(RankPlace, "device", lambda self, wanted: GPU)
     if rows == "shared GPU":
-        monkeypatch.setattr(communicator, "LocalRows", lambda slots, columns, device: local_rows(slots, columns, CPU))
+        monkeypatch.setattr(communicator, "LocalRows", lambda slots, columns, device: LocalRows(slots, columns, CPU))
     for rounds in (1, 2):
         components = build_components(parse_config({**RUN, "rounds": rounds, "output_dir": str(tmp_path)}))
         with PretendCuda() as gpu:
