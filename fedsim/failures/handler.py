@@ -120,7 +120,7 @@ class FailureHandler:
                 sleep(WAIT_FOR_RANK_0)
             write_line(self._terminal, messages.mistake(error))
             return MISTAKE
-        if self._place.rank == 0:
+        if self._place.rank == 0 and messages.of_gpu(error) is None:
             traceback.print_exception(error)
         write_line(self._terminal, messages.failed_at_start(self._place.rank, error))
         return self._leave(FAILED)
