@@ -40,3 +40,12 @@ def test_mistakes_are_one_sentence(arguments: list[str], said: str, capsys: pyte
         pytest.skip("there is a GPU")
     assert main(arguments) == 2
     assert said in capsys.readouterr().err
+
+
+def test_inputs_measures_the_batch_and_each_augmentation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    augment = "data.augment=[{name: flip}, {name: rotation}]"
+    assert main(["inputs", "--side", "28", "--repeats", "1", "--json", str(tmp_path / "a.json"), augment]) == 0
+    stored = json.loads((tmp_path / "a.json").read_text())
+    assert [reading["name"] for reading in stored["readings"]] == ["a batch, host", "flip", "rotation"]
+    assert all(reading["ratio"] > 0 for reading in stored["readings"])
+    assert "inputs of small_cnn, 32 images of 1 x 28 x 28, on the cpu" in capsys.readouterr().out
