@@ -50,6 +50,8 @@ from fedsim.yaml_text import yaml_text
 
 log = logging.getLogger(__name__)
 
+NOTHING_COMPILED = "runtime.compile has no effect: only batches of clients.batch_size are compiled, and no client has so many samples"
+
 
 def build_model(components: Components, comm: Communicator, data: RunData) -> GlobalModel:
     """The global model as the run starts with it: weights are read on rank 0 only, and sent to the others."""
@@ -133,7 +135,10 @@ def build_local_clients(
     if config.clients_at_once > 1:
         require_vectorizable(model.rows.model, data.input_shape)
         kind = VectorizedTrainer
-    trainer = kind(model.rows, client_data, local_work(components), config.seed, stop)
+    work = local_work(components)
+    if comm.rank == 0 and work.compiled is not None and max(data.sample_counts) < work.batch_size:
+        log.warning("warning: %s", NOTHING_COMPILED)
+    trainer = kind(model.rows, client_data, work, config.seed, stop)
     transport = comm.open_rows(config.participants_per_round, len(model.state))
     pin_rows(transport, comm.device)
     return LocalClients(trainer, transport)

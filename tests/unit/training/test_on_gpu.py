@@ -182,6 +182,16 @@ def test_nothing_waits_for_the_gpu_within_a_step(
             steps.step()
 
 
+def test_float16_waits_unless_the_optimiser_is_fused() -> None:
+    trained = list((model := resnet18().cuda()).parameters())
+    stepper = optimizer_maker("adamw", {**ADAMW, "fused": False}, "clients.optimizer")(trained)
+    steps = LocalSteps(rules(amp=torch.float16), model, trained, stepper, None)
+    data = samples(BATCH)
+    steps.backward(data.inputs.cuda(), data.labels.cuda())
+    with no_waiting(), pytest.raises(RuntimeError, match="synchroniz"):
+        steps.step()
+
+
 def test_a_row_in_pinned_shared_memory_is_the_row_of_the_gpu() -> None:
     given = some_work(steps=2)
     _, on_gpu = update(given)
