@@ -37,7 +37,7 @@ from fedsim.server.round import NoOpRound, RankZeroRound, ServerRound
 from fedsim.server.server import Server
 from fedsim.simulation import LocalClients, RunSchedule
 from fedsim.stop_request import StopRequest
-from fedsim.training.client import ClientData, LocalWork, Trainer, count_batches
+from fedsim.training.client import ClientData, LocalWork, Trainer, compiled_sizes, count_batches
 from fedsim.training.freezing import freeze
 from fedsim.training.local_steps import StepRules
 from fedsim.training.poisoned_labels import PoisonedLabels
@@ -50,7 +50,7 @@ from fedsim.yaml_text import yaml_text
 
 log = logging.getLogger(__name__)
 
-NOTHING_COMPILED = "runtime.compile has no effect: only batches of clients.batch_size are compiled, and no client has so many samples"
+NOTHING_COMPILED = "runtime.compile has no effect: only whole batches are compiled, and no client has one"
 
 
 def build_model(components: Components, comm: Communicator, data: RunData) -> GlobalModel:
@@ -136,7 +136,7 @@ def build_local_clients(
         require_vectorizable(model.rows.model, data.input_shape)
         kind = VectorizedTrainer
     work = local_work(components)
-    if comm.rank == 0 and work.compiled is not None and max(data.sample_counts) < work.batch_size:
+    if comm.rank == 0 and work.compiled is not None and max(data.sample_counts) < min(compiled_sizes(work)):
         log.warning("warning: %s", NOTHING_COMPILED)
     trainer = kind(model.rows, client_data, work, config.seed, stop)
     transport = comm.open_rows(config.participants_per_round, len(model.state))

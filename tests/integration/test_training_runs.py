@@ -119,7 +119,7 @@ def test_compiling_what_no_client_has_is_warned_of_and_changes_nothing(
     plain = run(tmp_path, "plain", "clients.batch_size=200")
     assert "runtime.compile" not in capfd.readouterr().err
     assert torch.equal(run(tmp_path, "compiled", "clients.batch_size=200", "runtime.compile=true"), plain)
-    assert "runtime.compile has no effect: only batches of clients.batch_size are" in capfd.readouterr().err
+    assert "runtime.compile has no effect: only whole batches are compiled" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
