@@ -10,8 +10,7 @@ import inspect
 import json
 import re
 import sys
-import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from statistics import median
@@ -23,6 +22,7 @@ require_posix()
 
 from fedsim.build.registries import REGISTRIES
 from fedsim.config.run import RunConfig
+from fedsim.docstrings import blocks, running_text
 from fedsim.files import write_text
 from fedsim.help_pages import config_keys
 from fedsim.parsers import Parser
@@ -113,7 +113,7 @@ def _overview(described: Mapping[str, Description], report: Mapping[str, Any] | 
     yield f"|---|---|{'---:|' if report else ''}"
     for name, description in described.items():
         cost = f" {_cost(costs.get(name))} |" if report else ""
-        yield f"| [`{name}`](#{name}) | {_cell(_markdown(description.summary))} |{cost}"
+        yield f"| [`{name}`](#{name}) | {_cell(running_text(description.summary))} |{cost}"
     yield ""
     if report:
         yield f"Relative cost: time in {report['unit']} of the matrix it reads, from [benchmarks](benchmarks.md)."
@@ -135,12 +135,12 @@ def _section(heading: str, description: Description, imports: list[str]) -> Iter
     """One method: its docstring, its settings, its sources."""
     yield heading
     yield ""
-    yield from _blocks(description.documentation, imports)
+    yield from blocks(description.documentation, imports)
     if description.settings:
         yield "| setting | default | meaning |"
         yield "|---|---|---|"
         for key, setting in description.settings.items():
-            yield f"| `{key}` | `{json.dumps(setting.default)}` | {_cell(_markdown(setting.help))} |"
+            yield f"| `{key}` | `{json.dumps(setting.default)}` | {_cell(running_text(setting.help))} |"
         yield ""
     if description.references:
         yield "Source:" if len(description.references) == 1 else "Sources:"
@@ -156,75 +156,8 @@ def _table(described: Mapping[str, Description]) -> Iterator[str]:
     for name, description in described.items():
         settings = "<br>".join(_setting(key, setting) for key, setting in description.settings.items())
         sources = "<br>".join(_cell(_link(reference)) for reference in description.references)
-        yield f"| `{name}` | {_cell(_markdown(description.summary))} | {settings} | {sources} |"
+        yield f"| `{name}` | {_cell(running_text(description.summary))} | {settings} | {sources} |"
     yield ""
-
-
-def _blocks(docstring: str, imports: Sequence[str] = ()) -> Iterator[str]:
-    """The lines of a docstring as Markdown: indented formulas and examples become code blocks.
-
-    Args:
-        imports: lines in front of its example.
-
-    >>> print("\\n".join(_blocks("A mean of ``K`` rows:\\n\\n    x = sum_k g_k / K")))
-    A mean of `K` rows:
-    <BLANKLINE>
-    ```text
-    x = sum_k g_k / K
-    ```
-    <BLANKLINE>
-    """
-    for language, lines in _runs(docstring.split("\n")):
-        if language is None:
-            yield from map(_markdown, lines)
-        else:
-            yield f"```{language}"
-            yield from imports if language == "pycon" else ()
-            yield from lines
-            yield "```"
-        yield ""
-
-
-def _runs(lines: list[str]) -> Iterator[tuple[str | None, list[str]]]:
-    """Runs of lines that belong together, without the blank lines between them; language None is running text."""
-    language: str | None = None
-    run: list[str] = []
-    in_list = False
-    for line in [*lines, ""]:
-        in_list = line.startswith("- ") or (in_list and line.startswith("  "))
-        if line.startswith(">>> "):
-            kind: str | None = "pycon"
-        elif run and language == "pycon":  # what an example prints, up to the next blank line
-            kind = "pycon"
-        else:
-            kind = "text" if line.startswith("    ") and not in_list else None
-        if run and (not line or kind != language):
-            yield language, _dedented(run) if language == "text" else run
-            run = []
-        if line:
-            language = kind
-            run.append(line)
-
-
-def _dedented(lines: list[str]) -> list[str]:
-    return textwrap.dedent("\n".join(lines)).split("\n")
-
-
-ROLE = re.compile(r":[a-z]+:`~?(?:[\w.]*\.)?(\w+)`")
-"""A cross-reference such as :class:`~fedsim.registry.Reference`, of which a page shows the last name."""
-
-CODE = re.compile(r"(`[^`]+`)")
-
-
-def _markdown(text: str) -> str:
-    """Running text of a docstring as Markdown: what would be markup there by accident is escaped.
-
-    >>> print(_markdown("``x`` of :meth:`~fedsim.attacks.base.Attack.craft`: 2 * y ~ N(0, 1), <z> is z"))
-    `x` of `craft`: 2 \\* y \\~ N(0, 1), \\<z> is z
-    """
-    pieces = CODE.split(ROLE.sub(r"`\1`", text.replace("``", "`")))
-    pieces[::2] = [re.sub(r"([*~]|<(?=[a-zA-Z/!?]))", r"\\\1", piece) for piece in pieces[::2]]
-    return "".join(pieces)
 
 
 def _link(reference: Reference) -> str:
@@ -232,7 +165,7 @@ def _link(reference: Reference) -> str:
 
 
 def _setting(key: str, setting: Setting) -> str:
-    return f"`{key}={_cell(json.dumps(setting.default))}` {_cell(_markdown(setting.help))}"
+    return f"`{key}={_cell(json.dumps(setting.default))}` {_cell(running_text(setting.help))}"
 
 
 def _cost(ratio: float | None) -> str:

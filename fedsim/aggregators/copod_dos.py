@@ -46,8 +46,8 @@ def _skewness_sign(columns: Tensor) -> Tensor:
 
 
 def cosine_distances(updates: UpdateMatrix) -> Tensor:
-    """1 - cosine of each pair of rows [K, K], float64, zero diagonal; the cosine with a zero row is 0."""
-    norms = updates.row_norms()
+    """1 - cosine of each pair of rows [K, K], float64, on the CPU, zero diagonal; the cosine with a zero row is 0."""
+    norms = updates.row_norms().cpu()
     # Half the squared distance of the unit rows: 1 - cosine would cancel for rows that are nearly parallel.
     units = updates.scale(1 / torch.where(norms > 0, norms, 1.0), torch.float64)
     distances = units.squared_distances() / 2

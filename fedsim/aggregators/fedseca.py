@@ -13,6 +13,7 @@ from fedsim.errors import FedsimWarning
 from fedsim.registry import Reference
 from fedsim.settings import Schema
 from fedsim.updates.context import RoundContext
+from fedsim.updates.gram import sums_of_signs
 from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.order_statistics import count, lower_median, sum_rows
 from fedsim.updates.quantiles import as_threshold
@@ -103,15 +104,13 @@ class FedSECA(Aggregator):
         factors = clip_factors(updates.row_norms()) if settings.clip else torch.ones(updates.num_rows)
         quantiles = updates.absolute_quantiles(settings.sparsity)
 
-        votes_in_a_row = None if votes is None else votes.to(updates.dtype)[None]
         column_factors = factors.to(updates.device, updates.dtype)[:, None]
         threshold = as_threshold(quantiles, updates.dtype, inclusive=as_released)[:, None]
 
         def elect(block: Tensor, signs: Tensor) -> Tensor:
             """The elected signs [b], exact for votes: sums of small integers (Eq. 6)."""
-            if votes_in_a_row is None:
-                return sum_rows(block).sign_().to(block.dtype)
-            return (votes_in_a_row @ signs)[0].sign_()
+            total = sum_rows(block) if votes is None else sums_of_signs(votes, signs)
+            return total.sign_().to(block.dtype)
 
         def vote_and_average(block: Tensor) -> tuple[Tensor, Tensor]:
             signs, raw = block.sign(), block.abs()

@@ -12,7 +12,7 @@ from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
 from fedsim.registry import Reference
 from fedsim.settings import Schema
 from fedsim.updates.context import RoundContext
-from fedsim.updates.matrix import BLOCK, UpdateMatrix
+from fedsim.updates.matrix import UpdateMatrix, block_width
 from fedsim.updates.rounding import TIE
 
 REFERENCES = 10
@@ -50,15 +50,21 @@ def hessian_times(vector: Tensor, moves: Sequence[Tensor], bends: Sequence[Tenso
     solution = torch.linalg.pinv(system, hermitian=True) @ torch.cat([sigma * move_vector, of_bends[:, -1:]])
     shares = scales[:-1] * torch.cat([sigma * solution[:pairs], solution[pairs:]]).flatten()
     weights = torch.cat([-shares, sigma[None]]).to(vector.device)
+    vectors = [*moves, *bends, vector]
     product = torch.empty_like(vector, dtype=torch.float64)
-    for piece, block in zip(product.split(BLOCK), _blocks([*moves, *bends, vector]), strict=True):
+    for piece, block in zip(product.split(_width(vectors)), _blocks(vectors), strict=True):
         piece.copy_(weights @ block)
     return product
 
 
+def _width(vectors: Sequence[Tensor]) -> int:
+    return block_width(len(vectors), vectors[0].device)
+
+
 def _blocks(vectors: Sequence[Tensor]) -> Iterator[Tensor]:
     """Blocks [n, b], float64, of n vectors [D]; no copy of all of them is made."""
-    for pieces in zip(*(vector.split(BLOCK) for vector in vectors), strict=True):
+    width = _width(vectors)
+    for pieces in zip(*(vector.split(width) for vector in vectors), strict=True):
         yield torch.stack(pieces).double()
 
 
@@ -70,13 +76,13 @@ def _gram(vectors: Sequence[Tensor]) -> Tensor:
     return total.cpu()
 
 
-def _prediction_error(row: Tensor, before: Tensor, change: Tensor) -> float:
+def _prediction_error(row: Tensor, before: Tensor, change: Tensor) -> Tensor:
     """||before + change - row||, all [D], in float64 and block by block."""
-    squares = []
-    for now, then, by in zip(row.split(BLOCK), before.split(BLOCK), change.split(BLOCK), strict=True):
+    vectors, squares = (row, before, change), []
+    for now, then, by in zip(*(vector.split(_width(vectors)) for vector in vectors), strict=True):
         error = now.to(torch.float64, copy=True).sub_(then).sub_(by)
         squares.append(torch.linalg.vector_norm(error).square())
-    return float(torch.stack(squares).sum().sqrt())
+    return torch.stack(squares).sum().sqrt()
 
 
 def _scatter(values: Tensor) -> Tensor:
@@ -184,12 +190,12 @@ class FLDetector(Aggregator):
         if context.last_step is None or not known:
             return {}
         change = hessian_times(-context.last_step, self._moves, self._bends)
-        size = len(change)
-        errors = {}
-        for row in known:
-            client = context.client_ids[row]
-            errors[client] = _prediction_error(updates.row(row)[:size], self._rows[client][:size], change)
-        return errors
+        size, clients = len(change), [context.client_ids[row] for row in known]
+        errors = [
+            _prediction_error(updates.row(row)[:size], self._rows[client][:size], change)
+            for row, client in zip(known, clients, strict=True)
+        ]
+        return dict(zip(clients, torch.stack(errors).tolist(), strict=True))
 
     def _extend_scores(self, errors: Mapping[int, float]) -> None:
         total = fsum(errors.values())

@@ -107,14 +107,20 @@ class Lasa(Aggregator):
         layers = layers_of(context.layout, updates.num_columns)
         factors = clip_factors(updates.row_norms())
         thresholds = self._thresholds(updates, layers)
-        pieces, kept = [], []
-        for layer in layers:
-            part = updates.columns([(layer.start, layer.stop)])
-            threshold = thresholds if layer.is_weight else torch.zeros_like(thresholds)
-            benign = self._benign(part, factors, threshold)
-            pieces.append(_mean_of_sparsified(part, factors, threshold, benign.nonzero().flatten().tolist()))
-            kept.append(benign)
-        kept_share = torch.stack(kept).double().mean(0)
+        kept_all = torch.zeros_like(thresholds)
+        parts = [
+            (updates.columns([(layer.start, layer.stop)]), thresholds if layer.is_weight else kept_all)
+            for layer in layers
+        ]
+        # All layers before any decision: a GPU then hands over their numbers at once.
+        statistics = torch.stack([_statistics(part, threshold) for part, threshold in parts]).cpu()
+        benign = torch.stack([self._benign(of_layer, factors.cpu()) for of_layer in statistics])
+        shares = torch.where(benign, factors.cpu() / benign.sum(1, keepdim=True), 0.0).to(updates.device)
+        pieces = [
+            _sum_of_sparsified(part, threshold, share[:, None])
+            for (part, threshold), share in zip(parts, shares, strict=True)
+        ]
+        kept_share = benign.double().mean(0)
         self.diagnostics = Diagnostics(
             per_client={"clip_factor": factors, "kept_share_of_layers": kept_share}, trust=kept_share
         )
@@ -128,26 +134,30 @@ class Lasa(Aggregator):
         quantiles = updates.columns(weights).absolute_quantiles(self.settings.sparsity)
         return as_threshold(quantiles, updates.dtype, inclusive=True)[:, None]
 
-    def _benign(self, part: UpdateMatrix, factors: Tensor, threshold: Tensor) -> Tensor:
-        """Which clients [K] this layer keeps: those that pass both filters, or all if none does."""
-
-        def statistics(block: Tensor) -> Tensor:
-            survives = block.abs().ge_(threshold)
-            signs = block.sign().mul_(survives)
-            squares = survives.mul_(block).double().square_()
-            return torch.stack(
-                [squares.sum(1), signs.sum(1, dtype=torch.float64), signs.abs_().sum(1, dtype=torch.float64)]
-            )
-
-        squares, balance, nonzero = part.sum_over_blocks(statistics)
+    def _benign(self, statistics: Tensor, factors: Tensor) -> Tensor:
+        """Which clients [K] a layer keeps: those that pass both filters, or all if none does."""
+        squares, balance, nonzero = statistics
         norms = squares.sqrt() * factors
         purity = (1 + balance / nonzero.clamp(min=1)) / 2
-        benign = close_to_median(norms.cpu(), self.settings.lambda_norm)
-        benign &= close_to_median(purity.cpu(), self.settings.lambda_sign)
+        benign = close_to_median(norms, self.settings.lambda_norm)
+        benign &= close_to_median(purity, self.settings.lambda_sign)
         return benign if bool(benign.any()) else torch.ones_like(benign)
 
 
-def _mean_of_sparsified(part: UpdateMatrix, factors: Tensor, threshold: Tensor, rows: list[int]) -> Tensor:
-    """Mean of these rows of a layer, clipped and sparsified."""
-    threshold, share = threshold[rows], factors[rows, None] / len(rows)
-    return part.select(rows).map_columns(lambda block: sum_rows(block.abs().ge_(threshold).mul_(block) * share))
+def _statistics(part: UpdateMatrix, threshold: Tensor) -> Tensor:
+    """Squared norm, sum of the signs and number of the values of each row that are not set to zero [3, K]."""
+
+    def of_block(block: Tensor) -> Tensor:
+        survives = block.abs().ge_(threshold)
+        signs = block.sign().mul_(survives)
+        squares = survives.mul_(block).double().square_()
+        return torch.stack(
+            [squares.sum(1), signs.sum(1, dtype=torch.float64), signs.abs_().sum(1, dtype=torch.float64)]
+        )
+
+    return part.sum_over_blocks(of_block)
+
+
+def _sum_of_sparsified(part: UpdateMatrix, threshold: Tensor, shares: Tensor) -> Tensor:
+    """Sum of the sparsified rows of a layer with shares [K, 1]."""
+    return part.map_columns(lambda block: sum_rows(block.abs().ge_(threshold).mul_(block) * shares))

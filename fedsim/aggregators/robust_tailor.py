@@ -37,13 +37,17 @@ def play(losses: Tensor) -> tuple[Tensor, Tensor]:
     return server.softmax(0), attacker.softmax(0)
 
 
-def cosine(one: Tensor, other: Tensor) -> float:
-    """Cosine of two vectors, in float64; 0 if one of them is zero.
+def products(one: Tensor, other: Tensor) -> Tensor:
+    """Inner products [2, 2] of two vectors, float64."""
+    return UpdateMatrix(one[None]).extend(other[None]).gram()
 
-    >>> cosine(torch.tensor([1.0, 0.0]), torch.tensor([3.0, 4.0]))
+
+def cosine(gram: Tensor) -> float:
+    """Cosine of two vectors with these inner products [2, 2], on the CPU; 0 if one of them is zero.
+
+    >>> cosine(products(torch.tensor([1.0, 0.0]), torch.tensor([3.0, 4.0])))
     0.6
     """
-    gram = UpdateMatrix(one[None]).extend(other[None]).gram()
     lengths = float((gram[0, 0] * gram[1, 1]).sqrt())
     return float(gram[0, 1]) / lengths if lengths > 0 else 0.0
 
@@ -126,12 +130,12 @@ class RobustTailor(Aggregator):
         surrogates = updates.select(honest)
         view = AttackView(honest=surrogates, own=updates.select(others), context=context)
         truth = surrogates.mean()
-        losses = torch.zeros(len(self._rules), len(self._attacks), dtype=torch.float64)
-        for column, attack in enumerate(self._attacks):
+        grams = []
+        for attack in self._attacks:
             attacked = surrogates.extend(attack()(view)) if others else surrogates
-            for row, rule in enumerate(self._rules):
-                losses[row, column] = -cosine(truth, _probe(rule, attacked, context))
-        return losses
+            grams += [products(truth, _probe(rule, attacked, context)) for rule in self._rules]
+        cosines = [cosine(gram) for gram in torch.stack(grams).cpu()]  # at once: a GPU is waited for only here
+        return -torch.tensor(cosines, dtype=torch.float64).view(len(self._attacks), len(self._rules)).T
 
     def _report(self, drawn: int, server: Tensor, attacker: Tensor, selected: Sequence[bool]) -> None:
         rule = self._rules[drawn]

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from fedsim.errors import FedsimWarning
 from fedsim.updates.context import RoundContext
-from fedsim.updates.matrix import BLOCK, UpdateMatrix
+from fedsim.updates.matrix import UpdateMatrix, block_width
 from fedsim.updates.random_rows import draw_seed
 
 ROUNDING = 1e-6
@@ -200,7 +200,12 @@ def _is_vector(value: Any, columns: int) -> bool:
 
 def _distance(step: Tensor, mean: Tensor) -> float:
     """||step - mean||; a step with NaN or infinity would not be taken, so it counts as zero."""
+    width = block_width(1, step.device)
+    lengths = [
+        torch.linalg.vector_norm(torch.sub(*pieces), dtype=torch.float64)
+        for pieces in zip(step.split(width), mean.split(width), strict=True)
+    ]
     square = 0.0
-    for pieces in zip(step.split(BLOCK), mean.split(BLOCK), strict=True):
-        square += float(torch.linalg.vector_norm(torch.sub(*pieces), dtype=torch.float64)) ** 2
+    for length in torch.stack(lengths).tolist():  # one copy from a GPU, not one a block
+        square += length**2
     return square**0.5 if isfinite(square) else float(torch.linalg.vector_norm(mean, dtype=torch.float64))

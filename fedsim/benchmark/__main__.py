@@ -1,4 +1,4 @@
-"""``python -m fedsim.benchmark aggregators | attacks | gather | round | step | vectorize``; ``--help`` after each."""
+"""``python -m fedsim.benchmark KIND``, the kinds being in ``--help``; ``--help`` after a kind says more of it."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ if __name__ == "__main__":
 from fedsim.aggregators import available_aggregators
 from fedsim.attacks import available_attacks
 from fedsim.benchmark.gather import time_gather
+from fedsim.benchmark.inputs import stored_shape, time_inputs
 from fedsim.benchmark.local_step import RowPlace, StepBenchmark, without_data
 from fedsim.benchmark.matrix import MatrixCase, time_aggregators, time_attacks
 from fedsim.benchmark.measure import Reading
@@ -37,6 +38,7 @@ from fedsim.config.run import parse_config
 from fedsim.config.source import apply_overrides, read_yaml
 from fedsim.errors import ConfigError
 from fedsim.files import user_path
+from fedsim.machine import why_no_gpu
 from fedsim.models import models
 from fedsim.parsers import Parser
 from fedsim.updates.heap import keep_freed_memory
@@ -51,6 +53,8 @@ def main(arguments: Sequence[str]) -> int:
     torch.set_num_threads(options.threads)
     keep_freed_memory()
     try:
+        if options.device == "cuda" and not torch.cuda.is_available():
+            raise ConfigError("--device", f"'cuda' is wanted but no GPU is visible ({why_no_gpu()})", "use cpu")
         for option in ("config", "json", "png"):
             if getattr(options, option, None) is not None:
                 setattr(options, option, user_path(getattr(options, option), f"--{option}"))
@@ -63,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> Parser:
     parser = Parser(prog="python -m fedsim.benchmark", description=__doc__)
-    kinds = parser.add_subparsers(required=True, metavar="aggregators | attacks | gather | round | step | vectorize")
+    kinds = parser.add_subparsers(required=True, metavar="KIND")
 
     def add(name: str, run: Callable[..., Report | None], summary: str, clients: int) -> Parser:
         kind = kinds.add_parser(name, help=summary, description=summary)
@@ -96,6 +100,9 @@ def _parser() -> Parser:
     kind.add_argument("--models", nargs="+", choices=list(models.describe()), default=["small_cnn", "mlp"])
     kind.add_argument("--at-once", nargs="+", type=_positive, default=[1, 4, 16, 64], metavar="N")
     _add_config(kind)
+    kind = add("inputs", _inputs, "a batch of augmented images, in passes through a config's model and back", 1)
+    kind.add_argument("--side", type=_positive, help="pixels per side of stored images (default: data.resize, or 32)")
+    _add_config(kind)
     return parser
 
 
@@ -112,8 +119,6 @@ def _positive(text: str) -> int:
 
 
 def _case(options: argparse.Namespace, byzantine: int) -> MatrixCase:
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device", "'cuda' is wanted but no GPU is visible", "use cpu")
     if byzantine >= options.clients:
         raise ConfigError("--byzantine", f"{byzantine} of {options.clients} clients", "leave an honest one")
     return MatrixCase(
@@ -194,6 +199,17 @@ def _vectorize(options: argparse.Namespace, command: str) -> Report:
         readings += time_vectorized(build_components(config), options.at_once, device, options.repeats)
     title = f"{STEPS_SHOWN} steps of a client, batches of {config.clients.batch_size} images, on the {device.type}"
     return Report(title, "in turn", command, readings)
+
+
+def _inputs(options: argparse.Namespace, command: str) -> Report:
+    values, _ = apply_overrides(read_yaml(options.config or QUICKSTART), options.overrides)
+    components = build_components(parse_config(values), require_data=False)
+    device = RankPlace(0, 1, 0, 1).device(options.device)
+    shape = stored_shape(components, options.side)
+    readings = list(time_inputs(components, shape, device, options.repeats))
+    model = getattr(components.model.settings, "architecture", components.model.name)
+    batch = f"{components.config.clients.batch_size} images of {' x '.join(map(str, shape))}"
+    return Report(f"inputs of {model}, {batch}, on the {device.type}", "steps", command, readings)
 
 
 def _needs_ranks(count: int) -> None:

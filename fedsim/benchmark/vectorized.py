@@ -59,7 +59,7 @@ def _random_data(components: Components, clients: int, shape: tuple[int, ...], d
     images = torch.rand(clients * share, *shape, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(clients * share) % CLASSES
     indices = torch.arange(clients * share).split(share)
-    inputs = Inputs(TensorSamples(images, labels), device=device)
+    inputs = Inputs(TensorSamples(images, labels), device=device, placement="device")
     return ClientData(inputs, indices, lambda client, round_index: labels[indices[client]], CLASSES)
 
 

@@ -4,17 +4,20 @@ import logging
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from fedsim.build.components import Components
+from fedsim.build.data_placement import place_samples
 from fedsim.comm import Communicator
 from fedsim.data import Samples, Splits
 from fedsim.data.channel_statistics import ChannelStatistics
+from fedsim.data.feeds import Placement
 from fedsim.data.fingerprint import fingerprint
 from fedsim.data.inputs import Inputs, View
+from fedsim.data.resized import resized_splits
 from fedsim.data.sides import check_splits
 from fedsim.errors import ConfigError, FedsimWarning, keys_under
 from fedsim.seeds import derive_generator
@@ -36,6 +39,7 @@ class RunData:
         client_indices: indices of each client's training samples.
         test_owners: the client that each test sample belongs to [N], -1 for none; None if they belong to nobody.
         digest: of all samples and what they are normalised by, by which other data are recognised.
+        placement: where the samples lie.
     """
 
     splits: Splits
@@ -44,6 +48,7 @@ class RunData:
     client_indices: Sequence[Tensor]
     test_owners: Tensor | None
     digest: str
+    placement: Placement = "host"
 
     @property
     def num_classes(self) -> int:
@@ -57,11 +62,11 @@ class RunData:
 
     def train_inputs(self, device: torch.device) -> Inputs:
         """Training samples as the model is shown them."""
-        return Inputs(self.splits.train, self.view, device)
+        return Inputs(self.splits.train, self.view, device, self.placement)
 
     def test_inputs(self, device: torch.device) -> Inputs:
         """Test samples as the model is shown them."""
-        return Inputs(self.splits.test, self.view, device)
+        return Inputs(self.splits.test, self.view, device, self.placement)
 
 
 def load_data(components: Components, comm: Communicator) -> RunData:
@@ -80,13 +85,16 @@ def _load_data(components: Components, comm: Communicator) -> RunData:
             splits = components.source.load(components.data_root)
             check_splits(splits)
         statistics = components.statistics(splits)
+        config = components.config.data
+        kept = splits if config.resize is None else resized_splits(splits, config.resize, config.interpolation)
     digest = fingerprint(splits, statistics)
     _require_same_data(comm, digest)
     if statistics is not None and comm.rank == 0:
         log.info("images are normalised by %s", statistics)
     with keys_under("clients.loss"):
         components.loss.class_weights(ClassCounts(*[torch.ones(splits.num_classes)] * 2))
-    return distribute(components, splits, statistics, digest)
+    placement = place_samples(config.placement, kept, comm)
+    return replace(distribute(components, kept, statistics, digest), placement=placement)
 
 
 def distribute(

@@ -63,6 +63,8 @@ def build_model(components: Components, comm: Communicator, data: RunData) -> Gl
             module = make(data.input_shape, data.num_classes)
             freeze(module, config.model.freeze)
             module = place_module(module, components, comm.device)
+    if config.clients_at_once > 1:
+        require_vectorizable(module, data.input_shape)
     if builder.has_weights:
         for tensor in (*module.parameters(), *module.buffers()):
             comm.broadcast(tensor.data)
@@ -133,7 +135,6 @@ def build_local_clients(
     client_data = ClientData(data.train_inputs(comm.device), data.client_indices, labels_of, data.num_classes)
     kind: type[Trainer] | type[VectorizedTrainer] = Trainer
     if config.clients_at_once > 1:
-        require_vectorizable(model.rows.model, data.input_shape)
         kind = VectorizedTrainer
     work = local_work(components)
     if comm.rank == 0 and work.compiled is not None and max(data.sample_counts) < min(compiled_sizes(work)):

@@ -38,6 +38,7 @@ MAY_CHANGE = (
     "evaluation",
     "checkpoint",
     "tracking",
+    "data.placement",
     "runtime.timeout",
     "runtime.check_every",
     "runtime.on_divergence",

@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 
 TEXT_BYTES = 4096
 
+LARGE_STEP = 1 << 20
+"""Parameters from which on a step goes through shared memory: below, two barriers take as long as gloo."""
+
 GLOO_TIMEOUT_FACTOR = 20
 """How many times longer gloo waits where the ranks monitor each other."""
 
@@ -64,6 +67,10 @@ class ProcessGroup(Communicator):
             what = f"the ranks cannot connect: {telling_lines(error)}; {advice(place)}"
             raise CollectiveError(what) from error
         self._control: dist.ProcessGroup | None = None  # the default group, which is gloo
+        self._nccl: dist.ProcessGroup | None = None
+        self._uses_nccl = False
+        self._carrier: Tensor | None = None
+        """Shared memory for a step on its way to the other ranks, if rows travel through it."""
         super().__init__(place, device, torch.device("cpu"))
         if handler is not None:
             self._open_monitor(handler, timeout)
@@ -74,11 +81,9 @@ class ProcessGroup(Communicator):
             self.close()
             raise
         self._one_host = len(set(self._gather_text(_reach_of_shared_memory()))) == 1
-        self._nccl: dist.ProcessGroup | None = None
         self._uses_nccl = each_has_its_own(self.devices)  # else rows go over the CPU
         if self._uses_nccl:
             self.row_device = device
-        self._carrier: Tensor | None = None
 
     def _open_monitor(self, handler: RankFailureHandler, timeout: float) -> None:
         """Let the ranks monitor each other, if all can; gloo's own time-out, which names no rank, is then put off."""
@@ -107,9 +112,10 @@ class ProcessGroup(Communicator):
         if columns == 0:
             return LocalRows(slots, 0, self.row_device)
         if self._one_host and not self._uses_nccl:
-            matrix = self._open_shared(slots + 1, columns)  # the last one carries the steps back
+            steps = int(columns >= LARGE_STEP)
+            matrix = self._open_shared(slots + steps, columns)
             if matrix is not None:
-                self._carrier = matrix[slots]
+                self._carrier = matrix[slots] if steps else None
                 return SharedRows(matrix[:slots], self.rank, lambda: self.barrier("gather"))
             if self.rank == 0:
                 log.warning(

@@ -79,6 +79,11 @@ class DataSection(Section):
         description="auto: as the model was pre-trained, else by the statistics of the data set; none; or "
         "{mean: [...], std: [...]} of the channels",
     )
+    placement: Literal["auto", "device", "host"] = Field(
+        "auto",
+        description="where samples lie: device: on the GPU; host: in the host's memory; auto: on the GPU where they "
+        "take at most half of its free memory",
+    )
     partition: PartitionSection = Field(default_factory=lambda: PartitionSection(), description="partitioner")
 
 

@@ -32,7 +32,9 @@ def open_feed(samples: Samples, device: torch.device, placement: Placement) -> F
     """Batches of ``samples`` on the device; whether they lie there or on the host makes no difference to them."""
     if device.type == "cpu":
         return DirectFeed(samples, device)
-    return DirectFeed(copied_to(samples, device), device) if placement == "device" else HostFeed(samples, device)
+    if placement == "host" and device.type == "cuda":
+        return HostFeed(samples, device)
+    return DirectFeed(copied_to(samples, device), device)
 
 
 class DirectFeed:

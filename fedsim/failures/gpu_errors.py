@@ -41,8 +41,10 @@ def of_gpu(error: BaseException) -> str | None:
 
 
 def _this_gpu() -> str:
+    if not torch.cuda.is_initialized():
+        return ""
     try:
-        index = torch.cuda.current_device() if torch.cuda.is_initialized() else None
+        index = torch.cuda.current_device()
+        return f"cuda:{index} ({torch.cuda.get_device_name(index)}): "
     except RuntimeError:  # after some errors it answers nothing more
-        index = None
-    return "" if index is None else f"cuda:{index} ({torch.cuda.get_device_name(index)}): "
+        return ""

@@ -24,12 +24,15 @@ class ClientMomentum:
 
     def apply(self, rows: Sequence[Tensor], clients: Sequence[int]) -> None:
         """Replace the rows [D] of ``clients`` by their momenta; one with NaN or infinity stays as it is."""
-        if self._beta == 0:
+        if self._beta == 0 or not rows:
             return
-        for row, client in zip(rows, clients, strict=True):
-            if not bool(row.isfinite().all()):
+        finite = torch.stack([row.isfinite().all() for row in rows]).tolist()
+        for row, client, good in zip(rows, clients, finite, strict=True):
+            if not good:
                 continue  # or the client would be lost for all later rounds
-            momentum = self._momenta.setdefault(client, torch.zeros_like(row))
+            momentum = self._momenta.get(client)
+            momentum = torch.zeros_like(row) if momentum is None else momentum.to(row.device)
+            self._momenta[client] = momentum
             momentum.mul_(self._beta).add_(row, alpha=1 - self._beta)
             row.copy_(momentum.to(self._wire_dtype))
 

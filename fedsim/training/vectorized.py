@@ -65,13 +65,12 @@ class VectorizedTrainer:
         draws = seeded(derive_seed(self._seed, "local work", round_index, *training), self._data.inputs.device)
         with draws, matmul_precision(self._work.matmul, state.device):
             updates, losses = self._train(training, round_index, state[:size], [steps[one] for one in training])
-        row_of = dict(zip(clients, outs, strict=True))
-        for client, out in row_of.items():
-            out.zero_()  # a vectorised model changes no buffers
-            if steps[client]:
-                out[:size].copy_(updates[training.index(client)].to(self._work.wire_dtype))
-        loss_of = dict(zip(training, losses, strict=True))
-        return [loss_of.get(client, float("nan")) for client in clients]
+        place = {client: position for position, client in enumerate(training)}
+        for client, out in zip(clients, outs, strict=True):
+            if client in place:
+                out[:size].copy_(updates[place[client]].to(self._work.wire_dtype))
+            out[size if client in place else 0 :].zero_()  # a model that can be vectorised changes no buffers
+        return [losses[place[client]] if client in place else float("nan") for client in clients]
 
     def _train(
         self, clients: Sequence[int], round_index: int, start: Tensor, steps: Sequence[int]
@@ -90,12 +89,12 @@ class VectorizedTrainer:
             lambda parameters: work.optimizer(parameters, round_index),
         )
         losses = torch.zeros(len(clients), dtype=torch.float64, device=start.device)
-        for step in range(steps[0]):
+        for batch in batches:
             if self._stop.received:  # the round will be given up
                 break
-            active = sum(step < count for count in steps)
+            active = len(batch.labels)
             taking.keep(active)
-            losses[:active] += taking.backward(batches.next(active))
+            losses[:active] += taking.backward(batch)
             if work.send == "delta":
                 taking.step()
         updates = taking.gradients if work.send == "gradient" else torch.sub(start, taking.rows, out=taking.rows)

@@ -1,11 +1,12 @@
 """Batches of several clients at once, drawn as each client alone would draw them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from fedsim.data.transfer import split_on
 from fedsim.seeds import derive_generator
 from fedsim.training.client import ClientData, LocalWork, batches
 from fedsim.training.losses import ClassCounts
@@ -13,7 +14,7 @@ from fedsim.training.losses import ClassCounts
 
 @dataclass(frozen=True)
 class GroupBatch:
-    """A batch of each of A clients, padded to the length B of the longest.
+    """A batch of each of A clients, padded to the length B of the longest; on the device.
 
     Attributes:
         inputs: [A, B, ...].
@@ -27,10 +28,10 @@ class GroupBatch:
 
 
 class GroupBatches:
-    """The batches of a group's clients in one round, step by step.
+    """The batches of clients in one round.
 
     Args:
-        clients: of the group.
+        clients: those with the most batches first.
         data: of all clients.
         class_counts: samples of each class [C], of all clients together.
         work: what every client does in a round.
@@ -46,51 +47,74 @@ class GroupBatches:
         work: LocalWork,
         seed: int,
     ) -> None:
-        self._data = data
+        self._inputs = data.inputs
         self._indices = [data.client_indices[client] for client in clients]
         self._labels = [data.labels_of(client, round_index) for client in clients]
-        self._orders = [
-            batches(len(indices), work, derive_generator(seed, "batches", round_index, client))
-            for indices, client in zip(self._indices, clients, strict=True)
-        ]
+        self._weights = [self._class_weights(labels, class_counts, work) for labels in self._labels]
         self._augment = [derive_generator(seed, "augment", round_index, client) for client in clients]
-        weights = [
-            work.rules.loss.class_weights(ClassCounts(labels.bincount(minlength=len(class_counts)), class_counts))
-            for labels in self._labels
+        orders = [derive_generator(seed, "batches", round_index, client) for client in clients]
+        self._positions = [
+            list(batches(len(indices), work, order)) for indices, order in zip(self._indices, orders, strict=True)
         ]
-        self._class_weights = [one if one is not None else torch.ones(len(class_counts)) for one in weights]
 
-    def next(self, active: int) -> GroupBatch:
-        """The next batch of the first ``active`` clients."""
-        positions = [next(order) for order in self._orders[:active]]
-        longest = max(map(len, positions))
-        labels, weights = [], []
-        for of_client, class_weights, batch in zip(self._labels, self._class_weights, positions, strict=False):
-            mine = of_client[batch]
-            of_samples = class_weights[mine]
-            of_samples = of_samples / of_samples.sum().clamp(min=torch.finfo(of_samples.dtype).tiny)
-            labels.append(padded(mine, longest))
-            weights.append(torch.nn.functional.pad(of_samples, (0, longest - len(batch))))
-        device = self._data.inputs.device
-        return GroupBatch(
-            self._inputs(positions, longest), torch.stack(labels).to(device), torch.stack(weights).to(device)
-        )
+    def __iter__(self) -> Iterator[GroupBatch]:
+        """One batch of every client that has one left, step by step."""
+        steps = [
+            [positions[step] for positions in self._positions if step < len(positions)]
+            for step in range(len(self._positions[0]))
+        ]
+        device, shapes = self._inputs.device, [(len(step), max(map(len, step))) for step in steps]
+        labels = split_on(device, [self._labels_of(step).flatten() for step in steps])
+        weights = split_on(device, [self._weights_of(step).flatten() for step in steps])
+        inputs = self._drawn(steps) if self._inputs.draws else self._undrawn(steps)
+        for shape, shown, classes, shares in zip(shapes, inputs, labels, weights, strict=True):
+            yield GroupBatch(shown, classes.view(shape), shares.view(shape))
 
-    def _inputs(self, positions: Sequence[Tensor], length: int) -> Tensor:
-        inputs = self._data.inputs
-        picked = [indices[batch] for indices, batch in zip(self._indices, positions, strict=False)]
-        if not inputs.draws:  # one pass over the samples of all clients
-            together = inputs.batch(torch.cat([padded(one, length) for one in picked]))
-            return together.unflatten(0, (len(picked), length))
-        drawn = (inputs.batch(one, generator) for one, generator in zip(picked, self._augment, strict=False))
-        return torch.stack([padded(one, length) for one in drawn])
+    def _labels_of(self, step: Sequence[Tensor]) -> Tensor:
+        return stacked([labels[batch] for labels, batch in zip(self._labels, step, strict=False)])
+
+    def _weights_of(self, step: Sequence[Tensor]) -> Tensor:
+        longest, rows = max(map(len, step)), []
+        for labels, class_weights, batch in zip(self._labels, self._weights, step, strict=False):
+            weights = class_weights[labels[batch]]
+            weights = weights / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
+            rows.append(torch.nn.functional.pad(weights, (0, longest - len(batch))))
+        return torch.stack(rows)
+
+    def _undrawn(self, steps: Sequence[Sequence[Tensor]]) -> Iterator[Tensor]:
+        """Inputs that do not depend on draws, so that those of all clients are made in one pass."""
+        of_steps = [
+            stacked([indices[batch] for indices, batch in zip(self._indices, step, strict=False)]) for step in steps
+        ]
+        shown = self._inputs.stream([indices.flatten() for indices in of_steps])
+        for together, indices in zip(shown, of_steps, strict=True):
+            yield together.unflatten(0, indices.shape)
+
+    def _drawn(self, steps: Sequence[Sequence[Tensor]]) -> Iterator[Tensor]:
+        """Inputs that depend on draws, which every client makes for its own."""
+        streams = [
+            self._inputs.stream([indices[batch] for batch in positions], generator)
+            for indices, positions, generator in zip(self._indices, self._positions, self._augment, strict=True)
+        ]
+        for step in steps:
+            yield stacked([next(stream) for stream in streams[: len(step)]])
+
+    @staticmethod
+    def _class_weights(labels: Tensor, class_counts: Tensor, work: LocalWork) -> Tensor:
+        counts = ClassCounts(labels.bincount(minlength=len(class_counts)), class_counts)
+        weights = work.rules.loss.class_weights(counts)
+        return torch.ones(len(class_counts)) if weights is None else weights
 
 
-def padded(batch: Tensor, length: int) -> Tensor:
-    """The batch [n, ...] with its first sample again and again until there are ``length``.
+def stacked(parts: Sequence[Tensor]) -> Tensor:
+    """Parts [n, ...] as one tensor [A, B, ...]; shorter ones have their first sample again and again.
 
-    >>> padded(torch.tensor([7, 8]), 4).tolist()
-    [7, 8, 7, 7]
+    >>> stacked([torch.tensor([7, 8, 9]), torch.tensor([4, 5])]).tolist()
+    [[7, 8, 9], [4, 5, 4]]
     """
-    missing = length - len(batch)
-    return torch.cat([batch, batch[:1].expand(missing, *batch.shape[1:])]) if missing else batch
+    longest = max(map(len, parts))
+    return torch.stack(
+        [torch.cat([part, part[:1].expand(longest - len(part), *part.shape[1:])]) for part in parts]
+        if any(len(part) < longest for part in parts)
+        else list(parts)
+    )

@@ -68,16 +68,30 @@ def require_vectorizable(model: nn.Module, input_shape: tuple[int, ...]) -> None
     parameters = {name: value.detach()[None].requires_grad_() for name, value in trainable_parameters(model).items()}
     device = next(iter(parameters.values())).device
     inputs = torch.zeros(1, 2, *input_shape, device=device)
-    with _modules_entered(model) as entered, seeded(0, device):
+    with _modules_entered(model) as entered, seeded(0, device), device:  # new tensors, too, are meta then
         try:
+            _require_same_buffers(model, inputs[0])
             logits = vmap(lambda own, x: functional_call(model, own, (x,)))(parameters, inputs)
             gradients = torch.autograd.grad(logits.sum(), list(parameters.values()), allow_unused=True)
+        except ConfigError:
+            raise
         except Exception as error:  # of a module, in the words of torch
             raise _refusal(*(entered[-1] if entered else ("", model)), _reason(error)) from error
     for name, gradient in zip(parameters, gradients, strict=True):
         if gradient is None:
             problem = f"the parameter '{name}' takes no part in what the model computes"
             raise ConfigError(KEY, problem, f"freeze it (model.freeze), or {ONE_BY_ONE}")
+
+
+@torch.no_grad()
+def _require_same_buffers(model: nn.Module, inputs: Tensor) -> None:
+    before = {name: (buffer, buffer._version) for name, buffer in model.named_buffers()}
+    model(inputs)
+    for name, buffer in model.named_buffers():
+        known, version = before.get(name, (None, 0))
+        if buffer is not known or buffer._version != version:
+            path = name.rpartition(".")[0]
+            raise _refusal(path, model.get_submodule(path), "changes its buffers")
 
 
 @contextmanager
@@ -99,8 +113,6 @@ def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())
     if "random operation" in text:
         return "draws at random"
-    if "updated in place" in text or "in-place" in text:
-        return "changes its buffers"
     return f"cannot be vectorised: {text[:200]}"
 
 

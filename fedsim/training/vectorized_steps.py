@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from fedsim.training.local_steps import StepRules
+from fedsim.training.local_steps import StepRules, piece_sizes
 from fedsim.training.vectorized_batches import GroupBatch
 from fedsim.updates.layout import RowLayout
 
@@ -58,9 +58,9 @@ class VectorizedSteps:
     def backward(self, batch: GroupBatch) -> Tensor:
         """Leave the gradients in :attr:`gradients`; each client's loss [A] (without the proximal term)."""
         self._optimizer.zero_grad()
-        pieces = max(1, min(self._rules.micro_batches, batch.labels.shape[1] // 2))
+        sizes = piece_sizes(batch.labels.shape[1], self._rules.micro_batches)
         total = torch.zeros(len(batch.labels), device=self.rows.device)
-        parts = (part.tensor_split(pieces, dim=1) for part in (batch.inputs, batch.labels, batch.weights))
+        parts = (part.split(sizes, dim=1) for part in (batch.inputs, batch.labels, batch.weights))
         for inputs, labels, weights in zip(*parts, strict=True):
             of_samples = self._rules.loss.of_samples(self._logits(inputs).flatten(0, 1), labels.flatten())
             losses = (weights * of_samples.view_as(weights)).sum(dim=1)

@@ -37,10 +37,10 @@ class AffineIterate:
     def __init__(self, updates: UpdateMatrix, start: Tensor | None = None) -> None:
         self._updates, self._start = updates, start
         gram = pad(updates.gram(), (0, 1, 0, 1)) if start is None else self._points().gram()
-        crowded = crowded_row(gram)
-        if crowded is not None:  # rows that nearly coincide are seen from one of them, or their digits cancel
-            gram = gram_as_seen_from(self._points(), crowded)
         self._gram = gram.cpu()
+        crowded = crowded_row(self._gram)
+        if crowded is not None:  # rows that nearly coincide are seen from one of them, or their digits cancel
+            self._gram = gram_as_seen_from(self._points(), crowded).cpu()
         self._norms = self._gram.diagonal().sqrt()
         self._coefficients = torch.zeros(len(self._gram), dtype=torch.float64)
         self._coefficients[-1] = 1

@@ -29,6 +29,10 @@ class DerivedRows(UpdateMatrix):
     def device(self) -> torch.device:
         return self._source.device
 
+    @property
+    def _block_width(self) -> int:
+        return self._source._block_width
+
     def select(self, rows: Sequence[int]) -> "UpdateMatrix":
         return SelectedRows(self, rows)
 
@@ -37,10 +41,11 @@ class DerivedRows(UpdateMatrix):
         return gram if bool(gram.isfinite().all()) else self.sum_over_blocks(block_gram)
 
     def tensor(self) -> Tensor:
-        return torch.cat(list(self.blocks()), dim=1)
+        return self.map_columns(lambda block: block, height=self.num_rows)
 
     def row(self, position: int) -> Tensor:
-        return torch.cat([block[position] for block in self.blocks()])
+        # Copied block by block: views of one row would keep the blocks of all rows alive.
+        return self.map_columns(lambda block: block[position])
 
 
 class SelectedRows(DerivedRows):
@@ -48,18 +53,19 @@ class SelectedRows(DerivedRows):
 
     def __init__(self, source: UpdateMatrix, rows: Sequence[int]) -> None:
         super().__init__(source)
-        self._picked = list(rows)
+        self._chosen = list(rows)
+        self._chosen_index = torch.tensor(self._chosen, dtype=torch.long, device=source.device)
 
     @property
     def num_rows(self) -> int:
-        return len(self._picked)
+        return len(self._chosen)
 
     def blocks(self) -> Iterator[Tensor]:
         for block in self._source.blocks():
-            yield block[self._picked]
+            yield block[self._chosen_index]
 
     def _slice(self, start: int, stop: int) -> UpdateMatrix:
-        return self._source._slice(start, stop).select(self._picked)
+        return self._source._slice(start, stop).select(self._chosen)
 
 
 class ScaledRows(DerivedRows):
@@ -215,7 +221,9 @@ class ExtendedRows(DerivedRows):
         else:
             total[:above, :above] = corner
         total[:above, above:] = total[above:, :above].T
-        order = [*range(above), *self._of_below(torch.arange(above, size)).tolist()]
+        if not self._all_equal:
+            return total
+        order = torch.arange(self.num_rows, device=self.device).clamp_(max=above)  # equal rows are all the first one
         return total[order][:, order]
 
     def _of_below(self, distinct: Tensor) -> Tensor:

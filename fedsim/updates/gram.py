@@ -40,6 +40,18 @@ def block_sign_agreement(block: Tensor) -> Tensor:
     return (signs @ signs.T).long()
 
 
+def sums_of_signs(votes: Tensor, signs: Tensor) -> Tensor:
+    """The exact sums [b] of ``signs`` [K, b] times integer ``votes`` [K], each at most K.
+
+    TF32 and bfloat16, which a GPU may use for float32, hold integers up to 256; float64 holds the larger ones.
+
+    >>> sums_of_signs(torch.tensor([3, 0, 1]), torch.tensor([[1.0], [1.0], [-1.0]]))
+    tensor([2.])
+    """
+    dtype = signs.dtype if len(signs) <= 256 else torch.float64
+    return (votes.to(dtype)[None] @ signs.to(dtype))[0]
+
+
 def gram_as_seen_from(updates: GramRows, row: int) -> Tensor:
     """Inner products [K, K] of the rows less row ``row``."""
 
@@ -52,15 +64,15 @@ def gram_as_seen_from(updates: GramRows, row: int) -> Tensor:
 
 
 def squared_distances(updates: GramRows) -> Tensor:
-    """Pairwise squared distances [K, K], float64: symmetric, zero diagonal, never negative."""
+    """Pairwise squared distances [K, K], float64, on the CPU: symmetric, zero diagonal, never negative."""
     return _look_again(updates, updates.gram())
 
 
 def _look_again(updates: GramRows, gram: Tensor) -> Tensor:
     """Distances by the Gram matrix about any centre; those of near rows by that about one of them."""
-    distances, near = subtract(gram)
+    distances, near = subtract(gram.cpu())
     for group in connected(near):
-        rows = torch.tensor(group, device=gram.device)
+        rows = torch.tensor(group)
         part = updates.select(group)
         distances[rows[:, None], rows] = _look_again(part, gram_as_seen_from(part, 0))
     return distances.fill_diagonal_(0)
@@ -102,6 +114,9 @@ def connected(near: Tensor) -> list[list[int]]:
 
 def crowded_row(gram: Tensor) -> int | None:
     """A row that at least half of the rows are near to (itself counted), the one with most of them; None without.
+
+    Args:
+        gram: [K, K], best on the CPU.
 
     >>> crowded_row(torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 4.0]]).double())
     0

@@ -21,10 +21,21 @@ from fedsim.updates.quantiles import absolute_quantiles
 BLOCK = 1 << 15
 """Columns of a block: as many as torch needs to use two threads. Shards begin at multiples of it."""
 
-CUDA_BLOCK = BLOCK << 5
-"""On a GPU a block is large, so that launches do not dominate."""
+CUDA_BLOCK_VALUES = 1 << 24
+"""Values of a block on a GPU: many, so that launches do not dominate, and in float64 no more than 128 MiB."""
 
 BlockMap = Callable[[Tensor], Tensor]
+
+
+def block_width(num_rows: int, device: torch.device) -> int:
+    """How many columns of a matrix with so many rows make a block.
+
+    >>> block_width(8, torch.device("cpu")), block_width(8, torch.device("cuda"))
+    (32768, 2097152)
+    """
+    if device.type != "cuda":
+        return BLOCK
+    return max(1, CUDA_BLOCK_VALUES // (max(1, num_rows) * BLOCK)) * BLOCK
 
 
 class UpdateMatrix:
@@ -45,7 +56,7 @@ class UpdateMatrix:
         if rows.ndim != 2 or not rows.is_floating_point():
             raise ValueError(f"rows must be a floating tensor [K, D], not {rows.dtype} {list(rows.shape)}")
         self._rows = rows
-        self._index = None if index is None else torch.tensor(index, dtype=torch.long, device=rows.device)
+        self._picked = None if index is None else list(index)
 
     @classmethod
     def of(cls, rows: "Tensor | UpdateMatrix") -> "UpdateMatrix":
@@ -55,7 +66,7 @@ class UpdateMatrix:
     @property
     def num_rows(self) -> int:
         """K."""
-        return len(self._rows) if self._index is None else len(self._index)
+        return len(self._rows) if self._picked is None else len(self._picked)
 
     @property
     def num_columns(self) -> int:
@@ -85,8 +96,8 @@ class UpdateMatrix:
 
     def select(self, rows: Sequence[int]) -> "UpdateMatrix":
         """The matrix of these rows, in this order; nothing is copied."""
-        if self._index is not None:
-            rows = [int(self._index[row]) for row in rows]
+        if self._picked is not None:
+            rows = [self._picked[row] for row in rows]
         if len(rows) > 0 and list(rows) == list(range(rows[0], rows[0] + len(rows))):
             return UpdateMatrix(self._rows[rows[0] : rows[0] + len(rows)])  # neighbours need no gathering
         return UpdateMatrix(self._rows, rows)
@@ -97,7 +108,7 @@ class UpdateMatrix:
 
     def row(self, position: int) -> Tensor:
         """Row ``position`` as a tensor [D]."""
-        return self._rows[position if self._index is None else int(self._index[position])]
+        return self._rows[position if self._picked is None else self._picked[position]]
 
     def columns(self, ranges: Sequence[tuple[int, int]]) -> "UpdateMatrix":
         """The matrix of the columns [start, stop) of each range, one after another; nothing is copied."""
@@ -107,8 +118,12 @@ class UpdateMatrix:
         return pieces[0] if len(pieces) == 1 else ColumnShards(pieces, aligned=False)
 
     def _slice(self, start: int, stop: int) -> "UpdateMatrix":
-        index = None if self._index is None else self._index.tolist()
-        return UpdateMatrix(self._rows[:, start:stop], index)
+        return UpdateMatrix(self._rows[:, start:stop], self._picked)
+
+    @cached_property
+    def _index(self) -> Tensor | None:
+        """Which rows of the tensor are selected, where the tensor lies: copied there once, not with every block."""
+        return None if self._picked is None else torch.tensor(self._picked, dtype=torch.long, device=self.device)
 
     def scale(self, factors: Tensor, dtype: torch.dtype | None = None) -> "UpdateMatrix":
         """The matrix of the rows times ``factors`` [K], perhaps in another dtype, computed when read."""
@@ -147,7 +162,7 @@ class UpdateMatrix:
 
     @property
     def _block_width(self) -> int:
-        return CUDA_BLOCK if self.device.type == "cuda" else BLOCK
+        return block_width(self.num_rows, self.device)
 
     def sum_over_blocks(self, statistic: BlockMap) -> Tensor:
         """Sum of ``statistic(block)`` over all blocks; the statistic should be float64 or int64."""
@@ -217,14 +232,15 @@ class UpdateMatrix:
 
     def finite_rows(self) -> list[bool]:
         """Which rows hold neither NaN nor infinity."""
+        return list(self._finite_rows)
+
+    @cached_property
+    def _finite_rows(self) -> list[bool]:
         # A finite sum of squares, which other statistics need anyway, shows it; only float64 rows can overflow it.
         if bool(self._squared_norms.isfinite().all()):
             return [True] * self.num_rows
-        return [count == 0 for count in self._nonfinite_counts.tolist()]
-
-    @cached_property
-    def _nonfinite_counts(self) -> Tensor:
-        return self.sum_over_blocks(lambda block: block.shape[1] - block.isfinite().sum(1))
+        bad = self.sum_over_blocks(lambda block: block.shape[1] - block.isfinite().sum(1))
+        return [count == 0 for count in bad.tolist()]
 
     def row_norms(self) -> Tensor:
         """Euclidean norms [K], float64."""
@@ -245,7 +261,7 @@ class UpdateMatrix:
         return self.sum_over_blocks(block_gram)
 
     def squared_distances(self) -> Tensor:
-        """Pairwise squared distances [K, K], float64: symmetric, zero diagonal, never negative."""
+        """Pairwise squared distances [K, K], float64, on the CPU: symmetric, zero diagonal, never negative."""
         return self._squared_distances.clone()
 
     @cached_property
@@ -281,9 +297,10 @@ class UpdateMatrix:
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
         """Sum of the rows with weights [K], as [D]; rows of weight zero are not read."""
+        weights = weights.double().cpu()
         used = [row for row, weight in enumerate(weights.tolist()) if weight != 0]
         if not used:
             return torch.zeros(self.num_columns, dtype=self.dtype, device=self.device)
-        scale = weights[used].double()[:, None].to(self.device)
+        scale = weights[used, None].to(self.device)
         rows = self if len(used) == self.num_rows else self.select(used)
         return rows.map_columns(lambda block: sum_rows(block * scale))

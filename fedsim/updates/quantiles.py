@@ -1,4 +1,7 @@
-"""Exact quantiles of |row|, by selection: bracket from a sample, count, finish on the few candidates."""
+"""Exact quantiles of |row|, by selection: bracket from a sample, count, finish on the few candidates.
+
+On a GPU the bracket is narrowed by counting alone instead: see :mod:`fedsim.updates.counting`.
+"""
 
 from collections.abc import Callable, Sequence
 from math import floor, sqrt
@@ -8,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedsim.updates.counting import quantiles_by_counting
 from fedsim.updates.order_statistics import count
 
 SAMPLE = 1 << 16
@@ -27,6 +31,9 @@ class BlockedRows(Protocol):
     def num_columns(self) -> int: ...
 
     @property
+    def dtype(self) -> torch.dtype: ...
+
+    @property
     def device(self) -> torch.device: ...
 
     def select(self, rows: Sequence[int]) -> "BlockedRows": ...
@@ -42,6 +49,8 @@ def absolute_quantiles(updates: BlockedRows, share: float) -> Tensor:
     Linear interpolation at position share * (D - 1), as ``numpy.quantile`` does; no limit on D.
     The sample decides only how much work is left: a row that its bracket misses is searched whole.
     """
+    if updates.device.type == "cuda":
+        return quantiles_by_counting(updates, share, *_bracket(updates, share))
     columns = updates.num_columns
     position = share * (columns - 1)
     low_position = min(floor(position), columns - 1)
@@ -90,9 +99,9 @@ def _count_and_collect(updates: BlockedRows, lower: Tensor, upper: Tensor) -> tu
 def _between(values: Tensor, low: float, high: float) -> tuple[Tensor, int]:
     """The ``values`` [n] strictly between, and how many lie above ``low``.
 
-    On a CPU numpy does it: boolean masks cost it a fraction of what they cost torch.
+    Numpy does it: boolean masks cost it a fraction of what they cost torch.
     """
-    if values.is_cuda or values.dtype not in (torch.float32, torch.float64):
+    if values.dtype not in (torch.float32, torch.float64):
         above = values > low
         return values[above & (values < high)], int(above.sum())
     numbers = values.numpy()
@@ -108,11 +117,13 @@ def _count_below(updates: BlockedRows, lower: Tensor) -> Tensor:
 
 
 def _smallest(values: Tensor, position: int) -> Tensor:
-    """The value of this position (0 = smallest) along the last dimension, on the CPU.
+    """The value of this position (0 = smallest) along the last dimension.
 
-    A linear-time selection; CUDA has it only in a form that deterministic runs forbid.
+    A linear-time selection; CUDA has it only in a form that deterministic runs forbid, so there it is a sort.
     """
-    return values.cpu().kthvalue(position + 1).values
+    if values.is_cuda:
+        return values.sort(dim=-1).values[..., position]
+    return values.kthvalue(position + 1).values
 
 
 def _value_at(position: int, counts: Tensor, lower: Tensor, inside: Tensor) -> float | None:

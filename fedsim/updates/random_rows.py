@@ -26,12 +26,21 @@ def draw_rows(seed: int, ids: Sequence[int], like: UpdateMatrix, draw: Draw) -> 
     True
     """
     rows = torch.empty(len(ids), like.num_columns, dtype=like.dtype, device=like.device)
-    generator = torch.Generator()
     for row, its_id in zip(rows, ids, strict=True):
-        for number, piece in enumerate(row.split(BLOCK)):
-            generator.manual_seed(derive_seed(seed, "columns", its_id, number))
-            piece.copy_(draw(len(piece), generator))
+        # The bits of a draw must not depend on the device, so the CPU draws; a GPU is given whole rows.
+        drawn = row if row.device.type == "cpu" else torch.empty_like(row, device="cpu")
+        _draw_row(drawn, seed, its_id, draw)
+        if drawn is not row:
+            row.copy_(drawn)
     return rows
+
+
+def _draw_row(row: Tensor, seed: int, its_id: int, draw: Draw) -> None:
+    """Fill the row [D], which lies on the CPU."""
+    generator = torch.Generator()
+    for number, piece in enumerate(row.split(BLOCK)):
+        generator.manual_seed(derive_seed(seed, "columns", its_id, number))
+        piece.copy_(draw(len(piece), generator))
 
 
 def normal(count: int, generator: torch.Generator) -> Tensor:

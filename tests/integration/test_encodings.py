@@ -1,5 +1,6 @@
 """Names and texts that a terminal, a file system or a library cannot write: escaped, and the run goes on."""
 
+import io
 import os
 import subprocess
 import sys
@@ -11,11 +12,13 @@ from PIL import Image
 
 from fedsim.main import main
 from fedsim.run_directory.failure_note import record_failure, recorded_failure
+from fedsim.sweep.__main__ import main as sweep
+from fedsim.sweep.plan import read_sweep
 from support.forked_ranks import forked_ranks
 from support.launch import ROOT, clean_environment
 from support.runs import RUN, status
+from support.sweeps import leave, sweep_file
 
-ASCII_TERMINAL = {"PYTHONIOENCODING": "ascii"}
 ASCII_ONLY = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 LATIN = os.fsdecode(b"caf\xe9")
 """A name in Latin-1."""
@@ -30,20 +33,30 @@ def run(variables: Mapping[str, str], *arguments: str) -> "subprocess.CompletedP
 
 
 def test_an_ascii_terminal_shows_escapes(tmp_path: Path) -> None:
-    done = run(ASCII_TERMINAL, "fedsim/main.py", *RUN, "rounds=1", f"output_dir={tmp_path}/zürich")
-    assert done.returncode == 0, done.stderr
-    assert "z\\xfcrich" in done.stderr
-    done = run(ASCII_TERMINAL, "-m", "fedsim", "--check", "model.name=größe")
-    assert (done.returncode, "unknown model 'gr\\xf6\\xdfe'" in done.stderr) == (2, True)
+    ascii_terminal = tmp_path / "ascii_terminal.py"
+    ascii_terminal.write_text(
+        "import sys\n"
+        "sys.stdout.reconfigure(encoding='ascii', errors='strict')\n"
+        "sys.stderr.reconfigure(encoding='ascii', errors='backslashreplace')\n"
+    )
+    plugin = ["--plugin", str(ascii_terminal)]
+    done = forked_ranks(1, *plugin, *RUN, "rounds=1", f"output_dir={tmp_path}/zürich")
+    assert done.status == 0, done.err
+    assert "z\\xfcrich" in done.err
+    assert "z\\xfcrich" in done.out
+    done = forked_ranks(1, *plugin, "--check", "model.name=größe")
+    assert (done.status, "unknown model 'gr\\xf6\\xdfe'" in done.err) == (2, True)
 
 
-def test_a_sweep_on_an_ascii_terminal_ends_well(tmp_path: Path) -> None:
-    base = "data: {name: synthetic, num_train: 80, num_test: 20}\nmodel: {name: mlp}\nrounds: 1\n"
-    (tmp_path / "base.yaml").write_text(f"{base}output_dir: {tmp_path}/ø\ntracking: {{tensorboard: false}}\n")
-    (tmp_path / "grid.yaml").write_text("base: base.yaml\naxes: {seed: [3, 4]}\nset: {clients.count: 2}\n")
-    done = run(ASCII_TERMINAL, "-m", "fedsim.sweep", f"{tmp_path}/grid.yaml", "--ranks", "1")
-    assert done.returncode == 0, done.stderr
-    assert "\\xb1" in done.stdout  # mean ± standard deviation
+def test_results_of_a_sweep_are_shown_on_an_ascii_terminal(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = sweep_file(tmp_path, axes={"seed": [0, 1]}, set={"output_dir": f"{tmp_path}/ø"})
+    for position in range(2):
+        leave(read_sweep(path), position, "completed", 0.5)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.FileIO(1, "w", closefd=False), "ascii", "strict"))
+    assert sweep([str(path), "--status"]) == 0
+    assert rb"\xb1" in capfdbinary.readouterr().out  # mean ± standard deviation
     assert (tmp_path / "ø" / "grid" / "results.csv").exists()
 
 

@@ -88,7 +88,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_torchrun_starts_a_run_again_and_it_goes_on_by_itself(tmp_path: Path, uninterrupted: Path) -> None:
     fault = {"FAULT": "client 1:1:SIGKILL:6", "FAULT_ONCE": str(tmp_path / "fault")}
-    process = start(3, tmp_path, "--plugin", str(FAULTS), launcher=["--max-restarts=1"], variables=fault)
+    process = start(2, tmp_path, "--plugin", str(FAULTS), launcher=["--max-restarts=1"], variables=fault)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert "rank 1 (host " in err

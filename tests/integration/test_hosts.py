@@ -9,7 +9,7 @@ import pytest
 
 from fedsim.machine import count_cores
 from support.forked_ranks import forked_ranks
-from support.launch import MAIN, ROOT, Finished, clean_environment, torchrun
+from support.launch import ROOT, Finished, clean_environment, torchrun
 from support.runs import RUN, status
 
 BIN = Path(sys.executable).parent
@@ -73,10 +73,9 @@ def test_on_one_host_names_interfaces_and_debugging_do_not_matter(
 
 
 def test_a_failed_start_names_the_variable_and_leaves_no_directory(tmp_path: Path) -> None:
-    ranks = {"RANK": "0", "WORLD_SIZE": "4", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1", "GLOO_SOCKET_IFNAME": "ib7"}
+    several_hosts = {"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2", "MASTER_PORT": "1", "GLOO_SOCKET_IFNAME": "ib7"}
     folder = tmp_path / "runs"
-    done = run(sys.executable, str(MAIN), *RUN, f"output_dir={folder}", **ranks, **meeting)
+    done = forked_ranks(1, *RUN, f"output_dir={folder}", variables=several_hosts)
     assert done.status == 2
     assert "GLOO_SOCKET_IFNAME: host " in done.err
     assert not folder.exists()

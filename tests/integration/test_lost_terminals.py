@@ -52,7 +52,6 @@ CLOSED, UNREAD = '"$0" "$@" >&- 2>&-', '{ sleep 0.2; "$0" "$@"; } | :; exit ${PI
 @pytest.mark.parametrize(
     ("script", "module", "words", "status"),
     [
-        (CLOSED, "fedsim", ["rounds=none"], 2),
         (UNREAD, "fedsim.sweep", ["--help"], 0),
         (CLOSED, "fedsim.prepare", ["nothing"], 2),
         (CLOSED, "fedsim.ranks", [], 0),

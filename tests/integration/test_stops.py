@@ -43,7 +43,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_torchrun_when_stopped_leaves_a_checkpoint_and_resumes_to_the_same_bits(
     tmp_path: Path, uninterrupted: Path
 ) -> None:
-    process = start(3, tmp_path)
+    process = start(2, tmp_path)
     wait_for_rounds(process, tmp_path, 4)  # round 3 has a checkpoint of its own, round 4 has none
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
@@ -52,7 +52,7 @@ def test_torchrun_when_stopped_leaves_a_checkpoint_and_resumes_to_the_same_bits(
     assert status(tmp_path) == "interrupted"
     done = len(lines(tmp_path))
     assert (tmp_path / "run" / "checkpoints" / f"round_{done:06d}.safetensors").exists()
-    resumed = forked_ranks(2, *command(2, tmp_path, "--resume")[6:])
+    resumed = forked_ranks(3, *command(3, tmp_path, "--resume")[6:])
     assert resumed.status == 0, resumed.err
     assert f"resumed after round {done}" in resumed.err
     assert status(tmp_path) == "completed"

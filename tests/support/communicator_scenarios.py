@@ -3,13 +3,14 @@
 import time
 from collections.abc import Sequence
 from types import SimpleNamespace
-from unittest.mock import patch
+from unittest.mock import MagicMock, patch
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from fedsim.comm import RankPlace, open_communicator
+from fedsim.comm import ProcessGroup, RankPlace, open_communicator
+from fedsim.comm.process_group import LARGE_STEP
 from fedsim.errors import FedsimError
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
@@ -26,7 +27,8 @@ def description_with_gpus_at(place: RankPlace, buses: Sequence[int | None]) -> s
         patch("torch.cuda.get_device_properties", lambda device: properties),
     ):
         try:
-            return open_communicator(place, CPU if bus is None else GPU, timeout=20).description
+            device = CPU if bus is None else GPU
+            return open_communicator(place, device, timeout=20, handler=MagicMock()).description
         except FedsimError as error:
             return f"{type(error).__name__}: {error}"
 
@@ -71,11 +73,11 @@ def seconds_until_a_hung_rank_0_is_noticed(place: RankPlace) -> float | None:
 def steps_that_travel_through_gloo(place: RankPlace) -> tuple[int, bool]:
     """How many of 20 steps do, and whether all have arrived everywhere although each follows the other at once."""
     comm = open_communicator(place, CPU, timeout=30)
-    comm.open_rows(4, 70_000)
+    comm.open_rows(4, LARGE_STEP)
     arrived = True
     with patch("torch.distributed.broadcast", wraps=dist.broadcast) as through_gloo:
         for number in range(20):
-            step = torch.full((70_000,), float(number if place.rank == 0 else -1))
+            step = torch.full((LARGE_STEP,), float(number if place.rank == 0 else -1))
             comm.broadcast(step)
             arrived &= bool((step == number).all())
     comm.close()
@@ -109,3 +111,44 @@ def rows_of_changing_owners(place: RankPlace) -> tuple[bool, int, int]:
 
 def _row_of(client: int, round_index: int) -> Tensor:
     return torch.arange(1000.0) + 10_000 * client + 1_000_000 * round_index
+
+
+# On a real GPU ------------------------------------------------------------------------------------------------------
+
+
+def nccl_of_one_rank(place: RankPlace) -> tuple[str, list[float], list[float]]:
+    """How rows travel, a tensor after its broadcast, and the first values of two rows."""
+    comm = ProcessGroup(place, GPU, timeout=30)
+    tensor = torch.arange(3.0, device=GPU)
+    comm.broadcast(tensor)
+    transport = comm.open_rows(2, 70_000)
+    for slot in range(2):
+        transport.row(slot).fill_(slot + 5)
+    matrix = transport.gather([0, 0])
+    comm.barrier("end")
+    comm.close()
+    return comm.description, tensor.tolist(), matrix[:, 0].tolist()
+
+
+def nccl_with_two_ranks_on_a_gpu(place: RankPlace) -> str:
+    """What NCCL says to that, if fedsim lets it."""
+    with patch("fedsim.comm.process_group.each_has_its_own", lambda devices: True):
+        comm = open_communicator(place, GPU, timeout=30)
+    try:
+        comm.broadcast(torch.zeros(1, device=GPU))
+    except FedsimError as error:
+        return str(error)
+    return "nothing"
+
+
+def steps_of_a_shared_gpu(place: RankPlace) -> tuple[str, list[float]]:
+    """How rows travel between ranks on one GPU, and the last values of 20 steps."""
+    comm = open_communicator(place, GPU, timeout=30)
+    comm.open_rows(4, LARGE_STEP)
+    last = []
+    for number in range(20):
+        step = torch.full((LARGE_STEP,), float(number if place.rank == 0 else -1), device=GPU)
+        comm.broadcast(step)
+        last.append(step[-1].item())
+    comm.close()
+    return comm.description, last

@@ -46,10 +46,9 @@ def forked_ranks(
 def _rank(
     rank: int, ranks: int, port: int, arguments: tuple[str, ...], folder: Path, variables: Mapping[str, str]
 ) -> None:
-    os.environ.update(variables)
     environment = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks}
     os.environ.update({name: str(value) for name, value in environment.items()})
-    os.environ.update({"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)})
+    os.environ.update({"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), **variables})
     for descriptor, name in ((1, "out"), (2, "err")):
         file = os.open(folder / f"{rank}.{name}", os.O_WRONLY | os.O_CREAT)
         os.dup2(file, descriptor)

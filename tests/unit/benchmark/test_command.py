@@ -51,3 +51,11 @@ def test_a_step_is_timed_by_its_parts_wherever_its_row_goes(row: str, tmp_path: 
     assert readings.keys() == {"local step", "data", "forward and backward", "optimiser", "row"}
     assert all(len(one["seconds"]) == 2 and min(one["seconds"]) > 0 for one in readings.values())
     assert len({tuple(one["yardstick"]) for one in readings.values()}) == 1
+
+
+def test_clients_at_once_are_timed_against_clients_in_turn(tmp_path: Path) -> None:
+    small = ["clients.batch_size=2", "--models", "mlp", "--at-once", "1", "3", "--repeats", "1", "--threads", "1"]
+    assert main(["vectorize", *small, "--json", str(tmp_path / "v.json")]) == 0
+    readings = json.loads((tmp_path / "v.json").read_text())["readings"]
+    assert [reading["name"] for reading in readings] == ["mlp, 1 at once", "mlp, 3 at once"]
+    assert all(reading["ratio"] > 0 for reading in readings)

@@ -2,12 +2,8 @@
 
 import re
 
-import pytest
-
 from support import communicator_scenarios as scenarios
 from support.gloo_ranks import on_gloo_ranks
-
-pytestmark = pytest.mark.timeout(90)
 
 
 def test_gpus_are_told_apart_by_their_place_and_not_by_their_number() -> None:

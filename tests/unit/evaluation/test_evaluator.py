@@ -16,6 +16,7 @@ from fedsim.data.augmentations import augmentations
 from fedsim.data.inputs import Inputs, View
 from fedsim.evaluation.evaluator import RECORDED_CLASSES, Evaluation, Evaluator
 from fedsim.records.round_record import Quality
+from support.meta_device import META
 from support.thread_ranks import on_ranks
 
 
@@ -269,3 +270,20 @@ def test_evaluation_by_hand() -> None:
     recalls = [right[samples.labels == label].double().mean().item() for label in (0, 1)]
     assert evaluation.per_class_recall == pytest.approx(recalls)
     assert evaluation.balanced_accuracy == pytest.approx(sum(recalls) / 2)
+
+
+# Devices
+
+
+def test_the_device_is_waited_for_once_after_the_last_batch() -> None:
+    shown = []
+
+    class Watched(nn.Linear):
+        def forward(self, inputs: Tensor) -> Tensor:
+            shown.append(len(inputs))
+            return super().forward(inputs)
+
+    evaluator = Evaluator(Inputs(digits(11), device=META), 2, 4, SingleProcess(META), torch.arange(11) % 3)
+    with pytest.raises(NotImplementedError, match="copy out of meta"):
+        evaluator.evaluate(Watched(3, 2, device=META))
+    assert shown == [4, 4, 3]

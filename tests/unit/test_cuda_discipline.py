@@ -1,0 +1,105 @@
+"""What a GPU would refuse or wait for, found without one: every method on a pretended GPU."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from fedsim.aggregators.base import aggregators
+from fedsim.aggregators.defence import Defence
+from fedsim.aggregators.pre import pre_aggregators
+from fedsim.attacks.base import attacks
+from fedsim.build.components import build_components
+from fedsim.build.run import open_run
+from fedsim.comm import RankPlace, communicator
+from fedsim.comm.rows import LocalRows
+from fedsim.config.run import parse_config
+from fedsim.seeds import seeded
+from fedsim.server.client_momentum import ClientMomentum
+from fedsim.training import client as client_module
+from support.cuda_counts import BLOCK, BLOCKS, Counts, counts_of_attack, counts_of_defence
+from support.pretend_cuda import CPU, GPU, PretendCuda
+from support.states import through_json
+
+MOST_WAITS = 40
+"""Of any method that does not try out others."""
+MOST_LAUNCHES = 2000
+"""Of any method, with 22 million columns, for each aggregator that it asks."""
+FEW, MANY = 2, 5
+"""Blocks that are counted."""
+MOST_MEMORY = 2.5
+"""In matrices [K, D] beside the one that is given, with that many blocks."""
+ROUNDING = 2
+"""Waits that rounding may decide on: whether mixed rows that nearly coincide are looked at once more."""
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def assert_within_limits(count: Callable[[int], Counts], waits_of_a_try: int = 0, members: int = 1) -> None:
+    """Waits do not depend on the length of the rows; launches are extrapolated to 22 million columns."""
+    few, many = count(FEW * BLOCK), count(MANY * BLOCK)
+    assert many.waits <= few.waits + ROUNDING, many.places
+    assert many.waits <= members * MOST_WAITS + waits_of_a_try * many.tries, many.places
+    assert many.memory <= MOST_MEMORY
+    launches = many.launches + (BLOCKS - MANY) * (many.launches - few.launches) / (MANY - FEW)
+    assert launches <= MOST_LAUNCHES * max(members, many.tries)
+
+
+@pytest.mark.parametrize("name", sorted(aggregators.describe()))
+def test_an_aggregator_stays_on_one_device_and_waits_no_more_for_longer_rows(name: str) -> None:
+    assert_within_limits(lambda columns: counts_of_defence(Defence(aggregators.build(name)), columns))
+
+
+@pytest.mark.parametrize("pre", sorted(pre_aggregators.describe()))
+@pytest.mark.parametrize("name", ["krum", "cwtm", "fedseca"])
+def test_a_pre_aggregator_stays_on_one_device_and_waits_no_more_for_longer_rows(pre: str, name: str) -> None:
+    def count(columns: int) -> Counts:
+        return counts_of_defence(Defence(aggregators.build(name), [pre_aggregators.build(pre)]), columns)
+
+    assert_within_limits(count, members=2)
+
+
+@pytest.mark.parametrize("name", sorted(attacks.describe()))
+def test_an_attack_stays_on_one_device_and_waits_no_more_for_longer_rows(name: str) -> None:
+    # A search must have the answer to each try before it asks again: it waits for the defence, and for its step.
+    assert_within_limits(lambda columns: counts_of_attack(attacks.build(name), columns), waits_of_a_try=2)
+
+
+def test_a_momentum_that_comes_from_a_checkpoint_meets_rows_on_a_gpu() -> None:
+    first, second = ClientMomentum(0.5), ClientMomentum(0.5)
+    first.apply([torch.ones(3)], [0])
+    second.load_state_dict(through_json(first.state_dict()))
+    with PretendCuda():
+        row = torch.zeros(3, device="cuda")
+        second.apply([row], [0])
+        assert row.is_cuda
+        assert row.tolist() == [0.25] * 3
+
+
+RUN = {
+    "clients": {"local_steps": 1, "momentum": 0.5, "clip_norm": 1.0, "proximal": 0.1},
+    "model": {"name": "small_cnn", "batch_norm": True},
+    "attack": {"name": "fang", "num_byzantine": 3},
+    "aggregator": {"name": "fedseca", "momentum": 0.5},
+    "server": {"optimizer": {"name": "adam", "lr": 0.001}},
+    "runtime": {"check_every": 1},
+}
+
+
+@pytest.mark.parametrize("rows", ["own GPU", "shared GPU"])
+def test_a_run_and_its_resumption_stay_on_one_device(
+    rows: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "seeded", lambda seed, device=None: seeded(seed))  # asks the driver
+    monkeypatch.setattr(RankPlace, "device", lambda self, wanted: GPU)
+    if rows == "shared GPU":
+        monkeypatch.setattr(communicator, "LocalRows", lambda slots, columns, device: LocalRows(slots, columns, CPU))
+    for rounds in (1, 2):
+        components = build_components(parse_config({**RUN, "rounds": rounds, "output_dir": str(tmp_path)}))
+        with PretendCuda() as gpu:
+            run = open_run(components, RankPlace(0, 1, 0, 1), resume=rounds == 2)
+            assert run.simulation.done == rounds - 1
+            assert run.simulation.model.state.is_cuda
+            run.close(run.simulation.run())
+        assert not gpu.alerts, "a deterministic run would refuse it"
