@@ -34,11 +34,12 @@ pytestmark = [
 
 CLASSES, BATCH = 10, 16
 
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch looks once, at the first product on a GPU
+
 
 @pytest.fixture(autouse=True)
 def as_in_a_run() -> Iterator[None]:
     """Deterministic and exact, as `prepare_process` makes a rank; the process as it was afterwards."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)
     set_matmul_precision("highest")
