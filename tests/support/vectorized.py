@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from fedsim.data import Samples, TensorSamples
+from fedsim.data.feeds import Placement
 from fedsim.data.inputs import Inputs, View
+from fedsim.models import models
 from fedsim.seeds import seeded
 from fedsim.stop_request import StopRequest
 from fedsim.training.client import ClientData, LabelsOf, LocalWork, Trainer
@@ -43,6 +45,12 @@ def conv() -> nn.Module:
         )
 
 
+def packaged(name: str) -> nn.Module:
+    """A model of the package, for larger pictures."""
+    with seeded(1):
+        return models.build(name).build((1, 20, 20), CLASSES)
+
+
 def vectors() -> TensorSamples:
     return TensorSamples(draws(20, sum(SIZES), 6), torch.arange(sum(SIZES)) % CLASSES)
 
@@ -50,6 +58,11 @@ def vectors() -> TensorSamples:
 def pictures() -> TensorSamples:
     images = draws(20, sum(SIZES), 3, 4, 4).mul(60).add(128).clamp(0, 255).to(torch.uint8)
     return TensorSamples(images, torch.arange(sum(SIZES)) % CLASSES)
+
+
+def larger_pictures() -> TensorSamples:
+    small = pictures()
+    return TensorSamples(small.inputs[:, :1].repeat_interleave(5, 2).repeat_interleave(5, 3), small.labels)
 
 
 class Clients:
@@ -68,11 +81,12 @@ class Clients:
         labels_of: LabelsOf | None = None,
         view: View | None = None,
         stop: StopRequest | None = None,
+        placement: Placement = "host",
     ) -> None:
         samples = samples or vectors()
         self.rows = ModelRows(model)
         self.state = torch.cat(self.rows.read())
-        self.inputs = Inputs(samples, view, self.state.device)
+        self.inputs = Inputs(samples, view, self.state.device, placement)
         own: LabelsOf = lambda client, round_index: samples.labels[SHARES[client]]  # noqa: E731
         data = ClientData(self.inputs, SHARES, labels_of or own, CLASSES)
         self.at_once_trainer = VectorizedTrainer(self.rows, data, work, SEED, stop)

@@ -8,11 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fedsim.data import Samples, TensorSamples
+from fedsim.data import Samples
 from fedsim.data.augmentations import augmentations
 from fedsim.data.inputs import View
-from fedsim.models import models
-from fedsim.seeds import seeded
 from fedsim.stop_request import StopRequest
 from fedsim.training.client import batches, count_batches
 from fedsim.training.freezing import freeze
@@ -28,7 +26,9 @@ from support.vectorized import (
     SIZES,
     Clients,
     conv,
+    larger_pictures,
     largest_difference,
+    packaged,
     pictures,
     smooth,
     vectors,
@@ -37,22 +37,9 @@ from support.vectorized import (
 TOLERANCE = 1e-5
 """Of a row, in its length: what docs/training.md states."""
 
-ON_GPU = 1e-3
-"""There sums are taken in other orders, and these models have kinks."""
-
 
 def optimizer(name: str, **settings: Any) -> dict[str, Any]:
     return {"make_optimizer": optimizer_maker(name, settings, "x")}
-
-
-def larger_pictures() -> TensorSamples:
-    small = pictures()
-    return TensorSamples(small.inputs[:, :1].repeat_interleave(5, 2).repeat_interleave(5, 3), small.labels)
-
-
-def packaged(name: str) -> nn.Module:
-    with seeded(1):
-        return models.build(name).build((1, 20, 20), CLASSES)
 
 
 def assert_equal_but_for_rounding(clients: Clients, tolerance: float = TOLERANCE) -> Tensor:
@@ -238,22 +225,3 @@ def test_batches_are_counted_without_being_drawn(settings: dict[str, Any]) -> No
     given = work(**settings)
     for count in range(14):
         assert count_batches(count, given) == len(list(batches(count, given, torch.Generator())))
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("name", ["small_cnn", "mlp"])
-@pytest.mark.parametrize("optimizer_name", ["sgd", "adam"])
-def test_on_a_gpu_rows_are_those_of_one_client_after_another_and_the_same_bits_again(
-    name: str, optimizer_name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
-    given = work(**optimizer(optimizer_name, lr=0.01))
-    clients = Clients(packaged(name).cuda(), given, larger_pictures())
-    rows = assert_equal_but_for_rounding(clients, ON_GPU)
-    assert rows.is_cuda
-    assert torch.equal(rows, clients.at_once()[0])
-    on_cpu = Clients(packaged(name), given, larger_pictures()).at_once()[0]
-    assert largest_difference(rows.cpu(), on_cpu) < ON_GPU
