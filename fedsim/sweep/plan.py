@@ -185,6 +185,8 @@ def _hash(config: Mapping[str, Any]) -> str:
     runtime = counted.pop("runtime", {}).items()
     if matters := {key: value for key, value in runtime if key not in RUNTIME_THAT_DOES_NOT_MATTER}:
         counted["runtime"] = matters
+    if data := {key: value for key, value in counted.pop("data", {}).items() if key != "placement"}:
+        counted["data"] = data
     text = json.dumps([RESULTS_VERSION, counted], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 

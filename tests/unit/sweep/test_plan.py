@@ -58,6 +58,7 @@ def test_defaults_are_no_part_of_a_hash_but_the_version_of_results_is(
 
     plain = marks()
     assert marks(**{"clients.proximal": 0.0, "runtime.amp": "none", "server.optimizer.lr": 1.0}) == plain
+    assert marks(**{"data.placement": "host"}) == plain  # results do not depend on it
     newer = create_model("RuntimeSection", __base__=RuntimeSection, brand_new=(bool, False))
     section = FieldInfo(annotation=newer, default_factory=newer)
     monkeypatch.setitem(RunConfig.__pydantic_fields__, "runtime", section)
