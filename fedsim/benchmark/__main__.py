@@ -22,6 +22,7 @@ if __name__ == "__main__":
 
 from fedsim.aggregators import available_aggregators
 from fedsim.attacks import available_attacks
+from fedsim.benchmark.broadcast import time_broadcast
 from fedsim.benchmark.gather import time_gather
 from fedsim.benchmark.inputs import stored_shape, time_inputs
 from fedsim.benchmark.local_step import RowPlace, StepBenchmark, without_data
@@ -33,7 +34,7 @@ from fedsim.benchmark.vectorized import STEPS_SHOWN, time_vectorized
 from fedsim.build.components import build_components
 from fedsim.build.process import prepare_process
 from fedsim.cli import QUICKSTART
-from fedsim.comm import RankPlace, open_communicator
+from fedsim.comm import Communicator, RankPlace, open_communicator
 from fedsim.config.run import parse_config
 from fedsim.config.source import apply_overrides, read_yaml
 from fedsim.errors import ConfigError
@@ -88,6 +89,7 @@ def _parser() -> Parser:
     kind.add_argument("--byzantine", type=_positive, default=3, metavar="B", help="default 3")
     kind.add_argument("--aggregator", choices=available_aggregators(), default="cwtm", help="what attacks probe")
     add("gather", _gather, "the gather of K rows from K ranks, in copies of the matrix [K, D]", 5)
+    add("broadcast", _broadcast, "the broadcast of a step [D] to K ranks, in copies of the step", 5)
     kind = add("round", _round, "a round of a run, in plain PyTorch loops of the same local steps", 8)
     _add_config(kind)
     kind = add("step", _step, "a local step of a config's model on random images, in plain PyTorch steps", 1)
@@ -153,14 +155,24 @@ def _with_progress(readings: Iterable[Reading], total: int) -> list[Reading]:
 
 
 def _gather(options: argparse.Namespace, command: str) -> Report | None:
+    return _between_ranks("gather", time_gather, options, command)
+
+
+def _broadcast(options: argparse.Namespace, command: str) -> Report | None:
+    return _between_ranks("broadcast", time_broadcast, options, command)
+
+
+def _between_ranks(
+    what: str, measured: Callable[[Communicator, int, int], list[Reading]], options: argparse.Namespace, command: str
+) -> Report | None:
     _needs_ranks(options.clients)
     place = RankPlace.from_environment()
     comm = open_communicator(place, place.device(options.device), 600)
-    readings = time_gather(comm, options.columns, options.repeats)
+    readings = measured(comm, options.columns, options.repeats)
     how = f"{comm.size} ranks, {comm.description}, D = {options.columns:,}"
     comm.barrier("end")
     comm.close()
-    return Report(f"gather, {how}", "copies", command, readings) if place.rank == 0 else None
+    return Report(f"{what}, {how}", "copies", command, readings) if place.rank == 0 else None
 
 
 def _round(options: argparse.Namespace, command: str) -> Report | None:

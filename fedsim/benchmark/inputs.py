@@ -1,4 +1,4 @@
-"""Batches as a model is shown them in training, against passes through that model and back; no data needed."""
+"""Batches as a config's model is shown them in training, against passes through it and back; no data needed."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ from fedsim.server.round import NoOpRound, RankZeroRound, ServerRound
 from fedsim.server.server import Server
 from fedsim.simulation import LocalClients, RunSchedule
 from fedsim.stop_request import StopRequest
-from fedsim.training.client import ClientData, LocalWork, Trainer, count_batches
+from fedsim.training.client import ClientData, LocalWork, Trainer, compiled_sizes, count_batches
 from fedsim.training.freezing import freeze
 from fedsim.training.local_steps import StepRules
 from fedsim.training.poisoned_labels import PoisonedLabels
@@ -49,6 +49,8 @@ from fedsim.updates.model_rows import ModelRows
 from fedsim.yaml_text import yaml_text
 
 log = logging.getLogger(__name__)
+
+NOTHING_COMPILED = "runtime.compile has no effect: only whole batches are compiled, and no client has one"
 
 
 def build_model(components: Components, comm: Communicator, data: RunData) -> GlobalModel:
@@ -134,7 +136,10 @@ def build_local_clients(
     kind: type[Trainer] | type[VectorizedTrainer] = Trainer
     if config.clients_at_once > 1:
         kind = VectorizedTrainer
-    trainer = kind(model.rows, client_data, local_work(components), config.seed, stop)
+    work = local_work(components)
+    if comm.rank == 0 and work.compiled is not None and max(data.sample_counts) < min(compiled_sizes(work)):
+        log.warning("warning: %s", NOTHING_COMPILED)
+    trainer = kind(model.rows, client_data, work, config.seed, stop)
     transport = comm.open_rows(config.participants_per_round, len(model.state))
     pin_rows(transport, comm.device)
     return LocalClients(trainer, transport)

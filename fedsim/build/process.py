@@ -20,9 +20,10 @@ def prepare_process(components: Components) -> None:
     set_matmul_precision("highest")  # runtime.matmul is of clients' work only
     if runtime.compile:
         name_a_folder_for_compiled_code()
-        choose_no_kernel_by_its_time()
     if runtime.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        if runtime.compile:
+            choose_no_kernel_by_its_time()
         torch.use_deterministic_algorithms(True)
         # Every buffer here is written before it is read, so filling it first would only cost time.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -76,4 +76,5 @@ def change_some(images: Tensor, chosen: Tensor, change: Callable[[Tensor], Tenso
         return images
     sources[places] = len(images) + torch.arange(len(places))
     places, sources = split_on(images.device, [places, sources])
-    return torch.cat([images, change(images[places])])[sources]
+    changed = change(images.index_select(0, places))
+    return torch.cat([images, changed]).index_select(0, sources)

@@ -55,7 +55,7 @@ class TensorSamples:
         return len(self.labels)
 
     def pick(self, indices: Tensor) -> Tensor:
-        return self.inputs[indices]
+        return self.inputs.index_select(0, indices)  # on a CPU many times as fast as by brackets
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from fedsim.comm import Monitor, RankPlace, RankStatus
 from fedsim.comm.health.rank_status import killed_by
 from fedsim.errors import CollectiveError, ConfigError, FedsimWarning, RankError
 from fedsim.failures import messages
+from fedsim.failures.gpu_errors import of_gpu
 from fedsim.records.logs import FILE_ONLY, write_line
 from fedsim.records.summary import SummaryFile
 from fedsim.run_directory.failure_note import record_failure
@@ -120,7 +121,7 @@ class FailureHandler:
                 sleep(WAIT_FOR_RANK_0)
             write_line(self._terminal, messages.mistake(error))
             return MISTAKE
-        if self._place.rank == 0:
+        if self._place.rank == 0 and of_gpu(error) is None:
             traceback.print_exception(error)
         write_line(self._terminal, messages.failed_at_start(self._place.rank, error))
         return self._leave(FAILED)

@@ -106,9 +106,12 @@ class ClientData:
 
 def forward_of(model: nn.Module, work: LocalWork) -> Callable[[Tensor], Tensor]:
     """What computes the batches: the model, or what it is compiled to."""
-    if work.compiled is None:
-        return model
-    return CompiledForward(model, piece_sizes(work.batch_size, work.rules.micro_batches), work.compiled)
+    return model if work.compiled is None else CompiledForward(model, compiled_sizes(work), work.compiled)
+
+
+def compiled_sizes(work: LocalWork) -> list[int]:
+    """Samples of a whole batch, or of its pieces: what is compiled, if anything is."""
+    return piece_sizes(work.batch_size, work.rules.micro_batches)
 
 
 class ClientTrainer(Protocol):

@@ -124,7 +124,15 @@ def _about_sentences(lines: Sequence[str], one_sentence: bool) -> list[str]:
 
 def _is_about_a_failure(line: str) -> bool:
     """Lines of a normal run, notes and warnings come before it."""
-    normal = ("warning: ", "run directory ", "images are ", "round ", "resumed ", "there is no checkpoint to")
+    normal = (
+        "warning: ",
+        "run directory ",
+        "device: ",
+        "images are ",
+        "round ",
+        "resumed ",
+        "there is no checkpoint to",
+    )
     if re.match(r"fedsim: (\d+ clients? |.* defends? against |.*: the settings of .* are dropped)", line):
         return False
     if re.search(" put aside as | was damaged: ", line):

@@ -122,7 +122,7 @@ def kind(path: Path) -> str:
     """
     if path.name.startswith("events.out"):
         return "TensorBoard"
-    if path.name == "metrics.jsonl":
+    if path.name in ("metrics.jsonl", "metrics.backup"):
         return path.name
     return path.parts[0] if path.parts[0] in ("checkpoints", "logs") else "other files"
 

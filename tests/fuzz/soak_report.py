@@ -87,38 +87,41 @@ def _row(name: str, samples: Sequence[Sample]) -> Row:
     first = [sample[name] for sample in samples if sample["seconds"] <= samples[0]["seconds"] + window]
     last = [sample[name] for sample in samples if sample["seconds"] >= length - window]
     judge, by, per = KINDS.get(name.rpartition(" ")[2], (constant, "seconds", "/hour"))
-    trend = Trend.of([sample[by] / (HOUR if by == "seconds" else 1.0) for sample in samples], values)
-    return Row(name, median(first), median(last), trend, per, judge(values, trend))
+    along = [sample[by] / (HOUR if by == "seconds" else 1.0) for sample in samples]
+    trend = Trend.of(along, values)
+    return Row(name, median(first), median(last), trend, per, judge(along, values, trend))
 
 
-def flat(values: Sequence[float], trend: Trend) -> str:
+def flat(along: Sequence[float], values: Sequence[float], trend: Trend) -> str:
     """Memory: it may go up and down, but not up for hours."""
     grows = trend.slope - trend.uncertainty > MEGABYTES_PER_HOUR
     return f"grows by {trend.slope:.1f} MB/hour" if grows else ""
 
 
-def constant(values: Sequence[float], trend: Trend) -> str:
+def constant(along: Sequence[float], values: Sequence[float], trend: Trend) -> str:
     """Descriptors, threads, files: as many in the second half as in the first, but for moments."""
     half = len(values) // 2
     before, after = median(values[:half] or values), median(values[half:])
     return f"rises from {before:g} to {after:g}" if after > before * 1.01 else ""
 
 
-def proportional(values: Sequence[float], trend: Trend) -> str:
-    """Records: every round adds the same, so both halves gain about as much for each sample."""
+def proportional(along: Sequence[float], values: Sequence[float], trend: Trend) -> str:
+    """Records: every round adds the same, however fast rounds are on a machine with other work."""
     half = len(values) // 2
     before, after = values[half] - values[0], values[-1] - values[half]
-    return "grows faster and faster" if before > 0 and after > 1.5 * before else ""
+    rounds_before, rounds_after = along[half] - along[0], along[-1] - along[half]
+    return "grows faster and faster" if after * rounds_before > 1.2 * before * rounds_after else ""
 
 
-def bounded_lines(values: Sequence[float], trend: Trend) -> str:
+def bounded_lines(along: Sequence[float], values: Sequence[float], trend: Trend) -> str:
     """Logs: no more than a short line for each round."""
     return f"{trend.slope:.0f} B for each round" if trend.slope > LOG_BYTES_PER_ROUND else ""
 
 
-KINDS: dict[str, tuple[Callable[[Sequence[float], Trend], str], str, str]] = {
+KINDS: dict[str, tuple[Callable[[Sequence[float], Sequence[float], Trend], str], str, str]] = {
     "memory": (flat, "seconds", "MB/hour"),
     "metrics.jsonl": (proportional, "rounds", "B/round"),
+    "metrics.backup": (proportional, "rounds", "B/round"),
     "TensorBoard": (proportional, "rounds", "B/round"),
     "logs": (bounded_lines, "rounds", "B/round"),
 }

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from fedsim.benchmark.__main__ import main
 from support.launch import ROOT
 
@@ -14,13 +16,12 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
 
 
-def test_gather_starts_its_own_ranks(tmp_path: Path) -> None:
-    done = run(
-        "gather", "--clients", "2", "--columns", "40_000", "--repeats", "2", "--json", str(tmp_path / "g.json")
-    )
+@pytest.mark.parametrize("what", ["gather", "broadcast"])
+def test_transports_start_their_own_ranks(tmp_path: Path, what: str) -> None:
+    done = run(what, "--clients", "2", "--columns", "40_000", "--repeats", "2", "--json", str(tmp_path / "g.json"))
     assert done.returncode == 0, done.stderr
     stored = json.loads((tmp_path / "g.json").read_text())
-    assert [reading["name"] for reading in stored["readings"]] == ["fedsim", "dist.gather"]
+    assert [reading["name"] for reading in stored["readings"]] == ["fedsim", f"dist.{what}"]
     assert "2 ranks" in stored["title"]
 
 

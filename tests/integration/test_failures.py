@@ -47,7 +47,13 @@ LONG = [(*place, kind) for place in PLACES for kind in SAYS if (*place, kind) no
 
 def about_the_failure(err: str) -> list[str]:
     """fedsim's own lines, but those about how the run starts and goes on."""
-    normal = ("fedsim: run directory ", "fedsim: images are ", "fedsim: 4 clients ", "fedsim: round ")
+    normal = (
+        "fedsim: run directory ",
+        "fedsim: device: ",
+        "fedsim: images are ",
+        "fedsim: 4 clients ",
+        "fedsim: round ",
+    )
     return [line for line in err.splitlines() if line.startswith("fedsim: ") and not line.startswith(normal)]
 
 

@@ -33,7 +33,7 @@ def test_every_config_that_needs_data_is_here() -> None:
 SWEEPS = dict(zip(("cifar10", "eurosat", "fed_isic2019"), PRESETS, strict=True))
 """What a sweep is called after, and its preset."""
 SMALL_MODEL = {
-    "cifar10": [],
+    "cifar10": ["model.architecture=test_resnet"],
     "eurosat": ["model.architecture=test_vit"],
     "fed_isic2019": ["model.architecture=test_convnext"],
 }

@@ -113,6 +113,15 @@ def test_every_option_runs_and_does_something(tmp_path: Path, override: str) -> 
     assert records(tmp_path / "option")[-1]["loss"] is not None
 
 
+def test_compiling_what_no_client_has_is_warned_of_and_changes_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    plain = run(tmp_path, "plain", "clients.batch_size=200")
+    assert "runtime.compile" not in capfd.readouterr().err
+    assert torch.equal(run(tmp_path, "compiled", "clients.batch_size=200", "runtime.compile=true"), plain)
+    assert "runtime.compile has no effect: only whole batches are compiled" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -70,6 +70,19 @@ def seconds_until_a_hung_rank_0_is_noticed(place: RankPlace) -> float | None:
     return None
 
 
+def what_is_said_where_nccl_fails(place: RankPlace) -> str:
+    comm = ProcessGroup(place, CPU, timeout=20)
+    of_nccl = (
+        "NCCL error in: NCCLUtils.hpp:268\nncclSystemError: System call failed.\nLast error:\nno room in /dev/shm"
+    )
+    with patch("torch.distributed.broadcast", side_effect=RuntimeError(of_nccl)):
+        try:
+            comm.broadcast(torch.zeros(3))
+        except FedsimError as error:
+            return str(error)
+    return "nothing"
+
+
 def steps_that_travel_through_gloo(place: RankPlace) -> tuple[int, bool]:
     """How many of 20 steps do, and whether all have arrived everywhere although each follows the other at once."""
     comm = open_communicator(place, CPU, timeout=30)

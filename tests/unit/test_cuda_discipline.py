@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from fedsim.config.run import parse_config
 from fedsim.seeds import seeded
 from fedsim.server.client_momentum import ClientMomentum
 from fedsim.training import client as client_module
+from support.aggregation import case_id
 from support.cuda_counts import BLOCK, BLOCKS, Counts, counts_of_attack, counts_of_defence
 from support.pretend_cuda import CPU, GPU, PretendCuda
 from support.states import through_json
@@ -64,6 +66,37 @@ def test_a_pre_aggregator_stays_on_one_device_and_waits_no_more_for_longer_rows(
 def test_an_attack_stays_on_one_device_and_waits_no_more_for_longer_rows(name: str) -> None:
     # A search must have the answer to each try before it asks again: it waits for the defence, and for its step.
     assert_within_limits(lambda columns: counts_of_attack(attacks.build(name), columns), waits_of_a_try=2)
+
+
+VARIANTS_OF_AGGREGATORS: list[tuple[str, dict[str, Any]]] = [
+    ("fedseca", {"variant": "released_code", "momentum": 0.5}),
+    ("fedseca", {"election": "magnitude"}),
+    ("fedseca", {"election": "uniform", "clip": False, "clamp": False, "agree": False}),
+    ("ties", {"election": "magnitude"}),
+    ("cwtm", {"num_byzantine": 1}),
+    ("fedavg", {"weighting": "samples"}),
+]
+VARIANTS_OF_ATTACKS: list[tuple[str, dict[str, Any]]] = [
+    ("fang", {"target": "krum"}),
+    ("fang", {"target": "trimmed_mean"}),
+    ("agr_tailored", {"search": "released"}),
+    ("alie", {"z": "auto"}),
+    ("min_max", {"direction": "sign"}),
+    ("min_sum", {"direction": "std"}),
+    ("poisonedfl", {"period": 1}),
+    ("rop", {"angle": 180}),
+]
+
+
+@pytest.mark.parametrize(("name", "settings"), VARIANTS_OF_AGGREGATORS, ids=case_id)
+def test_further_settings_of_an_aggregator_stay_on_one_device(name: str, settings: dict[str, Any]) -> None:
+    assert counts_of_defence(Defence(aggregators.build(name, **settings)), FEW * BLOCK).waits <= MOST_WAITS
+
+
+@pytest.mark.parametrize(("name", "settings"), VARIANTS_OF_ATTACKS, ids=case_id)
+def test_further_settings_of_an_attack_stay_on_one_device(name: str, settings: dict[str, Any]) -> None:
+    counts = counts_of_attack(attacks.build(name, **settings), FEW * BLOCK)
+    assert counts.waits <= MOST_WAITS + 2 * counts.tries, counts.places
 
 
 def test_a_momentum_that_comes_from_a_checkpoint_meets_rows_on_a_gpu() -> None:

@@ -59,3 +59,12 @@ def test_clients_at_once_are_timed_against_clients_in_turn(tmp_path: Path) -> No
     readings = json.loads((tmp_path / "v.json").read_text())["readings"]
     assert [reading["name"] for reading in readings] == ["mlp, 1 at once", "mlp, 3 at once"]
     assert all(reading["ratio"] > 0 for reading in readings)
+
+
+def test_inputs_measures_the_batch_and_each_augmentation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    augment = "data.augment=[{name: flip}, {name: rotation}]"
+    assert main(["inputs", "--side", "28", "--repeats", "1", "--json", str(tmp_path / "a.json"), augment]) == 0
+    stored = json.loads((tmp_path / "a.json").read_text())
+    assert [reading["name"] for reading in stored["readings"]] == ["a batch, host", "flip", "rotation"]
+    assert all(reading["ratio"] > 0 for reading in stored["readings"])
+    assert "inputs of small_cnn, 32 images of 1 x 28 x 28, on the cpu" in capsys.readouterr().out

@@ -31,6 +31,11 @@ def test_a_hung_rank_0_is_noticed_before_a_broadcast_of_nccl() -> None:
     assert noticed < 3
 
 
+def test_of_an_error_of_nccl_the_cause_is_kept() -> None:
+    said = on_gloo_ranks(1, scenarios.what_is_said_where_nccl_fails)
+    assert said == ["phase 'broadcast': NCCL error in: NCCLUtils.hpp:268; no room in /dev/shm"]
+
+
 def test_steps_travel_through_shared_memory_where_rows_do() -> None:
     assert on_gloo_ranks(3, scenarios.steps_that_travel_through_gloo) == [(0, True)] * 3
 

@@ -1,8 +1,7 @@
 """Shared memory: other processes see the same numbers, it has no name, and nobody maps another file by mistake."""
 
+import multiprocessing
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,12 +9,11 @@ import pytest
 from fedsim.comm import shared_memory
 from fedsim.comm.shared_memory import map_file, reserved_file
 
-DOUBLE = """
-import sys
-from fedsim.comm.shared_memory import map_file
-matrix = map_file(sys.argv[1], 2, 3)
-matrix.mul_(2)
-"""
+
+def double(address: str) -> None:
+    matrix = map_file(address, 2, 3)
+    assert matrix is not None
+    matrix.mul_(2)
 
 
 def test_another_process_maps_the_same_numbers_and_there_is_no_name() -> None:
@@ -25,7 +23,10 @@ def test_another_process_maps_the_same_numbers_and_there_is_no_name() -> None:
         matrix = map_file(address, 2, 3)
         assert matrix is not None
         matrix.copy_(matrix.new_tensor([[1, 2, 3], [4, 5, 6]]))
-        subprocess.run([sys.executable, "-c", DOUBLE, address], check=True)
+        other = multiprocessing.get_context("fork").Process(target=double, args=(address,))
+        other.start()
+        other.join()
+        assert other.exitcode == 0
     assert matrix.tolist() == [[2, 4, 6], [8, 10, 12]]
     assert map_file(address, 2, 3) is None  # whoever comes later
 

@@ -34,11 +34,12 @@ pytestmark = [
 
 CLASSES, BATCH = 10, 16
 
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch looks once, at the first product on a GPU
+
 
 @pytest.fixture(autouse=True)
 def as_in_a_run() -> Iterator[None]:
     """Deterministic and exact, as `prepare_process` makes a rank; the process as it was afterwards."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)
     set_matmul_precision("highest")
@@ -180,6 +181,16 @@ def test_nothing_waits_for_the_gpu_within_a_step(
         for _ in range(2):
             steps.backward(inputs, labels)
             steps.step()
+
+
+def test_float16_waits_unless_the_optimiser_is_fused() -> None:
+    trained = list((model := resnet18().cuda()).parameters())
+    stepper = optimizer_maker("adamw", {**ADAMW, "fused": False}, "clients.optimizer")(trained)
+    steps = LocalSteps(rules(amp=torch.float16), model, trained, stepper, None)
+    data = samples(BATCH)
+    steps.backward(data.inputs.cuda(), data.labels.cuda())
+    with no_waiting(), pytest.raises(RuntimeError, match="synchroniz"):
+        steps.step()
 
 
 def test_a_row_in_pinned_shared_memory_is_the_row_of_the_gpu() -> None:

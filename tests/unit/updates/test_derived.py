@@ -1,12 +1,14 @@
 """Mixed, extended and sliced matrices equal the plain tensors that they stand for, whole and in shards."""
 
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from fedsim.updates.derived import MixedRows
 from fedsim.updates.matrix import BLOCK, UpdateMatrix
 from fedsim.updates.sharded import ColumnShards
 
@@ -86,3 +88,23 @@ def test_selecting_from_an_extended_matrix_keeps_bits_beside_a_huge_row(rows: Te
     rows[0] *= 1e30
     extended = UpdateMatrix(rows).extend(torch.ones(1, COLUMNS))
     assert torch.equal(extended.select([3, 5, 0]).tensor(), torch.stack([rows[3], torch.ones(COLUMNS), rows[0]]))
+
+
+@pytest.mark.parametrize("read", [lambda mixed: mixed.row(1), lambda mixed: mixed.tensor()], ids=["row", "tensor"])
+def test_reading_mixed_rows_keeps_no_block_alive(
+    read: Callable[[UpdateMatrix], Tensor], rows: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks, seen, most = MixedRows.blocks, list[weakref.ref[torch.UntypedStorage]](), 0
+
+    def watched(self: MixedRows) -> Iterator[Tensor]:
+        nonlocal most
+        for block in blocks(self):
+            seen.append(weakref.ref(block.untyped_storage()))
+            most = max(most, sum(storage() is not None for storage in seen))
+            yield block
+
+    monkeypatch.setattr(MixedRows, "blocks", watched)
+    found = read(UpdateMatrix(rows).mix(WEIGHTS))
+    assert found.shape[-1] == COLUMNS
+    assert len(seen) == 6
+    assert most <= 2, "the one that is read, and the one before"

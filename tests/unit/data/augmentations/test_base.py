@@ -1,13 +1,15 @@
 """Draws of augmentations, and the interface that they have."""
 
 from math import sqrt
+from pathlib import Path
 
 import pytest
 import torch
 from scipy import stats
 from torch import Tensor
 
-from fedsim.data.augmentations import Augmentation, uniform
+from fedsim.cli import load_plugin
+from fedsim.data.augmentations import Augmentation, augmentations, uniform
 from fedsim.errors import ConfigError
 from support.randomness import seeded
 
@@ -33,3 +35,17 @@ def test_an_augmentation_for_single_images_is_refused_by_name() -> None:
 
             def __call__(self, image: Tensor, generator: torch.Generator) -> Tensor:
                 return image.flip(-1)
+
+
+def test_a_plugin_with_such_an_augmentation_is_refused_with_its_line(tmp_path: Path) -> None:
+    plugin = tmp_path / "mirror.py"
+    plugin.write_text(
+        "from fedsim.data.augmentations import Augmentation, augmentations\n\n"
+        '@augmentations.register("mirror")\n'
+        "class Mirror(Augmentation):\n"
+        "    def __call__(self, image, generator):\n"
+        "        return image.flip(-1)\n"
+    )
+    with pytest.raises(ConfigError, match=r"mirror\.py, line \d.*takes one `image`"):
+        load_plugin(plugin)
+    assert "mirror" not in augmentations.describe()
