@@ -204,12 +204,16 @@ def _step(options: argparse.Namespace, command: str) -> Report:
 
 def _vectorize(options: argparse.Namespace, command: str) -> Report:
     values, _ = apply_overrides(read_yaml(options.config or QUICKSTART), options.overrides)
-    device = RankPlace(0, 1, 0, 1).device(options.device)
+    runtime = {**values.get("runtime", {}), "threads": options.threads, "device": options.device}
+    values = {**without_data(values, None), "runtime": runtime}
     readings = []
     for name in options.models:
-        config = parse_config({**without_data(values, None), "model": {"name": name}})
-        readings += time_vectorized(build_components(config), options.at_once, device, options.repeats)
-    title = f"{STEPS_SHOWN} steps of a client, batches of {config.clients.batch_size} images, on the {device.type}"
+        components = build_components(parse_config({**values, "model": {"name": name}}))
+        prepare_process(components)
+        device = RankPlace(0, 1, 0, 1).device(options.device)
+        readings += time_vectorized(components, options.at_once, device, options.repeats)
+    size = components.config.clients.batch_size
+    title = f"{STEPS_SHOWN} steps of a client, batches of {size} images, on the {device.type}"
     return Report(title, "in turn", command, readings)
 
 
