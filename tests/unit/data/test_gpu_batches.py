@@ -38,7 +38,7 @@ def test_an_augmentation_does_what_it_does_on_the_cpu(name: str, shape: tuple[in
         with deterministic():
             after = augment(images.to(GPU), seeded(0)).cpu()
         assert levels_apart(after, expected) <= (2 if settings else 1)
-        assert share_equal(after, expected) > 0.995
+        assert share_equal(after, expected) > 0.99
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
