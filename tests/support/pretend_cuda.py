@@ -145,6 +145,8 @@ class _Above(TorchFunctionMode):
             return self._attribute(func, args)
         if func is torch.device or name == "_parse_to":  # of Module.to, which then asks tensor by tensor
             return func(*args, **kwargs)
+        if name in ("pin_memory", "record_stream"):  # of real memory, by a driver
+            return args[0] if name == "pin_memory" else None
         if name == "tolist" and gpu.device_of(args[0]) == "cuda":
             gpu.wait("tolist")
         if name == "numpy" and gpu.device_of(args[0]) == "cuda":

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -119,6 +120,11 @@ RUN = {
     "runtime": {"check_every": 1},
 }
 
+PROPERTIES = SimpleNamespace(
+    name="pretended", total_memory=1 << 36, uuid="0", pci_domain_id=0, pci_bus_id=0, pci_device_id=0
+)
+"""Of the GPU, for those who ask the driver."""
+
 
 @pytest.mark.parametrize("rows", ["own GPU", "shared GPU"])
 def test_a_run_and_its_resumption_stay_on_one_device(
@@ -126,6 +132,8 @@ def test_a_run_and_its_resumption_stay_on_one_device(
 ) -> None:
     monkeypatch.setattr(client_module, "seeded", lambda seed, device=None: seeded(seed))  # asks the driver
     monkeypatch.setattr(RankPlace, "device", lambda self, wanted: GPU)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: PROPERTIES)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1 << 36, 1 << 36))
     if rows == "shared GPU":
         monkeypatch.setattr(communicator, "LocalRows", lambda slots, columns, device: LocalRows(slots, columns, CPU))
     for rounds in (1, 2):
