@@ -124,7 +124,7 @@ class Simulation:
             return None
         outcome = self._server.aggregate(rows, self.model.state, round_index, clients)
         with self._phases("broadcast"):
-            self._take_step(outcome.step, rows)
+            self._take_step(outcome.step)
             useless = self._has_no_usable_row(round_index, clients, outcome)
         with self._phases("evaluate"):
             evaluation = self._evaluate(round_index + 1)
@@ -150,7 +150,7 @@ class Simulation:
         by_rank = self.comm.all_gather(torch.cat([losses, asked]))
         return by_rank[torch.tensor(hosts), torch.arange(len(hosts))], bool(by_rank[:, -1].any())
 
-    def _take_step(self, step: Tensor, rows: Tensor | None) -> None:
+    def _take_step(self, step: Tensor) -> None:
         """Bring the step of rank 0 to all ranks and take it.
 
         With a single client whose update is the step, the new global model is that client's model. In float32 its
@@ -161,9 +161,8 @@ class Simulation:
             self.comm.broadcast(step)
             state -= step
             return
-        moved = state - step
-        if rows is not None and torch.equal(step, rows[0].to(step.device)):
-            moved = self.model.module_values()
+        trained = self.model.module_values()
+        moved = trained if torch.equal(state - trained, step) else state - step
         self.comm.broadcast(moved)
         state.copy_(moved)
 

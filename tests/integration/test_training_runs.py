@@ -14,6 +14,7 @@ from fedsim.data.inputs import Inputs
 from fedsim.main import main
 from fedsim.seeds import derive_generator, derive_seed, seeded
 from fedsim.training.client import LocalWork, batches
+from fedsim.updates.model_rows import ModelRows
 from support.forked_ranks import forked_ranks
 from support.runs import final_state
 
@@ -63,6 +64,22 @@ def test_one_client_alone_is_a_plain_pytorch_loop_bit_for_bit(tmp_path: Path, op
     two = forked_ranks(2, *alone, f"server.buffers={buffers}", f"output_dir={tmp_path}", "run_name=two")
     assert two.status == 0, two.err
     assert torch.equal(state, final_state(tmp_path / "two", 6))
+
+
+ONLY_ATTACKER = "attack={name: scaling, factor: 0.5, num_byzantine: 1, allow_byzantine_majority: true}"
+
+
+@pytest.mark.parametrize("settings", ["clients.momentum=0.5", ONLY_ATTACKER])
+def test_what_becomes_of_the_only_client_s_update_counts(tmp_path: Path, settings: str) -> None:
+    """Half of the update: the global model is then not that of the client."""
+    alone = [*COMMON, SGD, "clients.count=1", "aggregator={name: fedavg}", "rounds=1", f"output_dir={tmp_path}"]
+    assert main([*alone, "clients.local_steps=1", "run_name=whole"]) == 0
+    assert main([*alone, "clients.local_steps=1", "run_name=half", settings]) == 0
+    with seeded(derive_seed(0, "model")):
+        model = build_components(parse_config(values_of(COMMON))).model.build((1, 16, 16), 4)
+    start = ModelRows(model).read()[0]
+    whole, half = (final_state(tmp_path / name, 1)[: len(start)] for name in ("whole", "half"))
+    torch.testing.assert_close(start - half, (start - whole) / 2, rtol=1e-4, atol=1e-7)
 
 
 def run(folder: Path, name: str, *overrides: str) -> torch.Tensor:

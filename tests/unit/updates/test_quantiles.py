@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fedsim.updates.matrix import BLOCK, UpdateMatrix
-from fedsim.updates.quantiles import SAMPLE, absolute_quantiles
+from fedsim.updates.quantiles import SAMPLE, absolute_quantiles, quantiles_by_sorting
 from fedsim.updates.sharded import ColumnShards
 
 SHARES = [0.0, 0.1, 1 / 3, 0.5, 0.9, 0.999, 1.0]
@@ -98,3 +98,14 @@ def test_a_whole_position_gives_an_element_of_the_row(columns: int) -> None:
     quantile = absolute_quantiles(UpdateMatrix(rows), 0.9)
     assert int((rows.abs().double() > quantile).sum()) == (columns - 1) // 10
     assert int((rows.abs().double() >= quantile).sum()) == (columns - 1) // 10 + 1
+
+
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("columns", [1, 2, 11, 3 * BLOCK + 77])
+def test_sorted_rows_give_the_same_bits(columns: int, share: float) -> None:
+    """As on a GPU: whole, in shards and of a derived matrix with more rows than are computed at once."""
+    rows = torch.randn(11, columns, generator=torch.Generator().manual_seed(columns))
+    rows[1], rows[2, ::2], rows[3] = 0, 0, rows[3].round()
+    scales = torch.linspace(-2, 3, 11)
+    for updates in (UpdateMatrix(rows), ColumnShards.cut(rows, 3), UpdateMatrix(rows).scale(scales)):
+        assert torch.equal(quantiles_by_sorting(updates, share), absolute_quantiles(updates, share))
