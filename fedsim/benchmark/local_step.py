@@ -74,7 +74,7 @@ class StepBenchmark:
             self._out = self._transport.row(0)
         self._work = replace(local_work(components), epochs=1, steps=steps, send="delta")
         self._forward = forward_of(self._rows.model, self._work)
-        self._inputs = Inputs(TensorSamples(images, labels), device=device)
+        self._inputs = Inputs(TensorSamples(images, labels), device=device, placement="device")
         data = ClientData(self._inputs, [self._batch], lambda client, round_index: labels, CLASSES)
         self._trainer = Trainer(self._rows, data, self._work, 0)
 

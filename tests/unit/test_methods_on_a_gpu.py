@@ -163,7 +163,7 @@ def test_the_profiler_counts_about_as_many_launches_as_the_pretended_gpu(name: s
         defence = Defence(aggregators.build(name))
         launches = real_launches(lambda given, number: defence(UpdateMatrix(given), facts), rows)
     pretended = counts_of_defence(Defence(aggregators.build(name)), columns)
-    assert launches <= 1.5 * pretended.launches + 20
+    assert launches <= 2 * pretended.launches + 20  # a sort is several kernels
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])

@@ -1,5 +1,6 @@
 """Clients that are trained at once, against a Trainer that takes them one after another."""
 
+import re
 from collections.abc import Callable
 from math import isnan
 from typing import Any
@@ -42,6 +43,11 @@ def optimizer(name: str, **settings: Any) -> dict[str, Any]:
     return {"make_optimizer": optimizer_maker(name, settings, "x")}
 
 
+def in_words(settings: dict[str, Any]) -> str:
+    """A name that is the same in every process: what is made has an address in its own."""
+    return ", ".join(f"{name}={re.sub(' at 0x[0-9a-f]+', '', str(value))}" for name, value in settings.items())
+
+
 def assert_equal_but_for_rounding(clients: Clients, tolerance: float = TOLERANCE) -> Tensor:
     (rows, losses), (others, their_losses) = clients.at_once(), clients.in_turn()
     assert largest_difference(rows, others) < tolerance
@@ -76,7 +82,7 @@ def assert_equal_but_for_rounding(clients: Clients, tolerance: float = TOLERANCE
         {"send": "gradient", "steps": 1},
         {"send": "gradient", "steps": 1, "rules": rules(clip_norm=0.2, micro_batches=2)},
     ],
-    ids=str,
+    ids=in_words,
 )
 def test_rows_are_those_of_one_client_after_another(
     make: Callable[[], nn.Module], samples: Callable[[], Samples], settings: dict[str, Any]
