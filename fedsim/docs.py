@@ -184,7 +184,8 @@ def _benchmarks(stored: Mapping[str, Any]) -> Iterator[str]:
     yield "units of it; kept is what stays from one round to the next, the method's history."
     for name, report in stored.items():
         yield ""
-        yield f"## {report['title'][:1].upper()}{report['title'][1:]}"
+        where = f", {report['machine']['gpu']}" if report["machine"].get("gpu") else ""
+        yield f"## {report['title'][:1].upper()}{report['title'][1:]}{where}"
         yield ""
         yield f"`{report['command']}`"
         yield ""
