@@ -32,6 +32,7 @@ def require_compiler(runtime: RuntimeSection) -> None:
         return  # where a job is submitted: its nodes will find out
     name_a_folder_for_compiled_code()
     new = secrets.randbelow(2**30)  # what was compiled before would come from a cache
+    torch.compiler.reset()  # after some runs in one process torch would compile nothing more, without a word
     try:
         torch.compile(lambda values: values.sin() + new)(torch.ones(4, device="cuda" if on_gpu else "cpu"))
     except Exception as error:  # of the compiler, of its cache, of torch

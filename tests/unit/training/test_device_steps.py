@@ -13,7 +13,7 @@ from fedsim.data.inputs import Inputs, View
 from fedsim.seeds import seeded as globally_seeded
 from fedsim.training.client import ClientData, Trainer
 from fedsim.updates.model_rows import ModelRows
-from support.cuda import GPU, deterministic, waits
+from support.real_gpu import GPU, deterministic, waits
 from support.local_work import work
 from support.meta_device import META, CopiesToMeta
 from support.randomness import seeded
