@@ -13,10 +13,10 @@ from fedsim.data.feeds import Placement
 from fedsim.data.inputs import Inputs, View
 from fedsim.errors import ConfigError
 from support.augmentation_references import levels_apart, share_equal
-from support.real_gpu import GPU, NEEDS_GPU, deterministic, nothing_waits
 from support.images import FULL, many_sizes, pictures, seeded, splits
 from support.pictures import STRONG, picture
 from support.presets import PRESETS, STORED, view_of
+from support.real_gpu import GPU, NEEDS_GPU, deterministic, nothing_waits
 
 pytestmark = NEEDS_GPU
 

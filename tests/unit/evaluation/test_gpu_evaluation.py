@@ -10,8 +10,8 @@ from fedsim.data.feeds import Placement
 from fedsim.data.inputs import Inputs, View
 from fedsim.evaluation.evaluator import Evaluation, Evaluator
 from fedsim.seeds import seeded as globally_seeded
-from support.real_gpu import GPU, NEEDS_GPU, deterministic, waits
 from support.randomness import seeded
+from support.real_gpu import GPU, NEEDS_GPU, deterministic, waits
 
 pytestmark = NEEDS_GPU
 

@@ -13,10 +13,10 @@ from fedsim.data.inputs import Inputs, View
 from fedsim.seeds import seeded as globally_seeded
 from fedsim.training.client import ClientData, Trainer
 from fedsim.updates.model_rows import ModelRows
-from support.real_gpu import GPU, deterministic, waits
 from support.local_work import work
 from support.meta_device import META, CopiesToMeta
 from support.randomness import seeded
+from support.real_gpu import GPU, deterministic, waits
 
 IMAGES = torch.randint(256, (24, 1, 6, 6), generator=seeded(0), dtype=torch.uint8)
 SAMPLES = TensorSamples(IMAGES, torch.arange(24) % 4)
