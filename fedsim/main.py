@@ -1,5 +1,6 @@
 """Run a simulation: ``torchrun --nproc_per_node=8 fedsim/main.py [--config FILE] [dotted.key=value ...]``."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -74,6 +75,7 @@ def execute(arguments: list[str], terminal: int) -> int:
     try:
         place = RankPlace.from_environment()
         failures.rank_is_known(place)
+        place.take_own_slice(os.environ)  # before anything asks CUDA
         speaks = place.rank == 0
         command = parse_command_line(arguments)
         for plugin in command.plugins:

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"fedsim: configuration error: {error}\n")
         return MISTAKE
     gpus = 0 if config.runtime.device == "cpu" else count_gpus()
-    return print_text(str(ranks_for(config.clients.count, own.hosts, gpus, count_cores())))
+    return print_text(str(ranks_for(config.most_hosts, own.hosts, gpus, count_cores())))
 
 
 def _config(arguments: Sequence[str]) -> RunConfig:

@@ -12,7 +12,7 @@ from fedsim.aggregators.pre import pre_aggregators
 from fedsim.attacks import Attack, attacks
 from fedsim.build.attack_plan import attack_key, plan_attacks
 from fedsim.build.device import computes_on_gpu
-from fedsim.config.run import RunConfig, RuntimeSection
+from fedsim.config.run import RunConfig
 from fedsim.config.section import Section
 from fedsim.data import Splits
 from fedsim.data.augmentations import Augmentation, augmentations
@@ -222,7 +222,7 @@ def warn_of_settings_without_effect(components: Components, given: Mapping[str, 
     if "interpolation" in given.get("data", {}) and config.data.resize is None and config.data.resolution is None:
         text = "data.interpolation has no effect without data.resize or data.resolution: no image is scaled"
         warnings.warn(text, FedsimWarning, stacklevel=2)
-    for text in _without_effect_here(config.runtime):
+    for text in _without_effect_here(config):
         warnings.warn(text, FedsimWarning, stacklevel=2)
     for position, section in enumerate(config.attack):
         if section.first_round > config.rounds:
@@ -235,9 +235,14 @@ def warn_of_settings_without_effect(components: Components, given: Mapping[str, 
         )
 
 
-def _without_effect_here(runtime: RuntimeSection) -> Iterator[str]:
+def _without_effect_here(config: RunConfig) -> Iterator[str]:
     """What there is to say of settings of the run's speed."""
+    runtime = config.runtime
     on_gpu = computes_on_gpu(runtime)
+    if config.data.placement != "auto" and not on_gpu:
+        yield f"data.placement: {config.data.placement} has no effect on a CPU, where clients compute"
+    if config.clients.vectorize > 1 and config.clients_at_once == 1:
+        yield f"clients.vectorize: {config.clients.vectorize} has no effect with one client in a round"
     if runtime.matmul != "highest" and not on_gpu:
         yield f"runtime.matmul: {runtime.matmul} has no effect on a CPU, where clients compute"
     if runtime.compile_mode != "default" and not runtime.compile:

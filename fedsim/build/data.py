@@ -86,7 +86,8 @@ def _load_data(components: Components, comm: Communicator) -> RunData:
             check_splits(splits)
         statistics = components.statistics(splits)
         config = components.config.data
-        kept = splits if config.resize is None else resized_splits(splits, config.resize, config.interpolation)
+        with keys_under("data"):
+            kept = splits if config.resize is None else resized_splits(splits, config.resize, config.interpolation)
     digest = fingerprint(splits, statistics)
     _require_same_data(comm, digest)
     if statistics is not None and comm.rank == 0:

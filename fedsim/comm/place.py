@@ -52,13 +52,13 @@ class RankPlace:
         """
         if wanted == "cpu":
             return torch.device("cpu")
-        self._take_own_slice(os.environ)
+        self.take_own_slice(os.environ)
         if not torch.cuda.is_available():
             return torch.device("cpu")
         return torch.device("cuda", self.local_rank % torch.cuda.device_count())
 
-    def _take_own_slice(self, environment: MutableMapping[str, str]) -> None:
-        """Of several slices of GPUs (MIG), CUDA would show the first to every rank."""
+    def take_own_slice(self, environment: MutableMapping[str, str]) -> None:
+        """Of several slices of GPUs (MIG), CUDA would show the first to every rank; it asks once, when it starts."""
         slices = mig_slices(environment)
         if len(slices) > 1:
             environment["CUDA_VISIBLE_DEVICES"] = slices[self.local_rank % len(slices)]

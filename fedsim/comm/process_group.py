@@ -112,11 +112,11 @@ class ProcessGroup(Communicator):
         if columns == 0:
             return LocalRows(slots, 0, self.row_device)
         if self._one_host and not self._uses_nccl:
-            steps = int(columns >= LARGE_STEP)
-            matrix = self._open_shared(slots + steps, columns)
+            matrix = self._open_shared(slots + 1, columns) if columns >= LARGE_STEP else None
+            self._carrier = None if matrix is None else matrix[slots]
+            matrix = self._open_shared(slots, columns) if matrix is None else matrix[:slots]
             if matrix is not None:
-                self._carrier = matrix[slots] if steps else None
-                return SharedRows(matrix[:slots], self.rank, lambda: self.barrier("gather"))
+                return SharedRows(matrix, self.rank, lambda: self.barrier("gather"))
             if self.rank == 0:
                 log.warning(
                     "no room for %d x %d values in shared memory that all ranks can map: rows go point to point",

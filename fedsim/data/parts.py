@@ -32,6 +32,7 @@ class Part:
         """Remove what has no other name by now."""
         shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._descriptor)
+        shutil.rmtree(self.folder, ignore_errors=True)  # NFS keeps what is open under another name
 
 
 def new_part(folder: Path) -> Part:

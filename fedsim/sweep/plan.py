@@ -58,7 +58,7 @@ class Cell:
         labels: its place on each axis.
         config_hash: hash of its resolved configuration.
         config: the configuration, resolved.
-        num_clients: K.
+        num_clients: how many ranks can have clients.
         folder: of the sweep.
     """
 
@@ -176,7 +176,7 @@ def _cell(components: Components, place: Mapping[str, str], name: str) -> Cell:
     others = [f"{as_name(axis)}{as_name(label)}" for axis, label in place.items() if axis not in GROUPS]
     config["output_dir"] = as_typed(folder.joinpath(*groups))
     config["run_name"] = require_short("-".join([*others, config_hash]))
-    return Cell(place, config_hash, config, components.config.clients.count, folder)
+    return Cell(place, config_hash, config, components.config.most_hosts, folder)
 
 
 def _hash(config: Mapping[str, Any]) -> str:

@@ -91,7 +91,7 @@ class VectorizedTrainer:
         losses = torch.zeros(len(clients), dtype=torch.float64, device=start.device)
         for batch in batches:
             if self._stop.received:  # the round will be given up
-                break
+                return torch.zeros_like(taking.rows), [float("nan")] * len(clients)
             active = len(batch.labels)
             taking.keep(active)
             losses[:active] += taking.backward(batch)

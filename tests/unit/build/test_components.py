@@ -95,6 +95,18 @@ def test_settings_of_a_gpus_speed_warn_where_they_do_nothing(overrides: dict[str
         warn_of_settings_without_effect(build_components(parse_config(values)), values)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["data.placement=device", "runtime.device=cpu"], "data.placement: device has no effect on a CPU"),
+        (["clients.vectorize=4", "clients.fraction=0.1"], "clients.vectorize: 4 has no effect with one client"),
+    ],
+)
+def test_other_settings_of_speed_warn_where_they_do_nothing(overrides: list[str], words: str) -> None:
+    with pytest.warns(FedsimWarning, match=words):
+        warn_of_settings_without_effect(build_components(configured(*overrides)), {})
+
+
 @pytest.mark.parametrize("overrides", [{"matmul": "tf32", "device": "cuda"}, {"matmul": "highest", "device": "cpu"}])
 def test_settings_of_a_gpus_speed_do_not_warn_where_they_do_something(overrides: dict[str, object]) -> None:
     values = {"runtime": overrides}

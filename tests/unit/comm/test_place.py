@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fedsim.comm import RankPlace
+from fedsim.main import main
 
 CPU = torch.device("cpu")
 
@@ -30,6 +31,22 @@ def test_a_rank_without_a_gpu_takes_part_until_all_know_who_has_none(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert RankPlace(1, 2, 1, 2).device(wanted) == CPU
+
+
+def test_a_rank_takes_its_slice_before_anything_asks_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA reads the variable once, when it is asked for the first time."""
+    seen = []
+
+    def sees_none() -> bool:
+        seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
+        return False
+
+    monkeypatch.setattr(torch.cuda, "is_available", sees_none)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-a,MIG-b")
+    for name, value in {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 2}.items():
+        monkeypatch.setenv(name, str(value))
+    assert main(["--check", "data.name=synthetic"]) == 0
+    assert set(seen) == {"MIG-b"}
 
 
 def test_each_rank_takes_a_slice_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -220,6 +220,19 @@ def test_a_request_to_stop_ends_the_work_after_a_step() -> None:
     assert loss.steps == 2
 
 
+class StopAtOnce(StopRequest):
+    """A request that has come before the first step."""
+
+    received = True
+
+
+@pytest.mark.parametrize("settings", [{}, {"send": "gradient", "steps": 1}], ids=str)
+def test_a_request_before_the_first_step_is_no_error(settings: dict[str, Any]) -> None:
+    rows, losses = Clients(smooth(), work(**settings), stop=StopAtOnce()).at_once()
+    assert not rows.any()
+    assert losses == pytest.approx([float("nan")] * len(SIZES), nan_ok=True)
+
+
 def test_groups_without_any_batch_send_zero() -> None:
     rows, losses = Clients(smooth(), work()).at_once([2, 5])
     assert not rows.any()
