@@ -134,7 +134,7 @@ def test_thousands_of_strangers_do_not_keep_ranks_out() -> None:
 
 
 def test_strangers_that_take_the_last_descriptor_give_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten are left for rank 0 alone: a limit of this process would take them from the other ranks, its threads, too."""
+    """Ten are left for rank 0 alone: a limit of this process would take them from the other ranks, too."""
     accept = socket.socket.accept
     accepted: list[socket.socket] = []
 
