@@ -1,4 +1,4 @@
-"""A matrix in shared memory that never has a name, so that nothing is left of it, whoever is killed at any moment."""
+"""A matrix in shared memory that never has a name, so that nothing of it is left when ranks are killed."""
 
 import os
 import tempfile
@@ -39,7 +39,7 @@ def reserved_file(values: int) -> Iterator[str]:
 
 
 def map_file(address: str, slots: int, columns: int) -> Tensor | None:
-    """The file as a matrix [slots, columns] shared with whoever maps it; None if it cannot be mapped.
+    """The file as a matrix [slots, columns] shared with all ranks that map it; None if it cannot be mapped.
 
     In a container that counts processes by itself, the path may lead to another process's file, or nowhere.
     """

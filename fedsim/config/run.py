@@ -13,10 +13,10 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, PositiveFloat
 
 from fedsim.config.attack import AttackSection
+from fedsim.config.combinations import check_combinations
 from fedsim.config.section import OneOrMore, Section, plain
 from fedsim.errors import ConfigError
 from fedsim.settings import Schema, parse_settings
-from fedsim.yaml_text import yaml_line
 
 MOST_CLIENTS, MOST_ROUNDS, MOST_PIXELS = 10**6, 10**9, 2**14
 """Beyond what anybody simulates: the largest published federations have some hundred thousand clients, a billion
@@ -299,21 +299,5 @@ def parse_config(values: Mapping[str, Any]) -> RunConfig:
         if isinstance(values.get("attack", {}), Mapping) and error.key.startswith("attack.0"):  # not given as a list
             raise ConfigError(f"attack{error.key[len('attack.0') :]}", error.problem, error.remedy) from None
         raise
-    if config.clients.send == "gradient" and config.clients.local_steps != 1:
-        raise ConfigError("clients.send", "'gradient' is of one step", "set clients.local_steps: 1")
-    replays = config.runtime.compile and config.runtime.compile_mode == "reduce-overhead"
-    if replays and config.clients.micro_batches > 1:
-        # https://github.com/pytorch/pytorch/issues/169545
-        problem = "with 'reduce-overhead' torch gives wrong gradients where clients.micro_batches adds them up"
-        raise ConfigError("runtime.compile_mode", problem, "set clients.micro_batches: 1, or leave out the mode")
-    if config.clients.vectorize > 1:
-        _require_vectorizable(config.runtime)
+    check_combinations(config)
     return config
-
-
-def _require_vectorizable(runtime: RuntimeSection) -> None:
-    for key in ("compile", "amp", "channels_last"):
-        value, default = getattr(runtime, key), RuntimeSection.model_fields[key].default
-        if value != default:
-            problem = f"clients cannot be trained at once with runtime.{key}: {yaml_line(value)}"
-            raise ConfigError("clients.vectorize", problem, "leave out one of the two")

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from fedsim.updates.model_rows import ModelRows
 from support.launch import ROOT
 from support.local_work import rules, work
 from support.randomness import draws
+from support.real_gpu import nothing_waits
 
 pytestmark = [
     pytest.mark.gpu,
@@ -144,15 +144,6 @@ def test_products_are_exact_by_default_and_after_a_block_of_tf32() -> None:
         assert min(inside) > 5e-5
 
 
-@contextmanager
-def no_waiting() -> Iterator[None]:
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        yield
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-
-
 @pytest.mark.parametrize(
     ("optimizer", "settings", "changes"),
     [
@@ -177,7 +168,7 @@ def test_nothing_waits_for_the_gpu_within_a_step(
     steps.backward(inputs, labels)  # cuDNN and cuBLAS prepare themselves
     steps.step()
     torch.cuda.synchronize()
-    with no_waiting():
+    with nothing_waits():
         for _ in range(2):
             steps.backward(inputs, labels)
             steps.step()
@@ -189,7 +180,7 @@ def test_float16_waits_unless_the_optimiser_is_fused() -> None:
     steps = LocalSteps(rules(amp=torch.float16), model, trained, stepper, None)
     data = samples(BATCH)
     steps.backward(data.inputs.cuda(), data.labels.cuda())
-    with no_waiting(), pytest.raises(RuntimeError, match="synchroniz"):
+    with nothing_waits(), pytest.raises(RuntimeError, match="synchroniz"):
         steps.step()
 
 
