@@ -1,15 +1,13 @@
 """The command line: options, dotted overrides, plugins, and hints where it is not what it should be."""
 
-import importlib.util
-import sys
-import traceback
+import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedsim.config.source import read_yaml
 from fedsim.errors import ConfigError, did_you_mean
-from fedsim.files import file_exists, user_path
+from fedsim.files import user_path
 from fedsim.help_pages import keys_text, nearest_key, topic_text
 from fedsim.parsers import QuietParser
 
@@ -27,7 +25,8 @@ class CommandLine:
     resume: bool
     resume_or_start: bool
     check: bool
-    plugins: list[Path]
+    plugins: list[str]
+    plugin_digest: str | None
     show_help: bool
     show_list: bool
     help_topic: str = ""
@@ -51,7 +50,8 @@ def parse_command_line(arguments: Sequence[str]) -> CommandLine:
         resume=parsed.resume or parsed.resume_or_start,
         resume_or_start=parsed.resume_or_start,
         check=parsed.check,
-        plugins=[user_path(plugin, "--plugin") for plugin in parsed.plugin],
+        plugins=parsed.plugin,
+        plugin_digest=parsed.plugin_digest,
         show_help=parsed.help is not None,
         help_topic=parsed.help or "",
         show_list=parsed.list,
@@ -72,6 +72,7 @@ def _parser() -> QuietParser:
         metavar="FILE",
         help="Python file with components of yours",
     )
+    parser.add_argument("--plugin-digest", metavar="DIGEST", help=argparse.SUPPRESS)  # from a sweep to its cells
     parser.add_argument(
         "--help", "-h", nargs="?", const="", metavar="KEY", help="show this page, or more of a key or a component"
     )
@@ -105,40 +106,6 @@ def _no_setting(word: str) -> ConfigError:
         return ConfigError("command line", problem, f"a file is given by --plugin {word}")
     key = nearest_key(word)
     return ConfigError("command line", problem, f"write {key}=..." if key else "for example rounds=5")
-
-
-def load_plugin(path: Path) -> None:
-    """Run a Python file, so that the components in it register themselves.
-
-    Raises:
-        ConfigError: the file cannot be read, or raises; the message names file and line.
-    """
-    spec = importlib.util.spec_from_file_location(f"fedsim_plugin_{path.stem}", path)
-    if spec is None or spec.loader is None or not file_exists(path):
-        raise ConfigError("--plugin", f"{path} is not a Python file", "name a .py file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module.__name__] = module
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        line = _line_in(path, error)
-        if isinstance(error, ConfigError):
-            raise ConfigError(f"--plugin {path}, line {line}", str(error)) from None
-        what = error.msg if isinstance(error, SyntaxError) else str(error)
-        problem = ": ".join(filter(None, [type(error).__name__, what]))
-        raise ConfigError(f"--plugin {path}, line {line}", problem, "fix the file") from error
-
-
-def _line_in(path: Path, error: BaseException) -> int | str:
-    """The line of a file at which an error came out of it."""
-    if isinstance(error, SyntaxError) and error.lineno is not None and _same(error.filename, path):
-        return error.lineno
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if _same(frame.filename, path)]
-    return next((line for line in reversed(lines) if line is not None), "unknown")
-
-
-def _same(filename: str | None, path: Path) -> bool:
-    return filename is not None and Path(filename).resolve() == path.resolve()
 
 
 def help_text(topic: str = "") -> str:

@@ -116,6 +116,10 @@ class CollectiveError(RankError):
     """A collective of all ranks failed: one of them has ended or is late, or the network fails."""
 
 
+class ComponentError(FedsimError, ValueError):
+    """A component returned what its method must not return; the message names class, file and method."""
+
+
 class NonFiniteError(FedsimError):
     """NaN or infinity where ``runtime.nonfinite: error`` does not allow it."""
 

@@ -11,7 +11,8 @@ from pydantic.fields import FieldInfo
 
 from fedsim.build.components import build_components
 from fedsim.build.registries import REGISTRIES, REGISTRY_OF
-from fedsim.config.run import OptimizerSection, RunConfig, parse_config
+from fedsim.config.clients import OptimizerSection
+from fedsim.config.run import RunConfig, parse_config
 from fedsim.config.section import named_sections
 from fedsim.errors import ConfigError, did_you_mean
 from fedsim.registry import Description, Registry

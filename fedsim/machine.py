@@ -8,6 +8,7 @@ messages, MIG instances or GPUs hidden from this process, say it.
 
 import math
 import os
+import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,9 @@ ReadLimit = Callable[[Path], float | None]
 
 GPU_SIGNS = ("dev/nvidiactl", "proc/driver/nvidia", "dev/dxg", "dev/kfd")
 """What a driver leaves: NVIDIA's, twice; Windows' in WSL; AMD's."""
+
+PROCESSOR_NUMBERS = {"family": "cpu family", "model": "model", "stepping": "stepping"}
+"""What Linux says on x86, by the word for it."""
 
 UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
@@ -91,6 +95,21 @@ def _lines(file: Path) -> list[str]:
         return file.read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
+
+
+def processor(root: Path = Path("/")) -> str:
+    """The model of the processor, as the system names it, with its numbers: rented machines often hide the name.
+
+    Args:
+        root: where the file system begins.
+    """
+    facts: dict[str, str] = {}
+    for line in _lines(root / "proc/cpuinfo"):
+        key, _, value = line.partition(":")
+        facts.setdefault(key.strip(), value.strip())
+    numbers = {word: facts.get(key) for word, key in PROCESSOR_NUMBERS.items()}
+    shown = ", ".join(f"{word} {number}" for word, number in numbers.items() if number)
+    return facts.get("model name", platform.machine()) + (f" ({shown})" if shown else "")
 
 
 def available_memory(root: Path = Path("/")) -> int:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 # A script's own folder comes first on sys.path; its parent belongs there, so that `fedsim` is this one.
@@ -26,7 +27,7 @@ from fedsim.build.process import prepare_process
 from fedsim.build.rehearsal import rehearse
 from fedsim.build.resume import require_run
 from fedsim.build.run import open_run
-from fedsim.cli import CommandLine, help_text, load_plugin, parse_command_line
+from fedsim.cli import CommandLine, help_text, parse_command_line
 from fedsim.comm import RankPlace
 from fedsim.config.run import parse_config
 from fedsim.config.source import apply_overrides, read_yaml
@@ -34,28 +35,31 @@ from fedsim.errors import keys_under
 from fedsim.failures.handler import EXIT_STATUS, FailureHandler, warnings_as_lines
 from fedsim.files import file_name
 from fedsim.help_pages import list_text
+from fedsim.plugins import load_plugins
 from fedsim.records.console import print_text
-from fedsim.records.logs import keep_terminal
+from fedsim.records.logs import keep_terminal, log_on_terminal
 from fedsim.records.summary import closing_message, read_summary
+from fedsim.run_directory.plugin_source import PluginSource
 from fedsim.run_directory.provenance import Provenance
 
 VALID = "the configuration is valid"
 
 
-def configure(command: CommandLine, place: RankPlace) -> Components:
+def configure(command: CommandLine, place: RankPlace, plugins: Sequence[PluginSource]) -> Components:
     """The checked components; rank 0 shows notes and warnings, and one rank of each host what that lacks."""
     speaks = place.rank == 0
     values, notes = apply_overrides(read_yaml(command.config), command.overrides)
     config = parse_config(values)
     with warnings_as_lines(notes, speaks=speaks):
-        components = build_components(config)
+        components = build_components(config, plugins)
         warn_of_settings_without_effect(components, values)
         if command.check and speaks:
-            rehearse(components)
+            with log_on_terminal():
+                rehearse(components)
     if speaks:
         with keys_under("model"):
             components.model.check_weights()
-    if config.runtime.compile and place.local_rank == 0:
+    if place.local_rank == 0:
         require_compiler(config.runtime)
     return components
 
@@ -78,16 +82,15 @@ def execute(arguments: list[str], terminal: int) -> int:
         place.take_own_slice(os.environ)  # before anything asks CUDA
         speaks = place.rank == 0
         command = parse_command_line(arguments)
-        for plugin in command.plugins:
-            load_plugin(plugin)
-        components = configure(command, place) if not (command.show_help or command.show_list) else None
+        plugins = load_plugins(command.plugins, command.plugin_digest)
+        components = configure(command, place, plugins) if not (command.show_help or command.show_list) else None
         if components is None or command.check:
             text = help_text(command.help_topic) if command.show_help else list_text() if command.show_list else VALID
             return print_text(text) if speaks else 0
         if command.resume and not command.resume_or_start and speaks:
             require_run(components.output_dir, file_name(components.run_name()))
         prepare_process(components)
-        provenance = Provenance([*sys.argv[:1], *arguments], command.plugins)
+        provenance = Provenance([*sys.argv[:1], *arguments])
         run = open_run(components, place, resume=command.resume, stop=stop, failures=failures, provenance=provenance)
         with stop.listening():  # until here a signal ends the process at once, and nothing is lost
             status = run.simulation.run()

@@ -13,12 +13,14 @@ if __name__ == "__main__":
     keep_standard_streams()  # before a file is opened
 
 from fedsim.config.source import apply_overrides
-from fedsim.data.cache import cache_folder, is_lasting
 from fedsim.data.sources import sources
+from fedsim.data.storage.cache import cache_folder, is_lasting
 from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.files import user_path, write_for_nobody_else
 from fedsim.parsers import QuietParser
+from fedsim.plugins import load_plugins
 from fedsim.records.console import print_text
+from fedsim.records.logs import log_on_terminal
 
 MISTAKE = 2
 
@@ -27,15 +29,17 @@ def main(arguments: list[str]) -> int:
     """Exit status: 0 the data set is ready, 2 it is missing or damaged."""
     parser = QuietParser(prog="python -m fedsim.prepare", description=__doc__)
     parser.add_argument("name", help="data set: " + ", ".join(sources.describe()))
+    parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="data sets of yours")
     parser.add_argument("--root", help="folder of its files (data.root of a config)")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="settings of the data set (see --list)")
     write_for_nobody_else()
     try:
         parsed = parser.parse_intermixed_args(arguments)
+        load_plugins(parsed.plugin)
         settings, _ = apply_overrides({}, parsed.settings)
         source = sources.build(parsed.name, **settings)
         root = None if parsed.root is None else user_path(parsed.root, "--root")
-        with warnings.catch_warnings(record=True) as caught:
+        with log_on_terminal(), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", FedsimWarning)
             splits = source.prepare(root)
     except (ConfigError, OSError) as error:

@@ -48,6 +48,7 @@ def _config(arguments: Sequence[str]) -> RunConfig:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config")
     parser.add_argument("--plugin")
+    parser.add_argument("--plugin-digest")  # from a sweep
     config, rest = parser.parse_known_args(arguments)
     values = read_yaml(user_path(config.config, "--config")) if config.config else {}
     return parse_config(apply_overrides(values, [word for word in rest if not word.startswith("-")])[0])

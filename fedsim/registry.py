@@ -1,15 +1,25 @@
 """Components by name: aggregators, attacks, data sources, partitioners, models."""
 
+from __future__ import annotations
+
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from fedsim.errors import ConfigError, did_you_mean
+from fedsim.errors import ComponentError, ConfigError, did_you_mean
+from fedsim.seeds import derive_seed, seeded
 from fedsim.settings import Schema, parse_settings
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +69,59 @@ class Component:
         values = ", ".join(f"{key}={value!r}" for key, value in self.settings)
         return f"{self.name}({values})"
 
+    @property
+    def further_files(self) -> Sequence[Path]:
+        """Python files of the user's that it is made of, beside that of its class."""
+        return ()
+
+    @property
+    def who(self) -> str:
+        """Name and class, and of a plugin the file, for a message."""
+        file = plugin_file(type(self))
+        return f"'{self.name}' ({type(self).__name__}{f' in {file}' if file else ''})"
+
+    def returned(self, value: object, method: str, device: torch.device) -> Tensor:
+        """A tensor of numbers that a method has returned.
+
+        Raises:
+            ComponentError: it is no such tensor, or lies elsewhere.
+        """
+        import torch
+
+        wrong = in_words(value)
+        if isinstance(value, torch.Tensor):
+            if value.device == device and value.dtype != torch.bool and not value.is_complex():
+                return value
+            wrong = f"a tensor of {value.dtype} on {value.device}"
+        raise ComponentError(f"{self.who}: {method} returned {wrong}, not a tensor of floats on {device}")
+
+    @classmethod
+    def is_of_a_plugin(cls) -> bool:
+        """Whether somebody else has written it: fedsim's own tests hold its components to their promises."""
+        return not cls.__module__.startswith("fedsim.")
+
+    @classmethod
+    def unimplemented(cls) -> list[str]:
+        """Methods that a subclass must write and this class has not written."""
+        return [name for name in dir(cls) if getattr(getattr(cls, name, None), "__isabstractmethod__", False)]
+
+    @classmethod
+    def own_draws(
+        cls, seed: Callable[[], int], purpose: str = "call", device: torch.device | None = None
+    ) -> AbstractContextManager[None]:
+        """Around a call of this component: the global generators are seeded, and restored after it.
+
+        So a plugin's ``torch.randn`` gives the same numbers on any number of ranks, resumed or not, and changes
+        nobody else's. fedsim's own components draw from generators that they are given: nothing is done for them.
+
+        Args:
+            seed: what the draws derive from; it is asked only if it is needed.
+            device: whose generator is seeded beside that of the CPU.
+        """
+        if cls.is_of_a_plugin():
+            return seeded(derive_seed(seed(), f"{purpose} of {cls.name}"), device)
+        return nullcontext()
+
 
 C = TypeVar("C", bound=Component)
 
@@ -85,7 +148,7 @@ class Registry(Generic[C]):
     """A typed table of the components of one kind.
 
     >>> class Shape(Component): ...
-    >>> shapes = Registry[Shape]("shape")
+    >>> shapes = Registry("shape", Shape)
     >>> @shapes.register("circle")
     ... class Circle(Shape):
     ...     "A round one."
@@ -96,16 +159,25 @@ class Registry(Generic[C]):
     fedsim.errors.ConfigError: name: unknown shape 'circel'; did you mean 'circle'? valid: circle
     """
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
+    def __init__(self, kind: str, base: Callable[..., C]) -> None:
+        assert isinstance(base, type)  # a type[C] would have to be concrete, says mypy
+        self.kind, self.base = kind, base
         self._entries: dict[str, type[C]] = {}
 
     def register(self, name: str, *references: Reference) -> Callable[[type[C]], type[C]]:
-        """Class decorator that makes a component available under ``name``; the first reference is its source."""
+        """Class decorator that makes a component available under ``name``; the first reference is its source.
+
+        Raises:
+            ConfigError: the name cannot be one or is taken, or the class is no component of this kind.
+        """
+        require_name(name, self.kind)
 
         def add(component: type[C]) -> type[C]:
             if name in self._entries:
-                raise ConfigError("name", f"{self.kind} '{name}' is registered already", "choose another name")
+                file = plugin_file(self._entries[name])
+                problem = f"{self.kind} '{name}' is registered already{f' by {file}' if file else ''}"
+                raise ConfigError("name", problem, "choose another name")
+            require_component(component, f"{self.kind} '{name}'", self.base)
             component.name, component.references = name, references
             self._entries[name] = component
             return component
@@ -120,11 +192,106 @@ class Registry(Generic[C]):
 
     def build(self, name: str, **settings: Any) -> C:
         """An instance of the component ``name`` with these settings."""
-        return self.get(name)(**settings)
+        component = self.get(name)
+        with component.own_draws(lambda: 0, "construction"):
+            made = component(**settings)
+        if "settings" not in vars(made):
+            remedy = "call super().__init__(**settings) in it"
+            raise ConfigError("name", f"{made.who}: its __init__ does not call the one above it", remedy)
+        return made
+
+    def classes(self) -> list[type[C]]:
+        """Every registered class."""
+        return list(self._entries.values())
+
+    def forget(self, modules: Collection[str]) -> None:
+        """Take the components out that these modules have registered."""
+        for name, component in list(self._entries.items()):
+            if component.__module__ in modules:
+                del self._entries[name]
 
     def describe(self) -> Mapping[str, Description]:
         """Every registered name with its line of help, settings and paper, by name."""
         return MappingProxyType({name: _describe(self._entries[name]) for name in sorted(self._entries)})
+
+
+def plugin_file(component: type[Component]) -> str:
+    """The name of the file of a class that is not fedsim's; empty where there is none."""
+    file = getattr(sys.modules.get(component.__module__), "__file__", None)
+    return Path(file).name if file and component.is_of_a_plugin() else ""
+
+
+def labels_of(names: Sequence[str]) -> list[str]:
+    """Names that differ: the second component of one name has ``_2`` behind it.
+
+    >>> labels_of(["csv", "wandb", "csv"])
+    ['csv', 'wandb', 'csv_2']
+    """
+    counts = [names[:position].count(name) for position, name in enumerate(names)]
+    return [f"{name}_{count + 1}" if count else name for name, count in zip(names, counts, strict=True)]
+
+
+def in_words(value: object) -> str:
+    """What a value is, for a message.
+
+    >>> in_words(None), in_words(3), in_words((1, None))
+    ('nothing', 'int', '(int, nothing)')
+    """
+    if isinstance(value, tuple) and type(value) is tuple:
+        return f"({', '.join(map(in_words, value))})"
+    return "nothing" if value is None else type(value).__name__
+
+
+def require_name(name: object, kind: str) -> None:
+    """ConfigError for what cannot be the name of a component.
+
+    >>> require_name("my attack", "attack")
+    Traceback (most recent call last):
+    fedsim.errors.ConfigError: name: 'my attack' cannot name an attack; use letters, digits and _, as in my_attack
+    """
+    a_kind = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+    if not isinstance(name, str):
+        word = getattr(name, "__name__", type(name).__name__)
+        raise ConfigError("name", f"register needs the name of {a_kind}", f'write register("...") before {word}')
+    if not name.isidentifier():
+        problem = f"{name!r} cannot name {a_kind}"
+        raise ConfigError("name", problem, f"use letters, digits and _, as in my_{kind.replace(' ', '_')}")
+
+
+def require_component(component: object, what: str, base: type[Component]) -> None:
+    """ConfigError unless ``component`` is a class that derives from ``base`` and lacks nothing.
+
+    Args:
+        what: kind and name of the component, for the message.
+    """
+    if not isinstance(component, type):
+        problem = f"{what} is no class but {component!r}"
+        raise ConfigError("name", problem, f"register a class that derives from {base.__name__}")
+    its = component.__name__
+    if not issubclass(component, base):
+        parents = " and ".join(parent.__name__ for parent in component.__bases__)
+        problem = f"{what} is the class {its}, which derives from {parents}"
+        raise ConfigError("name", problem, f"derive it from {base.__name__}")
+    missing = component.unimplemented()
+    if missing:
+        raise ConfigError("name", f"{what}: the class {its} lacks {' and '.join(missing)}", "write it")
+    _require_settings(component, what)
+
+
+def _require_settings(component: type[Component], what: str) -> None:
+    """ConfigError unless the settings are a schema that has what the class derives from reads."""
+    settings = component.Settings
+    if not (isinstance(settings, type) and issubclass(settings, Schema)):
+        problem = f"{what}: Settings of the class {component.__name__} are no Schema"
+        raise ConfigError("name", problem, "write class Settings(Schema):")
+    if "name" in settings.model_fields:
+        raise ConfigError("name", f"{what}: a setting is called name, which names the component", "call it otherwise")
+    for parent in component.__mro__[1:]:
+        theirs = vars(parent).get("Settings")
+        lacking = [] if theirs is None else [key for key in theirs.model_fields if key not in settings.model_fields]
+        if lacking:
+            problem = f"{what}: its Settings lack {', '.join(lacking)}, which {parent.__name__} reads"
+            raise ConfigError("name", problem, f"write class Settings({parent.__name__}.Settings):")
 
 
 def _describe(component: type[Component]) -> Description:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -120,9 +120,8 @@ def _keys_at(schema: type[BaseModel], location: list[int | str]) -> list[str]:
 
 
 def _section(schema: type[BaseModel], key: str) -> type[BaseModel] | None:
-    """The schema of the section ``key`` or of the sections in a list, None if it is a plain value."""
+    """The schema of the section ``key``, also in a list or as an alternative; None if it is a plain value."""
     field = schema.model_fields.get(key)
     kind = field.annotation if field is not None else None
-    if get_origin(kind) is list:
-        kind = get_args(kind)[0]
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    kinds = get_args(kind) or (kind,)  # of a list, or of alternatives such as a section or null
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)

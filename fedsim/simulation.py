@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fedsim.comm import Communicator, RowTransport
 from fedsim.errors import RankError, shortened
+from fedsim.evaluation.early_stopping import EarlyStopping
 from fedsim.evaluation.evaluator import Evaluation, Evaluator
 from fedsim.participation.participants import Participation
 from fedsim.records.phases import Phases
@@ -61,6 +62,9 @@ class Simulation:
 
     Args:
         server: attack and aggregation on rank 0, a no-op elsewhere.
+        evaluator: on the test samples.
+        validator: on the validation samples, if there are any.
+        stopping: ends the run early; that of rank 0 counts, which knows the rounds before a resumed one.
         stop: whether this rank has been asked to stop.
         done: rounds that a resumed run has behind it.
     """
@@ -75,15 +79,17 @@ class Simulation:
         local: LocalClients,
         server: ServerRound,
         evaluator: Evaluator,
+        validator: Evaluator | None = None,
         recording: Recording,
+        stopping: EarlyStopping | None = None,
         stop: StopRequest | None = None,
         done: int = 0,
     ) -> None:
         self._schedule, self._participation, self.comm, self.model = schedule, participation, comm, model
         self._trainer, self._transport = local.trainer, local.transport
-        self._server, self._evaluator = server, evaluator
+        self._server, self._evaluator, self._validator = server, evaluator, validator
         self._writer, self._checkpoints, self._phases = recording.writer, recording.checkpoints, recording.phases
-        self._stop, self.done = stop or StopRequest(), done
+        self._stopping, self._stop, self.done = stopping, stop or StopRequest(), done
         self.divergence: str | None = None
         """Why the last round counts as diverged, in words; None if it does not."""
 
@@ -94,22 +100,33 @@ class Simulation:
             How it ended: ``completed``; ``interrupted`` if some rank was asked to stop, a checkpoint is then made; or
             ``diverged``, its last good checkpoint is then the newest: see :attr:`divergence`.
         """
-        while self.done < self._schedule.rounds:
+        ends = self._ends_early()
+        while self.done < self._schedule.rounds and not ends:
             record = self.run_round(self.done)
             if record is None:
                 self._save()
                 return "interrupted"
             self.done += 1
-            with self._phases("record"):
-                self._writer.write(record)
+            self.write(record)
+            ends = self._ends_early(record)
             if self._schedule.due(self._schedule.check_every, self.done):
                 self._check_drift()
             if self.divergence and self._schedule.stops_on_divergence:
                 return "diverged"
-            if not self.divergence and self._schedule.due(self._schedule.checkpoint_every, self.done):
+            if not self.divergence and (ends or self._schedule.due(self._schedule.checkpoint_every, self.done)):
                 self._save()
         self.comm.barrier("end")
         return "diverged" if self.divergence else "completed"
+
+    def _ends_early(self, record: RoundRecord | None = None) -> bool:
+        """Whether the run ends here, with the record of its last round, as rank 0 says."""
+        if self._stopping is None:
+            return False
+        if record is not None:
+            self._stopping.after(record)
+        flag = torch.tensor([float(self._stopping.ends_after(self.done))])
+        self.comm.broadcast(flag)
+        return bool(flag)
 
     def run_round(self, round_index: int) -> RoundRecord | None:
         """One round, from 0; its record. None if it was given up, before anything has changed."""
@@ -127,9 +144,10 @@ class Simulation:
             self._take_step(outcome.step)
             useless = self._has_no_usable_row(round_index, clients, outcome)
         with self._phases("evaluate"):
-            evaluation = self._evaluate(round_index + 1)
+            evaluation = self._evaluate(self._evaluator, round_index)
+            validation = None if self._validator is None else self._evaluate(self._validator, round_index)
         self.divergence = self._find_divergence(useless, evaluation)
-        return self._record(round_index, losses, outcome, evaluation)
+        return self._record(round_index, losses, outcome, evaluation, validation)
 
     def _train(self, round_index: int, clients: Sequence[int]) -> Tensor:
         """The local work of the clients that this rank hosts; training losses [K], NaN for the others."""
@@ -151,14 +169,14 @@ class Simulation:
         return by_rank[torch.tensor(hosts), torch.arange(len(hosts))], bool(by_rank[:, -1].any())
 
     def _take_step(self, step: Tensor) -> None:
-        """Bring the step of rank 0 to all ranks and take it.
+        """Bring the step to all ranks, each of which may have computed some of its coordinates, and take it.
 
         With a single client whose update is the step, the new global model is that client's model. In float32 its
         parameters are not always w - (w - w_client), so rank 0, which hosts it, sends the parameters themselves.
         """
         state = self.model.state
         if self._participation.num_clients > 1:
-            self.comm.broadcast(step)
+            self.comm.complete(step, self._server.ranges)
             state -= step
             return
         trained = self.model.module_values()
@@ -167,13 +185,14 @@ class Simulation:
         state.copy_(moved)
 
     def _has_no_usable_row(self, round_index: int, clients: Sequence[int], outcome: ServerOutcome) -> bool:
-        """Whether every row contained NaN or infinity, as rank 0 knows it.
+        """Whether every honest row contained NaN or infinity, as rank 0 knows it.
 
-        A round for which only Byzantine clients were drawn says nothing about training.
+        An attack may make finite rows of none. A round for which only Byzantine clients were drawn says nothing.
         """
-        attackers = self._participation.attack_plan.attackers(round_index)
-        only_byzantine = len(clients) < self._participation.num_clients and set(clients) <= set(attackers)
-        flag = torch.tensor([float(not only_byzantine and set(outcome.nonfinite_clients) >= set(clients))])
+        honest = set(clients) - set(self._participation.attack_plan.attackers(round_index))
+        all_attack = not honest and len(clients) == self._participation.num_clients
+        watched = set(clients) if all_attack else honest
+        flag = torch.tensor([float(bool(watched) and set(outcome.nonfinite_clients) >= watched)])
         self.comm.broadcast(flag)
         return bool(flag)
 
@@ -183,15 +202,20 @@ class Simulation:
             return "the global model contains NaN or infinity"
         if evaluation is not None and not isfinite(evaluation.loss):
             return "the loss on the test data is NaN or infinite"
-        return "every client's update contains NaN or infinity" if no_usable_row else None
+        return "every honest client's update contains NaN or infinity" if no_usable_row else None
 
-    def _evaluate(self, done: int) -> Evaluation | None:
-        if not self._schedule.due(self._schedule.evaluate_every, done):
+    def _evaluate(self, evaluator: Evaluator, round_index: int) -> Evaluation | None:
+        if not self._schedule.due(self._schedule.evaluate_every, round_index + 1):
             return None
-        return self._evaluator.evaluate(self.model.module())
+        return evaluator.evaluate(self.model.module(), round_index)
 
     def _record(
-        self, round_index: int, losses: Tensor, outcome: ServerOutcome, evaluation: Evaluation | None
+        self,
+        round_index: int,
+        losses: Tensor,
+        outcome: ServerOutcome,
+        evaluation: Evaluation | None,
+        validation: Evaluation | None,
     ) -> RoundRecord:
         trained = {client: float(losses[client]) for client in self._participation.training(round_index)}
         of_clients: dict[str, ByClient] = {**outcome.clients, "train_loss": trained}
@@ -200,17 +224,21 @@ class Simulation:
         return RoundRecord(
             round=round_index + 1,
             quality=Quality() if evaluation is None else evaluation.quality(),
+            validation={} if validation is None else validation.in_short(),
             train_loss=float(torch.tensor(list(trained.values())).nanmean()),  # NaN: diverged, or nothing to train on
             server=outcome.server,
             clients=of_clients,
             attack=outcome.attack,
             nonfinite_clients=outcome.nonfinite_clients,
+            metrics={**outcome.metrics, **({} if evaluation is None else evaluation.metrics)},
             times=self._phases.finish_round(),
         )
 
     def _save(self) -> None:
         with self._phases("checkpoint"):
             state = {"model": self.model.named(), "server": self._server.state_dict()}
+            if self._stopping is not None:
+                state["stopping"] = self._stopping.state_dict()
             self._checkpoints.save(self.done, state, self._writer.state_dict())
 
     def _check_drift(self) -> None:
@@ -226,6 +254,16 @@ class Simulation:
         clients = self._participation.clients_on(rank, self.done - 1)
         hosts = f", host of client{'s' * (len(clients) > 1)} {', '.join(map(str, clients))}" if clients else ""
         return f"{self.comm.monitor.status(rank)}{hosts}"
+
+    def write(self, record: RoundRecord) -> None:
+        """Write the record of a round; the next one says how long it took."""
+        with self._phases("record"):
+            self._writer.write(record)
+
+    @property
+    def phases(self) -> Phases:
+        """How long the phases of a round take on this rank."""
+        return self._phases
 
     def close_records(self, status: str) -> None:
         """Close the records, with the status ``completed``, ``failed``, ``interrupted`` or ``diverged``."""

@@ -1,12 +1,19 @@
 """Fixtures of all tests; helpers are in tests/support."""
 
 import logging
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Bytes are named by their number: what they hold may differ between workers, whose tests must have one name."""
+    return f"{len(val)}_bytes" if isinstance(val, bytes) else None
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -19,6 +26,7 @@ def _one_thread() -> None:
 def _root_logger_as_it_was() -> Iterator[None]:
     """Runs in this process add handlers to the root logger, and keep threads' failures out of the terminal."""
     root = logging.getLogger()
+    root.handlers[:] = [one for one in root.handlers if not type(one).__module__.startswith("fedsim.")]  # a fixture's
     handlers, level = list(root.handlers), root.level
     yield
     logging.raiseExceptions, threading.excepthook = True, threading.__excepthook__
@@ -32,3 +40,25 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("FEDSIM_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture
+def plugins_unloaded() -> Iterator[None]:
+    """What a test loads by ``--plugin`` is gone after it, as at the end of a process."""
+    from fedsim.build.registries import REGISTRIES
+
+    entries = {kind: dict(registry._entries) for kind, registry in REGISTRIES.items()}
+    path = list(sys.path)
+    yield
+    for kind, registry in REGISTRIES.items():
+        registry._entries = entries[kind]
+    folders = set(sys.path) - set(path)
+    for name, module in list(sys.modules.items()):
+        if name.startswith("fedsim_plugin_") or not folders.isdisjoint(_folders_of(module)):
+            del sys.modules[name]
+    sys.path[:] = path
+
+
+def _folders_of(module: ModuleType) -> set[str]:
+    file = getattr(module, "__file__", None)
+    return set(map(str, Path(file).parents)) if isinstance(file, str) else set()

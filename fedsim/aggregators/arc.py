@@ -40,6 +40,7 @@ class AdaptiveRobustClipping(TolerantPreAggregator):
     commutes_with_rotations = True
 
     largest_f = staticmethod(lambda num_rows: (num_rows - 1) // 2)
+    shardable = True
 
     def __call__(self, updates: UpdateMatrix, context: RoundContext) -> tuple[UpdateMatrix, RoundContext]:
         count = updates.num_rows

@@ -2,7 +2,7 @@
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from fedsim.aggregators.tolerance import Tolerant
-from fedsim.errors import FedsimWarning
+from fedsim.errors import ComponentError, FedsimWarning
 from fedsim.registry import Component, Registry
+from fedsim.updates.as_rows import RowsLike
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
+from fedsim.updates.row_statistics import RowStatistic
 
 
 @dataclass(frozen=True)
@@ -61,30 +63,38 @@ class Aggregator(Component):
     """Whether the step is a sum of the rows (and of vectors in the state) with weights that depend on nothing but
     their inner products. An attacker then probes it on K numbers a row instead of D."""
 
+    shardable: bool = False
+    """Whether it works on a matrix that is distributed over ranks by columns: it touches vectors over the columns
+    through the matrix or coordinate by coordinate, and decides by statistics of the matrix only. A server whose
+    defence is not shardable runs whole on rank 0."""
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "aggregate" in vars(cls):  # a step of its own inherits no promise
             cls.commutes_with_rotations = vars(cls).get("commutes_with_rotations", False)
+            cls.shardable = vars(cls).get("shardable", False)
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.diagnostics = Diagnostics()
 
-    def __call__(self, rows: Tensor | UpdateMatrix, context: RoundContext | None = None) -> Tensor:
+    def __call__(self, rows: RowsLike | UpdateMatrix, context: RoundContext | None = None) -> Tensor:
         """The step for these rows; the rows are not changed, :attr:`diagnostics` and the state are.
 
         Args:
-            rows: [K, D], one update a row.
+            rows: [K, D], one update a row; a tensor, an array or a list.
             context: the facts of the round; left out, clients 0 to K-1 in round 0.
 
         Returns:
-            The step [D]; zero if no row is finite.
+            The step [D]; zero if no row is finite. Of a matrix that is distributed over ranks, the coordinates of the
+            columns that lie here.
 
         Raises:
-            ValueError: :meth:`aggregate` returned another shape.
+            ComponentError: :meth:`aggregate` returned something else.
         """
         updates = UpdateMatrix.of(rows)
         context = context or RoundContext.of(updates.num_rows)
+        updates.prepare(*self.row_statistics())
         finite = [row for row, good in enumerate(updates.finite_rows()) if good]
         self.diagnostics = Diagnostics()
         if len(finite) < updates.num_rows:
@@ -94,12 +104,20 @@ class Aggregator(Component):
             )
             updates, context = updates.select(finite), context.keep(finite)
         if not finite:
-            return torch.zeros(updates.num_columns, dtype=updates.dtype, device=updates.device)
-        step = self.aggregate(updates, context)
-        if step.shape != (updates.num_columns,):
-            wrong, columns = list(step.shape), updates.num_columns
-            raise ValueError(f"aggregator '{self.name}' made a step of shape {wrong} of rows of {columns} columns")
-        return step
+            return torch.zeros(updates.local_columns, dtype=updates.dtype, device=updates.device)
+        with self.own_draws(context.seed, device=updates.device):
+            made = self.aggregate(updates, context)
+        step = self.returned(made, "aggregate", updates.device)
+        if step.shape == (updates.local_columns,):
+            return step
+        if step.shape == (updates.num_columns,):  # made of updates.tensor()
+            return updates.cut_out(step)
+        wrong, columns = list(step.shape), updates.num_columns
+        raise ComponentError(f"{self.who}: aggregate returned a step of shape {wrong}, not [{columns}]")
+
+    def row_statistics(self) -> Sequence[RowStatistic]:
+        """The row statistics that every step needs, which are then computed in one pass; only speed depends on it."""
+        return ()
 
     @abstractmethod
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
@@ -129,7 +147,7 @@ class Aggregator(Component):
         """Continue from what :meth:`state_dict` returned."""
 
 
-aggregators = Registry[Aggregator]("aggregator")
+aggregators = Registry("aggregator", Aggregator)
 
 
 def warn_of_reported_counts(setting: str) -> None:

@@ -46,6 +46,7 @@ class Bucketing(PreAggregator):
 
     settings: Settings
     keeps_clients = False
+    shardable = True
 
     def rows_after(self, num_rows: int) -> int:
         return -(-num_rows // self.settings.bucket_size)

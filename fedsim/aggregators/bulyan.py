@@ -1,5 +1,7 @@
 """Bulyan: Krum again and again, then the mean around the median of what it selected."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,7 @@ from fedsim.registry import Reference
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.neighbours import krum_selection
+from fedsim.updates.row_statistics import RowStatistic
 
 
 @aggregators.register(
@@ -43,6 +46,10 @@ class Bulyan(TolerantAggregator):
     """
 
     largest_f = staticmethod(lambda num_rows: (num_rows - 3) // 4)
+    shardable = True
+
+    def row_statistics(self) -> Sequence[RowStatistic]:
+        return ("gram",)
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
         f = self.tolerated(updates.num_rows, context)

@@ -1,5 +1,7 @@
 """CAF: a filter that lowers the weight of the updates furthest out along the direction of largest variance."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,6 +11,7 @@ from fedsim.registry import Reference
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.rounding import TIE
+from fedsim.updates.row_statistics import RowStatistic
 
 FEW_ROWS = 64
 """Up to so many rows all eigenvectors are computed, beyond it only the top one."""
@@ -120,6 +123,10 @@ class CovarianceFilter(TolerantAggregator):
     commutes_with_rotations = True
 
     largest_f = staticmethod(lambda num_rows: (num_rows - 1) // 2)
+    shardable = True
+
+    def row_statistics(self) -> Sequence[RowStatistic]:
+        return ("gram",)
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
         f = self.tolerated(updates.num_rows, context)

@@ -39,6 +39,7 @@ class RandomBucketingClipping(CenteredClipping):
         bucket_size: int = Field(2, ge=1, description="s, updates in a bucket")
 
     settings: Settings
+    shardable = True
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
         bucket_of = self._draw_buckets(context)

@@ -53,6 +53,7 @@ class SequentialBucketingClipping(CenteredClipping):
         iterations: int = Field(1, ge=1, description="times that v moves for each bucket")
 
     settings: Settings
+    shardable = True
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
         v = AffineIterate(updates, self._reference)
@@ -73,7 +74,7 @@ class SequentialBucketingClipping(CenteredClipping):
     def _in_order_of_cosine(
         self, updates: UpdateMatrix, context: RoundContext, generator: torch.Generator
     ) -> list[int]:
-        if self._reference is None or not bool(self._reference.any()):
+        if self._reference is None or not bool(updates.beside(self._reference[None]).row_norms()):
             return _shuffle(context.in_id_order(), generator)
         cosines = cosines_to(updates, self._reference)
         rising = cosines.argsort()

@@ -55,6 +55,7 @@ class CenteredClipping(Aggregator):
         iterations: int = Field(3, ge=1, description="times that v moves in a round")
 
     settings: Settings
+    shardable = True
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)

@@ -58,6 +58,7 @@ class Clipping(PreAggregator):
         radius: float = Field(2.0, gt=0, description="the largest norm that an update keeps")
 
     settings: Settings
+    shardable = True
 
     def __call__(self, updates: UpdateMatrix, context: RoundContext) -> tuple[UpdateMatrix, RoundContext]:
         return clip_rows(updates, self.settings.radius), context

@@ -1,5 +1,7 @@
 """Distance-based outlier suppression with COPOD scores."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -7,6 +9,7 @@ from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
 from fedsim.registry import Reference
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
+from fedsim.updates.row_statistics import RowStatistic
 
 TIE = 1e-9
 """Distances closer than this, relatively, may differ by the rounding of a float64 Gram matrix only."""
@@ -97,6 +100,10 @@ class CopodDos(Aggregator):
     """
 
     commutes_with_rotations = True
+    shardable = True
+
+    def row_statistics(self) -> Sequence[RowStatistic]:
+        return ("norms",)
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
         euclidean = copod_scores(updates.squared_distances().sqrt())

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from fedsim.aggregators.base import Aggregator, aggregators
 from fedsim.registry import Reference
+from fedsim.updates.column_maps import column_map
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
 
@@ -37,6 +38,14 @@ class CoordinateWiseMedian(Aggregator):
     tensor([2., 4.])
     """
 
+    shardable = True
+
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
         middle = (updates.num_rows - 1) // 2
-        return updates.map_order_statistics(range(middle, middle + 1), lambda ordered: ordered[0])
+        return updates.map_order_statistics(range(middle, middle + 1), only)
+
+
+@column_map
+def only(ordered: Tensor) -> Tensor:
+    """The one order statistic [b] of [1, b]."""
+    return ordered[0]

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from fedsim.aggregators.base import Diagnostics, TolerantAggregator, aggregators
 from fedsim.aggregators.cwmed import OPTIMAL_RATES
+from fedsim.updates.column_maps import column_map
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.order_statistics import sum_rows
@@ -29,9 +30,16 @@ class CoordinateWiseTrimmedMean(TolerantAggregator):
     """
 
     largest_f = staticmethod(lambda num_rows: (num_rows - 1) // 2)
+    shardable = True
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
         f = self.tolerated(updates.num_rows, context)
         self.diagnostics = Diagnostics(scalars={"num_byzantine": f})
         middle = range(f, updates.num_rows - f)
-        return updates.map_order_statistics(middle, lambda ordered: sum_rows(ordered).div_(len(ordered)))
+        return updates.map_order_statistics(middle, mean)
+
+
+@column_map
+def mean(ordered: Tensor) -> Tensor:
+    """The mean [b] of order statistics [n, b]."""
+    return sum_rows(ordered).div_(len(ordered))

@@ -29,6 +29,7 @@ class Defence:
         aggregator, pre: as given.
         aggregates_clients: whether the rows that the aggregator sees belong to one client each.
         commutes_with_rotations: whether all its members do; see :class:`~fedsim.aggregators.Aggregator`.
+        shardable: whether all its members are.
 
     >>> import torch
     >>> from fedsim.aggregators import build_aggregator
@@ -44,6 +45,7 @@ class Defence:
         self.commutes_with_rotations = aggregator.commutes_with_rotations and all(
             one.commutes_with_rotations for one in self.pre
         )
+        self.shardable = aggregator.shardable and all(one.shardable for one in self.pre)
         self._checked: set[int] = set()
 
     @property
@@ -67,8 +69,10 @@ class Defence:
         updates = UpdateMatrix.of(rows)
         context = context or RoundContext.of(updates.num_rows)
         self.check(updates.num_rows + context.dropped)
-        for pre in self.pre:
-            updates, context = pre(updates, context)
+        for position, pre in enumerate(self.pre):
+            with pre.own_draws(context.seed, f"call {position}", updates.device):
+                returned = pre(updates, context)
+            updates, context = pre.rows_of(returned, updates)
         return self.aggregator(updates, context)
 
     def check(self, num_clients: int) -> None:

@@ -12,9 +12,12 @@ from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
 from fedsim.errors import ConfigError, keys_under
 from fedsim.registry import Reference
 from fedsim.settings import Schema
+from fedsim.updates.column_maps import column_map
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.order_statistics import lower_median
+
+median_of_rows = column_map(lower_median)
 
 
 @aggregators.register(
@@ -68,6 +71,11 @@ class Detox(Aggregator):
         except ConfigError as error:
             raise ConfigError("inner", error.problem, error.remedy) from None
 
+    @property
+    def shardable(self) -> bool:  # type: ignore[override]
+        """Whether the inner rule is."""
+        return self.inner.shardable
+
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
         generator = context.randomness()
         groups = self._draw_groups(context.in_id_order(), generator)
@@ -89,10 +97,10 @@ class Detox(Aggregator):
             for number, members in enumerate(groups):
                 weights[number, members] = 1 / len(members)
             return updates.mix(weights)
-        medians = torch.empty(len(groups), updates.num_columns, dtype=updates.dtype, device=updates.device)
+        medians = torch.empty(len(groups), updates.local_columns, dtype=updates.dtype, device=updates.device)
         for median, members in zip(medians, groups, strict=True):
-            median.copy_(updates.select(members).map_columns(lower_median))
-        return UpdateMatrix(medians)
+            median.copy_(updates.select(members).map_columns(median_of_rows))
+        return updates.beside(medians)
 
     def _report(self, groups: Sequence[Sequence[int]], num_rows: int) -> None:
         group = torch.empty(num_rows, dtype=torch.long)

@@ -74,6 +74,7 @@ class ElectionCoding(Aggregator):
         scale: Scale = Field("auto", description=SCALE_HELP)
 
     settings: Settings
+    shardable = True
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -83,13 +84,7 @@ class ElectionCoding(Aggregator):
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
         polls = torch.empty(updates.num_rows, updates.num_rows)
         polls[:, context.in_id_order()] = self._polls(updates.num_rows, context)
-        polls = polls.to(updates.device)
-
-        def elect(signs: Tensor) -> Tensor:
-            of_nodes = (polls @ signs).sign()  # small integers, exact in float32
-            return of_nodes.sum(0).sign()
-
-        step, self.diagnostics = step_along_signs(updates, self.settings.scale, elect)
+        step, self.diagnostics = step_along_signs(updates, self.settings.scale, polls.to(updates.device))
         return step
 
     def _polls(self, clients: int, context: RoundContext) -> Tensor:

@@ -52,6 +52,7 @@ class FedAvg(Aggregator):
         )
 
     settings: Settings
+    shardable = True
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
         if self.settings.weighting == "uniform":

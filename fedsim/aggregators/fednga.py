@@ -1,5 +1,7 @@
 """FedNGA: the mean of the updates' directions."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -7,6 +9,7 @@ from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
 from fedsim.registry import Reference
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
+from fedsim.updates.row_statistics import RowStatistic
 
 
 @aggregators.register(
@@ -39,6 +42,10 @@ class FedNGA(Aggregator):
     """
 
     commutes_with_rotations = True
+    shardable = True
+
+    def row_statistics(self) -> Sequence[RowStatistic]:
+        return ("norms",)
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
         norms = updates.row_norms()

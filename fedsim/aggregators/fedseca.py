@@ -1,8 +1,8 @@
 """FedSECA: sign election by concordance ratio (CRISE), then robust coordinate-wise aggregation (RoCA)."""
 
 import warnings
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -12,11 +12,12 @@ from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
 from fedsim.errors import FedsimWarning
 from fedsim.registry import Reference
 from fedsim.settings import Schema
+from fedsim.updates.column_maps import column_map
 from fedsim.updates.context import RoundContext
-from fedsim.updates.gram import sums_of_signs
 from fedsim.updates.matrix import UpdateMatrix
-from fedsim.updates.order_statistics import count, lower_median, sum_rows
+from fedsim.updates.order_statistics import count, lower_median, sum_rows, weighted_count
 from fedsim.updates.quantiles import as_threshold
+from fedsim.updates.row_statistics import RowStatistic
 
 
 def concordance_votes(sign_agreement: Tensor) -> Tensor:
@@ -34,6 +35,73 @@ def concordance_votes(sign_agreement: Tensor) -> Tensor:
 def clip_factors(norms: Tensor) -> Tensor:
     """min(1, tau / norm) for each client [K], tau the lower median of the norms (Eq. 8); 1 for a zero row."""
     return torch.where(norms > 0, norms.median() / norms, 1.0).clamp(max=1.0)
+
+
+class Rules(NamedTuple):
+    """Which form of the formula a coordinate goes through; see :class:`FedSECA`."""
+
+    as_released: bool
+    clamp: bool
+    agree: bool
+
+
+def least_that_survives(quantiles: Tensor, factors: Tensor, *, inclusive: bool) -> Tensor:
+    """What magnitude a value of each client must exceed [K] to survive (Eq. 10), or must have, where ``inclusive``.
+
+    A value that clipping rounds to zero does not survive: its product with the factor is at most half of the smallest
+    number of the dtype. Where unclipped values are averaged, that is so of zero itself.
+
+    >>> least_that_survives(torch.tensor([0.1, 0.1]).double(), torch.tensor([1.0, 0.0]), inclusive=False)
+    tensor([0.1000,    inf])
+    """
+    limits = torch.finfo(factors.dtype)
+    smallest = limits.smallest_normal * limits.eps
+    threshold = as_threshold(quantiles, factors.dtype, inclusive=inclusive)
+    if inclusive:
+        return threshold.clamp(min=smallest)
+    lost = as_threshold(smallest / factors.double() / 2, factors.dtype, inclusive=False)
+    return torch.maximum(threshold, lost)
+
+
+@column_map
+def vote_and_average(
+    block: Tensor, factors: Tensor, least: Tensor, votes: Tensor | None, rules: Rules
+) -> tuple[Tensor, Tensor]:
+    """The r^j [b], and how many coordinates are undecided, and of each client survive and agree [1 + 2 K].
+
+    Args:
+        factors: of the clipping [K, 1] (Eq. 8).
+        least: see :func:`least_that_survives` [K, 1].
+        votes: of each client [K, 1], integers; None: values are summed instead.
+    """
+    raw = block.abs()
+    clipped = raw * factors  # Eq. 8
+    values = raw.clone() if rules.as_released else clipped
+    bound = lower_median(clipped) if rules.clamp else torch.ones_like(clipped[0])
+    if rules.clamp:
+        values = torch.minimum(values, bound)  # Eq. 9
+    present = bound.sign()  # 0 where everything is clamped to zero
+    survives = _reach(raw, least, rules)  # Eq. 10
+    elected = _elect(block * survives if rules.as_released else block, votes).to(block.dtype)
+    agrees = _reach(block * (elected * present), least, rules)
+    if rules.agree:
+        mean = elected * (sum_rows(values.mul_(agrees)) / count(agrees, dim=0).clamp(min=1))  # Eq. 7
+    else:
+        mean = sum_rows(values.mul_(block.sign()).mul_(survives).mul_(present)) / len(block)
+    undecided = count(1 - elected.abs()[None], dim=1)
+    return mean, torch.cat([undecided, weighted_count(survives, present, dim=1), count(agrees, dim=1)]).long()
+
+
+def _reach(values: Tensor, least: Tensor, rules: Rules) -> Tensor:
+    """Where ``values``, which are overwritten, survive: as numbers 1 and 0."""
+    return values.ge_(least) if rules.as_released else values.gt_(least)
+
+
+def _elect(values: Tensor, votes: Tensor | None) -> Tensor:
+    """The elected signs [b] (Eq. 6). Sums of votes, integers up to K^2, are exact."""
+    if votes is None:
+        return sum_rows(values).sign_()
+    return weighted_count(values.sign(), votes[:, 0], dim=0).sign_()
 
 
 FEDSECA = Reference(
@@ -93,10 +161,15 @@ class FedSECA(Aggregator):
         agree: bool = Field(True, description="average the values of the elected sign only (Eq. 7), not all of them")
 
     settings: Settings
+    shardable = True
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self._smoothed: Tensor | None = None
+
+    def row_statistics(self) -> Sequence[RowStatistic]:
+        found: list[RowStatistic] = ["norms"] if self.settings.clip else []
+        return [*found, "sign_agreement"] if self.settings.election == "concordance" else found
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
         settings, as_released = self.settings, self.settings.variant == "released_code"
@@ -104,31 +177,12 @@ class FedSECA(Aggregator):
         factors = clip_factors(updates.row_norms()) if settings.clip else torch.ones(updates.num_rows)
         quantiles = updates.absolute_quantiles(settings.sparsity)
 
-        column_factors = factors.to(updates.device, updates.dtype)[:, None]
-        threshold = as_threshold(quantiles, updates.dtype, inclusive=as_released)[:, None]
-
-        def elect(block: Tensor, signs: Tensor) -> Tensor:
-            """The elected signs [b], exact for votes: sums of small integers (Eq. 6)."""
-            total = sum_rows(block) if votes is None else sums_of_signs(votes, signs)
-            return total.sign_().to(block.dtype)
-
-        def vote_and_average(block: Tensor) -> tuple[Tensor, Tensor]:
-            signs, raw = block.sign(), block.abs()
-            clipped = raw * column_factors  # Eq. 8
-            bound = lower_median(clipped) if settings.clamp else torch.full_like(clipped[0], torch.inf)
-            clamped = torch.minimum(raw if as_released else clipped, bound, out=clipped)  # Eq. 9
-            survives = raw.ge_(threshold) if as_released else raw.gt_(threshold)  # as numbers 1 and 0
-            elected = elect(block * survives, signs * survives) if as_released else elect(block, signs)
-            survives *= clamped.sign()  # Eq. 10
-            agrees = (signs * elected).clamp_(min=0).mul_(survives)
-            if settings.agree:
-                mean = elected * (sum_rows(clamped.mul_(agrees)) / count(agrees, dim=0).clamp(min=1))  # Eq. 7
-            else:
-                mean = sum_rows(clamped.mul_(signs).mul_(survives)) / len(block)
-            tally = torch.cat([(elected == 0).sum()[None], count(survives, dim=1), count(agrees, dim=1)])
-            return mean, tally
-
-        step, tally = updates.map_columns_with_tally(vote_and_average)
+        rules = Rules(as_released, settings.clamp, settings.agree)
+        factors_here = factors.to(updates.device, updates.dtype)
+        least = least_that_survives(quantiles, factors_here, inclusive=as_released)
+        step, tally = updates.map_columns_with_tally(
+            vote_and_average, factors_here[:, None], least[:, None], None if votes is None else votes[:, None], rules
+        )
         self._report(votes, factors, tally, updates)
         return self._smooth(step)
 

@@ -1,6 +1,6 @@
 """FLDetector: clients whose updates do not follow from their earlier ones."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import fsum
 from typing import Any
 
@@ -12,7 +12,7 @@ from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
 from fedsim.registry import Reference
 from fedsim.settings import Schema
 from fedsim.updates.context import RoundContext
-from fedsim.updates.matrix import UpdateMatrix, block_width
+from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.rounding import TIE
 
 REFERENCES = 10
@@ -22,21 +22,24 @@ FEWEST = 3
 """Scores below which the gap statistic has no choice: it tries up to K - 1 clusters."""
 
 
-def hessian_times(vector: Tensor, moves: Sequence[Tensor], bends: Sequence[Tensor]) -> Tensor:
+def hessian_times(updates: UpdateMatrix, vector: Tensor, moves: Sequence[Tensor], bends: Sequence[Tensor]) -> Tensor:
     """H times ``vector`` [D], float64, H the L-BFGS approximation from pairs, in its compact form.
 
     Args:
+        updates: over whose columns the vectors are.
         moves: differences of the weights, oldest first, none of them zero.
         bends: differences of the gradient that go with them. Without a pair H is zero.
 
     >>> step, bend = torch.tensor([2.0, 0.0]), torch.tensor([6.0, 0.0])
-    >>> hessian_times(torch.tensor([1.0, 1.0]), [step], [bend])    # the curvature seen is 6/2
+    >>> updates = UpdateMatrix(torch.zeros(1, 2))
+    >>> hessian_times(updates, torch.tensor([1.0, 1.0]), [step], [bend])    # the curvature seen is 6/2
     tensor([3., 3.], dtype=torch.float64)
     """
     pairs = len(moves)
     if pairs == 0:
         return torch.zeros_like(vector, dtype=torch.float64)
-    gram = _gram([*moves, *bends, vector])
+    vectors = [*moves, *bends, vector]
+    gram = updates.sum_over(vectors, _products).cpu()
     # Each pair is scaled to a move of length 1, which leaves H as it is and the system well conditioned.
     scale = gram.diagonal()[:pairs].rsqrt()
     scales = torch.cat([scale, scale, torch.ones_like(scale[:1])])
@@ -50,39 +53,32 @@ def hessian_times(vector: Tensor, moves: Sequence[Tensor], bends: Sequence[Tenso
     solution = torch.linalg.pinv(system, hermitian=True) @ torch.cat([sigma * move_vector, of_bends[:, -1:]])
     shares = scales[:-1] * torch.cat([sigma * solution[:pairs], solution[pairs:]]).flatten()
     weights = torch.cat([-shares, sigma[None]]).to(vector.device)
-    vectors = [*moves, *bends, vector]
     product = torch.empty_like(vector, dtype=torch.float64)
-    for piece, block in zip(product.split(_width(vectors)), _blocks(vectors), strict=True):
-        piece.copy_(weights @ block)
+    for piece, *block in zip(*map(updates.split, [product, *vectors]), strict=True):
+        piece.copy_(weights @ torch.stack(block).double())
     return product
 
 
-def _width(vectors: Sequence[Tensor]) -> int:
-    return block_width(len(vectors), vectors[0].device)
+def _products(*vectors: Tensor) -> Tensor:
+    """Inner products [n, n] of each two of n vectors [b], float64."""
+    block = torch.stack(vectors).double()
+    return block @ block.T
 
 
-def _blocks(vectors: Sequence[Tensor]) -> Iterator[Tensor]:
-    """Blocks [n, b], float64, of n vectors [D]; no copy of all of them is made."""
-    width = _width(vectors)
-    for pieces in zip(*(vector.split(width) for vector in vectors), strict=True):
-        yield torch.stack(pieces).double()
+def _squared_errors(change: Tensor, *vectors: Tensor) -> Tensor:
+    """||before + change - now||^2 [n], in float64; the vectors [b] are n of now, then n of before."""
+    now, before = vectors[: len(vectors) // 2], vectors[len(vectors) // 2 :]
+    return torch.stack([_length_of_error(*both, change) for both in zip(now, before, strict=True)]).square_()
 
 
-def _gram(vectors: Sequence[Tensor]) -> Tensor:
-    """Inner products of each two of n vectors [D], float64, on the CPU."""
-    total = torch.zeros(len(vectors), len(vectors), dtype=torch.float64, device=vectors[0].device)
-    for block in _blocks(vectors):
-        total += block @ block.T
-    return total.cpu()
+def _length_of_error(now: Tensor, before: Tensor, change: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(now.to(torch.float64, copy=True).sub_(before).sub_(change))
 
 
-def _prediction_error(row: Tensor, before: Tensor, change: Tensor) -> Tensor:
-    """||before + change - row||, all [D], in float64 and block by block."""
-    vectors, squares = (row, before, change), []
-    for now, then, by in zip(*(vector.split(_width(vectors)) for vector in vectors), strict=True):
-        error = now.to(torch.float64, copy=True).sub_(then).sub_(by)
-        squares.append(torch.linalg.vector_norm(error).square())
-    return torch.stack(squares).sum().sqrt()
+def _parameters(updates: UpdateMatrix, context: RoundContext) -> UpdateMatrix:
+    """The columns of parameters, which come first; buffers behind them follow no gradient."""
+    size = updates.num_columns if context.layout is None else context.layout.size
+    return updates if size == updates.num_columns else updates.columns([(0, size)])
 
 
 def _scatter(values: Tensor) -> Tensor:
@@ -166,6 +162,7 @@ class FLDetector(Aggregator):
         window: int = Field(10, ge=1, description="N, rounds that a score averages and most pairs that L-BFGS uses")
 
     settings: Settings
+    shardable = True
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -176,11 +173,12 @@ class FLDetector(Aggregator):
         self._aggregate: Tensor | None = None
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
-        self._extend_scores(self._prediction_errors(updates, context))
+        parameters = _parameters(updates, context)
+        self._extend_scores(self._prediction_errors(parameters, context))
         suspects = self._suspects(context)
         trust = torch.tensor([float(client not in suspects) for client in context.client_ids], dtype=torch.float64)
         step = updates.weighted_sum(trust / trust.sum()) if suspects else updates.mean()
-        self._remember(updates, step, context)
+        self._remember(parameters, step[: parameters.local_columns], context)
         self._report(trust, context)
         return step
 
@@ -189,13 +187,12 @@ class FLDetector(Aggregator):
         known = [row for row in context.in_id_order() if context.client_ids[row] in self._rows]
         if context.last_step is None or not known:
             return {}
-        change = hessian_times(-context.last_step, self._moves, self._bends)
-        size, clients = len(change), [context.client_ids[row] for row in known]
-        errors = [
-            _prediction_error(updates.row(row)[:size], self._rows[client][:size], change)
-            for row, client in zip(known, clients, strict=True)
-        ]
-        return dict(zip(clients, torch.stack(errors).tolist(), strict=True))
+        move = -context.last_step[: updates.local_columns]
+        change = hessian_times(updates, move, self._moves, self._bends)
+        clients = [context.client_ids[row] for row in known]
+        rows, before = [updates.row(row) for row in known], [self._rows[client] for client in clients]
+        squares = updates.sum_over([change, *rows, *before], _squared_errors)
+        return dict(zip(clients, squares.sqrt().tolist(), strict=True))
 
     def _extend_scores(self, errors: Mapping[int, float]) -> None:
         total = fsum(errors.values())
@@ -216,9 +213,10 @@ class FLDetector(Aggregator):
 
     def _remember(self, updates: UpdateMatrix, step: Tensor, context: RoundContext) -> None:
         if context.last_step is not None and self._aggregate is not None:
-            move = -context.last_step
-            bend = (step - self._aggregate)[: len(move)]
-            if bool(move.any()) and bool(bend.isfinite().all()):
+            move = -context.last_step[: updates.local_columns]
+            bend = step - self._aggregate
+            lengths = torch.stack([updates.length(move), updates.length(bend)])
+            if bool((lengths[0] > 0) & lengths[1].isfinite()):
                 self._moves = [*self._moves, move][-self.settings.window :]
                 self._bends = [*self._bends, bend][-self.settings.window :]
         self._aggregate = step.clone()

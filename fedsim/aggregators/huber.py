@@ -1,5 +1,6 @@
 """The minimum of a multi-dimensional Huber loss."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -12,6 +13,7 @@ from fedsim.settings import Schema
 from fedsim.updates.affine_iteration import AffineIterate
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
+from fedsim.updates.row_statistics import RowStatistic
 
 
 @aggregators.register(
@@ -61,6 +63,10 @@ class Huber(Aggregator):
         smoothing: float = Field(1e-6, gt=0, description="no distance counts as shorter than this")
 
     settings: Settings
+    shardable = True
+
+    def row_statistics(self) -> Sequence[RowStatistic]:
+        return ("gram",)
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
         settings, threshold = self.settings, self._thresholds(context)

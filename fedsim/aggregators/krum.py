@@ -1,5 +1,7 @@
 """Krum: the update closest to its neighbours."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,7 @@ from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.neighbours import krum_scores
 from fedsim.updates.rounding import TIE
+from fedsim.updates.row_statistics import RowStatistic
 
 KRUM = Reference(
     authors="Blanchard, El Mhamdi, Guerraoui and Stainer",
@@ -44,6 +47,10 @@ class Krum(TolerantAggregator):
 
     largest_f = staticmethod(lambda num_rows: (num_rows - 3) // 2)
     works_beyond = True
+    shardable = True
+
+    def row_statistics(self) -> Sequence[RowStatistic]:
+        return ("gram",)
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
         f = self.tolerated(updates.num_rows, context)

@@ -12,12 +12,14 @@ from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
 from fedsim.aggregators.fedseca import clip_factors
 from fedsim.registry import Reference
 from fedsim.settings import Schema
+from fedsim.updates.column_maps import column_map
 from fedsim.updates.context import RoundContext
 from fedsim.updates.layout import RowLayout
 from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.order_statistics import sum_rows
 from fedsim.updates.quantiles import as_threshold
 from fedsim.updates.rounding import TIE
+from fedsim.updates.row_statistics import RowStatistic
 
 
 class Layer(NamedTuple):
@@ -102,6 +104,10 @@ class Lasa(Aggregator):
         lambda_sign: float = Field(1.0, gt=0, description="Z-score of a layer's purity to stay below")
 
     settings: Settings
+    shardable = True
+
+    def row_statistics(self) -> Sequence[RowStatistic]:
+        return ("norms",)
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
         layers = layers_of(context.layout, updates.num_columns)
@@ -117,7 +123,7 @@ class Lasa(Aggregator):
         benign = torch.stack([self._benign(of_layer, factors.cpu()) for of_layer in statistics])
         shares = torch.where(benign, factors.cpu() / benign.sum(1, keepdim=True), 0.0).to(updates.device)
         pieces = [
-            _sum_of_sparsified(part, threshold, share[:, None])
+            part.map_columns(sum_of_sparsified, threshold, share[:, None])
             for (part, threshold), share in zip(parts, shares, strict=True)
         ]
         kept_share = benign.double().mean(0)
@@ -158,6 +164,7 @@ def _statistics(part: UpdateMatrix, threshold: Tensor) -> Tensor:
     return part.sum_over_blocks(of_block)
 
 
-def _sum_of_sparsified(part: UpdateMatrix, threshold: Tensor, shares: Tensor) -> Tensor:
-    """Sum of the sparsified rows of a layer with shares [K, 1]."""
-    return part.map_columns(lambda block: sum_rows(block.abs().ge_(threshold).mul_(block) * shares))
+@column_map
+def sum_of_sparsified(block: Tensor, threshold: Tensor, shares: Tensor) -> Tensor:
+    """Sum [b] of the sparsified rows of a layer with shares [K, 1]."""
+    return sum_rows(block.abs().ge_(threshold).mul_(block) * shares)

@@ -12,6 +12,7 @@ from fedsim.registry import Reference
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.rounding import TIE
+from fedsim.updates.row_statistics import RowStatistic
 
 MOST_SUBSETS = 10**6
 
@@ -101,6 +102,10 @@ class MinimumDiameterAveraging(TolerantAggregator):
     commutes_with_rotations = True
 
     largest_f = staticmethod(most_tolerated)
+    shardable = True
+
+    def row_statistics(self) -> Sequence[RowStatistic]:
+        return ("gram",)
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
         f = self.tolerated(updates.num_rows, context)

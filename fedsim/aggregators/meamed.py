@@ -5,6 +5,7 @@ from torch import Tensor
 
 from fedsim.aggregators.base import Diagnostics, TolerantAggregator, aggregators
 from fedsim.registry import Reference
+from fedsim.updates.column_maps import column_map
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.order_statistics import sum_rows
@@ -23,17 +24,26 @@ def mean_around_median(updates: UpdateMatrix, count: int) -> Tensor:
     # The nearest values are a window of the sorted column that contains the median. It starts at the lowest
     # possible place and moves up while the next value above it is nearer than the last one inside it.
     first, last = max(0, middle - count + 1), min(middle, updates.num_rows - count)
-    moves = last - first
+    return updates.map_order_statistics(
+        range(first, last + count), mean_of_nearest, count, last - first, middle - first
+    )
 
-    def mean(ordered: Tensor) -> Tensor:
-        ordered = ordered.double()
-        median = ordered[middle - first]
-        below, inside, above = ordered[:moves], ordered[moves:count], ordered[count:]
-        # Value r leaves exactly when value r + count enters; both rules are monotone in r: each pair decides alone.
-        decided = torch.where(above - median < median - below, above, below)
-        return sum_rows(torch.cat([decided, inside])).div_(count)
 
-    return updates.map_order_statistics(range(first, last + count), mean)
+@column_map
+def mean_of_nearest(ordered: Tensor, count: int, moves: int, median_position: int) -> Tensor:
+    """The mean [b] of the ``count`` order statistics that are nearest to one of them.
+
+    Args:
+        ordered: [count + moves, b], of which the nearest are ``count`` adjacent ones.
+        moves: how often their window can move up.
+        median_position: which row the others are near to.
+    """
+    ordered = ordered.double()
+    median = ordered[median_position]
+    below, inside, above = ordered[:moves], ordered[moves:count], ordered[count:]
+    # Value r leaves exactly when value r + count enters; both rules are monotone in r: each pair decides alone.
+    decided = torch.where(above - median < median - below, above, below)
+    return sum_rows(torch.cat([decided, inside])).div_(count)
 
 
 @aggregators.register(
@@ -67,6 +77,7 @@ class MeanAroundMedian(TolerantAggregator):
     """
 
     largest_f = staticmethod(lambda num_rows: (num_rows - 1) // 2)
+    shardable = True
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
         f = self.tolerated(updates.num_rows, context)

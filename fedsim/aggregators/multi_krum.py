@@ -1,5 +1,7 @@
 """Multi-Krum: mean of the updates with the best Krum scores."""
 
+from collections.abc import Sequence
+
 from pydantic import Field
 from torch import Tensor
 
@@ -9,6 +11,7 @@ from fedsim.errors import ConfigError
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.neighbours import krum_scores, smallest
+from fedsim.updates.row_statistics import RowStatistic
 
 
 @aggregators.register("multi_krum", KRUM)
@@ -42,6 +45,10 @@ class MultiKrum(TolerantAggregator):
 
     largest_f = staticmethod(lambda num_rows: (num_rows - 3) // 2)
     works_beyond = True
+    shardable = True
+
+    def row_statistics(self) -> Sequence[RowStatistic]:
+        return ("gram",)
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
         f = self.tolerated(updates.num_rows, context)

@@ -40,6 +40,7 @@ class NearestNeighbourMixing(TolerantPreAggregator):
     commutes_with_rotations = True
 
     largest_f = staticmethod(lambda num_rows: (num_rows - 1) // 2)
+    shardable = True
 
     def __call__(self, updates: UpdateMatrix, context: RoundContext) -> tuple[UpdateMatrix, RoundContext]:
         count = updates.num_rows - self.tolerated(updates.num_rows, context)

@@ -1,10 +1,11 @@
 """What a pre-aggregator is: UpdateMatrix -> UpdateMatrix, in front of any aggregator."""
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from fedsim.aggregators.tolerance import Tolerant
-from fedsim.registry import Component, Registry
+from fedsim.errors import ComponentError
+from fedsim.registry import Component, Registry, in_words
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
 
@@ -33,6 +34,30 @@ class PreAggregator(Component):
 
     commutes_with_rotations: ClassVar[bool] = False
     """As for aggregators: the rows that come out are sums of those that go in, weighted by inner products only."""
+
+    shardable: ClassVar[bool] = False
+    """As for aggregators: whether it works on a matrix that is distributed over ranks by columns."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__call__" in vars(cls):  # rows of its own inherit no promise
+            cls.commutes_with_rotations = vars(cls).get("commutes_with_rotations", False)
+            cls.shardable = vars(cls).get("shardable", False)
+
+    def rows_of(self, returned: object, given: UpdateMatrix) -> tuple[UpdateMatrix, RoundContext]:
+        """What :meth:`__call__` has returned for these rows; ComponentError if it is not what it must be."""
+        match returned:
+            case (UpdateMatrix() as updates, RoundContext() as context):
+                pass
+            case _:
+                raise ComponentError(
+                    f"{self.who}: __call__ returned {in_words(returned)}, not (UpdateMatrix, context)"
+                )
+        rows, ids = updates.num_rows, len(context.client_ids)
+        if updates.num_columns != given.num_columns or rows != ids:
+            made = f"rows {list(updates.shape)} with {ids} ids of {list(given.shape)}"
+            raise ComponentError(f"{self.who}: __call__ made {made}; rows keep their length, and each has an id")
+        return updates, context
 
     def rows_after(self, num_rows: int) -> int:
         """How many rows come out of ``num_rows``; fewer where rows are averaged."""
@@ -63,4 +88,4 @@ class TolerantPreAggregator(Tolerant, PreAggregator):
     """Base of the pre-aggregators that are built for up to f Byzantine clients, f = ``num_byzantine``."""
 
 
-pre_aggregators = Registry[PreAggregator]("pre-aggregator")
+pre_aggregators = Registry("pre-aggregator", PreAggregator)

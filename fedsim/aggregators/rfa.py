@@ -1,5 +1,7 @@
 """RFA: an approximate geometric median."""
 
+from collections.abc import Sequence
+
 from pydantic import Field
 from torch import Tensor
 
@@ -9,6 +11,7 @@ from fedsim.settings import Schema
 from fedsim.updates.affine_iteration import AffineIterate
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
+from fedsim.updates.row_statistics import RowStatistic
 
 
 @aggregators.register(
@@ -49,6 +52,10 @@ class RFA(Aggregator):
         smoothing: float = Field(1e-6, gt=0, description="nu, no distance counts as shorter than this")
 
     settings: Settings
+    shardable = True
+
+    def row_statistics(self) -> Sequence[RowStatistic]:
+        return ("gram",)
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
         median = AffineIterate(updates)

@@ -1,6 +1,6 @@
 """RFFL: reputations decide the weights, and who may stay."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import fsum
 from typing import Annotated, Any, Literal
 
@@ -14,6 +14,7 @@ from fedsim.settings import Schema
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.order_statistics import sum_rows
+from fedsim.updates.row_statistics import RowStatistic
 
 
 @aggregators.register(
@@ -65,12 +66,16 @@ class RFFL(Aggregator):
         )
 
     settings: Settings
+    shardable = True
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self._reputations: dict[int, float] = {}
         self._left: set[int] = set()
         self._rounds = 0
+
+    def row_statistics(self) -> Sequence[RowStatistic]:
+        return ("norms",)
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
         ids = context.client_ids

@@ -37,15 +37,15 @@ def play(losses: Tensor) -> tuple[Tensor, Tensor]:
     return server.softmax(0), attacker.softmax(0)
 
 
-def products(one: Tensor, other: Tensor) -> Tensor:
-    """Inner products [2, 2] of two vectors, float64."""
-    return UpdateMatrix(one[None]).extend(other[None]).gram()
+def products(updates: UpdateMatrix, one: Tensor, other: Tensor) -> Tensor:
+    """Inner products [2, 2] of two vectors over the columns of ``updates``, float64."""
+    return updates.beside(one[None]).extend(other[None]).gram()
 
 
 def cosine(gram: Tensor) -> float:
     """Cosine of two vectors with these inner products [2, 2], on the CPU; 0 if one of them is zero.
 
-    >>> cosine(products(torch.tensor([1.0, 0.0]), torch.tensor([3.0, 4.0])))
+    >>> cosine(products(UpdateMatrix(torch.zeros(1, 2)), torch.tensor([1.0, 0.0]), torch.tensor([3.0, 4.0])))
     0.6
     """
     lengths = float((gram[0, 0] * gram[1, 1]).sqrt())
@@ -102,6 +102,11 @@ class RobustTailor(Aggregator):
         with keys_under("attacks"):
             self._attacks = self._find_attacks()
 
+    @property
+    def shardable(self) -> bool:  # type: ignore[override]
+        """Whether all its rules and attacks are."""
+        return all(rule.shardable for rule in self._rules) and all(attack().shardable for attack in self._attacks)
+
     def _find_attacks(self) -> list[type["Attack"]]:
         """The attacks to simulate; of the default list those that are registered, of any other all."""
         names, by_default = self.settings.attacks, "attacks" not in self.settings.model_fields_set
@@ -133,7 +138,7 @@ class RobustTailor(Aggregator):
         grams = []
         for attack in self._attacks:
             attacked = surrogates.extend(attack()(view)) if others else surrogates
-            grams += [products(truth, _probe(rule, attacked, context)) for rule in self._rules]
+            grams += [products(updates, truth, _probe(rule, attacked, context)) for rule in self._rules]
         cosines = [cosine(gram) for gram in torch.stack(grams).cpu()]  # at once: a GPU is waited for only here
         return -torch.tensor(cosines, dtype=torch.float64).view(len(self._attacks), len(self._rules)).T
 

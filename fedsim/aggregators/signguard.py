@@ -1,6 +1,7 @@
 """SignGuard: clients whose norm and whose shares of signs are like those of most."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from fedsim.registry import Reference
 from fedsim.settings import Schema
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
+from fedsim.updates.row_statistics import RowStatistic
 
 SMALLEST_BANDWIDTH = 1e-7
 """scikit-learn's distances between features in [0, 1] are rounded to about 1e-8: less than this is zero."""
@@ -98,11 +100,15 @@ class SignGuard(Aggregator):
         coordinate_share: float = Field(0.1, gt=0, le=1, description="share of the row whose signs are counted")
 
     settings: Settings
+    shardable = True
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         if self.settings.lower >= self.settings.upper:
             raise ConfigError("lower", f"{self.settings.lower} is not below upper", "no norm could pass")
+
+    def row_statistics(self) -> Sequence[RowStatistic]:
+        return ("norms",)
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
         norms = updates.row_norms().cpu()

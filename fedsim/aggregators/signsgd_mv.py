@@ -1,6 +1,5 @@
 """signSGD with majority vote, and the step of fixed size along elected signs."""
 
-from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
 from fedsim.registry import Reference
 from fedsim.settings import Schema
+from fedsim.updates.column_maps import column_map
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.order_statistics import count
@@ -29,26 +29,33 @@ def typical_magnitude(updates: UpdateMatrix) -> float:
     return float(sums.median()) / updates.num_columns
 
 
+@column_map
+def vote(block: Tensor, polls: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The elected signs [b], and how many are undecided, and of each client vote and agree [1 + 2 K].
+
+    Args:
+        polls: how often each node asks each client [nodes, K]; the nodes then vote. None: the clients do.
+    """
+    signs = block.sign().float()
+    voters = signs if polls is None else (polls @ signs).sign()  # small integers, exact in float32
+    elected = voters.sum(0).sign()
+    agrees = (signs * elected).clamp_(min=0)
+    tally = torch.cat([count(signs.abs(), dim=1), count(agrees, dim=1)])
+    return elected, torch.cat([(elected == 0).sum()[None], tally.long()])
+
+
 def step_along_signs(
-    updates: UpdateMatrix, scale: float | Literal["auto"], elect: Callable[[Tensor], Tensor]
+    updates: UpdateMatrix, scale: float | Literal["auto"], polls: Tensor | None = None
 ) -> tuple[Tensor, Diagnostics]:
     """The step that ``scale`` makes of the elected signs, and how the election went.
 
     Args:
-        elect: turns the clients' signs [K, b], float32, into the elected ones [b].
+        polls: see :func:`vote`.
     """
     size = typical_magnitude(updates) if scale == "auto" else scale
-
-    def vote(block: Tensor) -> tuple[Tensor, Tensor]:
-        signs = block.sign().float()
-        elected = elect(signs)
-        agrees = (signs * elected).clamp_(min=0)
-        tally = torch.cat([(elected == 0).sum()[None], count(signs.abs(), dim=1), count(agrees, dim=1)])
-        return elected.to(block.dtype) * size, tally
-
-    step, tally = updates.map_columns_with_tally(vote)
+    elected, tally = updates.map_columns_with_tally(vote, polls)
     undecided, voted, agreed = tally.split([1, updates.num_rows, updates.num_rows])
-    return step, Diagnostics(
+    return elected.mul_(size), Diagnostics(
         per_client={"agreed_share": agreed / voted.clamp(min=1)},
         scalars={"scale": size, "undecided_share": int(undecided) / updates.num_columns},
     )
@@ -86,7 +93,8 @@ class SignSGDMajorityVote(Aggregator):
         scale: Scale = Field("auto", description=SCALE_HELP)
 
     settings: Settings
+    shardable = True
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
-        step, self.diagnostics = step_along_signs(updates, self.settings.scale, lambda signs: signs.sum(0).sign())
+        step, self.diagnostics = step_along_signs(updates, self.settings.scale)
         return step

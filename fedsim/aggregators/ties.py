@@ -10,6 +10,7 @@ from fedsim.aggregators.base import Aggregator, Diagnostics, aggregators
 from fedsim.aggregators.fedseca import FEDSECA
 from fedsim.registry import Reference
 from fedsim.settings import Schema
+from fedsim.updates.column_maps import column_map
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.order_statistics import count, sum_rows
@@ -55,25 +56,27 @@ class Ties(Aggregator):
         election: Literal["sign", "magnitude"] = Field("sign", description="what is summed up to elect a sign")
 
     settings: Settings
+    shardable = True
 
     def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
         quantiles = updates.absolute_quantiles(self.settings.sparsity)
         threshold = as_threshold(quantiles, updates.dtype, inclusive=False)[:, None]
-        by_sign = self.settings.election == "sign"
-
-        def elect_and_merge(block: Tensor) -> tuple[Tensor, Tensor]:
-            survives = block.abs().gt_(threshold)  # as numbers 1 and 0
-            signs = block.sign().mul_(survives)
-            elected = (signs.sum(0) if by_sign else sum_rows(block * survives)).sign()
-            agrees = (signs * elected.to(block.dtype)).clamp_(min=0)
-            mean = sum_rows(block * agrees) / count(agrees, dim=0).clamp(min=1)
-            tally = torch.cat([(elected == 0).sum()[None], count(survives, dim=1), count(agrees, dim=1)])
-            return mean, tally
-
-        step, tally = updates.map_columns_with_tally(elect_and_merge)
+        step, tally = updates.map_columns_with_tally(elect_and_merge, threshold, self.settings.election == "sign")
         undecided, survived, agreed = tally.split([1, updates.num_rows, updates.num_rows])
         self.diagnostics = Diagnostics(
             per_client={"agreed_share": agreed / survived.clamp(min=1)},
             scalars={"undecided_share": int(undecided) / updates.num_columns},
         )
         return step
+
+
+@column_map
+def elect_and_merge(block: Tensor, threshold: Tensor, by_sign: bool) -> tuple[Tensor, Tensor]:
+    """The step [b], and how many coordinates are undecided, and of each client survive and agree [1 + 2 K]."""
+    survives = block.abs().gt_(threshold)  # as numbers 1 and 0
+    signs = block.sign().mul_(survives)
+    elected = (signs.sum(0) if by_sign else sum_rows(block * survives)).sign()
+    agrees = (signs * elected.to(block.dtype)).clamp_(min=0)
+    mean = sum_rows(block * agrees) / count(agrees, dim=0).clamp(min=1)
+    tally = torch.cat([count(survives, dim=1), count(agrees, dim=1)])
+    return mean, torch.cat([(elected == 0).sum()[None], tally.long()])

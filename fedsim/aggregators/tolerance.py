@@ -52,6 +52,10 @@ class Tolerant(Component):
         super().__init__(**settings)
         self._has_warned = False
 
+    @classmethod
+    def unimplemented(cls) -> list[str]:
+        return [*super().unimplemented(), *([] if hasattr(cls, "largest_f") else ["largest_f"])]
+
     def tolerated(self, num_rows: int, context: RoundContext | None = None) -> int:
         """f for these rows: as set, less the clients dropped already.
 

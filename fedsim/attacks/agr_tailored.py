@@ -80,6 +80,7 @@ class AgrTailored(TailoredAttack):
     settings: Settings
     parameter = "gamma"
     first_step = 10.0
+    shardable = True
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -94,7 +95,7 @@ class AgrTailored(TailoredAttack):
 
     def _craft_as_released(self, view: AttackView) -> Tensor:
         """The row of each attacker [B, D]; the diagnostics are means over the attackers."""
-        line = perturbation(view.honest.extend(view.own.tensor()), self.settings.direction).line
+        line = perturbation(view.honest.extend(view.own.local_rows()), self.settings.direction).line
         found = []
         for attacker in range(view.num_byzantine):
             deviation = view.alone(attacker).probe().deviation_along(line, from_base=True)

@@ -68,6 +68,7 @@ class ALittleIsEnough(Attack):
         z: float | Literal["auto"] = Field(1.0, description="standard deviations; auto: the largest that hides")
 
     settings: Settings
+    shardable = True
 
     def craft(self, view: AttackView) -> Tensor:
         z = self.settings.z

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from fedsim.attacks.probe import Probe, Probed
-from fedsim.errors import ConfigError
+from fedsim.errors import ComponentError, ConfigError
 from fedsim.registry import Component, Registry
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
@@ -81,6 +81,10 @@ class AttackView:
         """Ids of the attacking clients, in row order."""
         return self.facts.client_ids[self.num_honest : self.num_honest + self.num_byzantine]
 
+    def seed(self) -> int:
+        """What the randomness of the attackers derives from in this round."""
+        return self.facts.randomness().initial_seed()
+
     def probe(self) -> Probe:
         """A copy of the aggregator, to try rows of all B attackers out on.
 
@@ -99,16 +103,16 @@ class AttackView:
         """
         honest, byzantine = self.num_honest, self.num_byzantine
         others = [row for row in range(byzantine) if row != attacker]
-        rows = [self.own.select(others).tensor()]
+        rows = [self.own.select(others).local_rows()]
         if self.accomplices is not None:
-            rows.append(self.accomplices.tensor())
+            rows.append(self.accomplices.local_rows())
         facts = self.facts
         order = [*range(honest), honest + attacker, *(honest + row for row in others)]
         order += range(honest + byzantine, len(facts.client_ids))
         return replace(
             self,
             own=self.own.select([attacker]),
-            accomplices=UpdateMatrix(torch.cat(rows)),
+            accomplices=self.own.beside(torch.cat(rows)),
             context=replace(facts.keep(order), dropped=facts.dropped),
         )
 
@@ -146,6 +150,16 @@ class Attack(Component):
     poisons_data: ClassVar[bool] = False
     """Whether it acts on what the Byzantine clients train on: see :meth:`poison_labels`."""
 
+    shardable: bool = False
+    """Whether it works on rows that are distributed over ranks by columns: it touches vectors over the columns
+    through the matrices of its view or coordinate by coordinate, and decides by their statistics only. The server of
+    a run with another attack runs whole on rank 0."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "craft" in vars(cls):  # rows of its own inherit no promise
+            cls.shardable = vars(cls).get("shardable", False)
+
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.diagnostics: dict[str, float] = {}
@@ -153,18 +167,23 @@ class Attack(Component):
     def __call__(self, view: AttackView) -> Tensor:
         self.diagnostics = {}
         if self.sees_honest and view.num_honest == 0:
-            return view.own.tensor().clone()
-        rows, wanted = self.craft(self._granted(view)).to(view.own.dtype), view.own.shape
+            return view.own.local_rows().clone()
+        with self.own_draws(view.seed, device=view.own.device):
+            crafted = self.craft(self._granted(view))
+        rows = self.returned(crafted, "craft", view.own.device).to(view.own.dtype)
+        wanted = torch.Size((view.num_byzantine, view.own.local_columns))
+        if rows.shape[-1:] == (view.own.num_columns,):  # made of view.honest.tensor()
+            rows = view.own.cut_out(rows)
         if rows.shape not in (wanted, wanted[1:]):
-            raise ValueError(
-                f"attack '{self.name}' made rows of shape {list(rows.shape)}, not {[*wanted]} or {[*wanted[1:]]}"
-            )
+            problem = f"rows of shape {list(rows.shape)}, not {[*wanted]} or {[*wanted[1:]]}"
+            raise ComponentError(f"{self.who}: craft returned {problem}")
         return rows.expand(wanted)
 
     def _granted(self, view: AttackView) -> AttackView:
         """The view without what the attack does not declare to need."""
         nothing = torch.zeros((), dtype=view.own.dtype, device=view.own.device)
-        honest = view.honest if self.sees_honest else UpdateMatrix(nothing.expand(0, view.own.num_columns))
+        columns = view.own.local_columns
+        honest = view.honest if self.sees_honest else view.own.beside(nothing.expand(0, columns))
         context = view.facts
         if not self.sees_honest:
             context = replace(context.keep(range(view.num_honest, len(context.client_ids))), dropped=context.dropped)
@@ -175,7 +194,7 @@ class Attack(Component):
             raise ConfigError("weights", problem, "give RoundContext(weights=...)")
         return AttackView(
             honest=honest,
-            own=view.own if self.trains else UpdateMatrix(nothing.expand(view.own.shape)),
+            own=view.own if self.trains else view.own.beside(nothing.expand(view.num_byzantine, columns)),
             aggregator=view.aggregator if self.probes else None,
             accomplices=view.accomplices if self.probes else None,
             context=context,
@@ -203,7 +222,7 @@ class Attack(Component):
         """Raise ConfigError if the settings make no sense for B of K clients."""
 
     def poison_labels(self, labels: Tensor, num_classes: int, generator: torch.Generator) -> Tensor:
-        """The labels [N] that a Byzantine client trains on; the generator is the client's, the same every round."""
+        """The labels [N] or [N, T] that a Byzantine client trains on; its generator is the same every round."""
         return labels
 
     def state_dict(self) -> dict[str, Any]:
@@ -214,4 +233,4 @@ class Attack(Component):
         """Continue from what :meth:`state_dict` gave."""
 
 
-attacks = Registry[Attack]("attack")
+attacks = Registry("attack", Attack)

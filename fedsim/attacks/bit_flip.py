@@ -42,6 +42,7 @@ class BitFlip(Attack):
 
     sees_honest = False
     trains = True
+    shardable = True
 
     def craft(self, view: AttackView) -> Tensor:
-        return (view.own.tensor().float().view(torch.int32) ^ (1 << TOP_EXPONENT_BIT)).view(torch.float32)
+        return (view.own.local_rows().float().view(torch.int32) ^ (1 << TOP_EXPONENT_BIT)).view(torch.float32)

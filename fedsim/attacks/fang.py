@@ -63,6 +63,7 @@ class Fang(Attack):
         )
 
     settings: Settings
+    shardable = True
 
     def craft(self, view: AttackView) -> Tensor:
         if self.settings.target == "trimmed_mean":

@@ -44,6 +44,7 @@ class Gaussian(Attack):
 
     settings: Settings
     sees_honest = False
+    shardable = True
 
     def craft(self, view: AttackView) -> Tensor:
         seed = draw_seed(view.facts.randomness())

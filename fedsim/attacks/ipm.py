@@ -46,6 +46,7 @@ class InnerProductManipulation(Attack):
         epsilon: float = Field(1.3, description="length of the row in honest means")
 
     settings: Settings
+    shardable = True
 
     def craft(self, view: AttackView) -> Tensor:
         return -self.settings.epsilon * view.honest.mean()

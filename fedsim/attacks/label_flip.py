@@ -55,9 +55,10 @@ class LabelFlip(Attack):
     trains = True
     sees_honest = False
     poisons_data = True
+    shardable = True
 
     def craft(self, view: AttackView) -> Tensor:
-        return view.own.tensor().clone()
+        return view.own.local_rows().clone()
 
     def poison_labels(self, labels: Tensor, num_classes: int, generator: torch.Generator) -> Tensor:
         return {"reverse": _reverse, "random": _random, "pairs": _pairs}[self.settings.mode](

@@ -60,6 +60,7 @@ class Mimic(Attack):
         warmup_rounds: int = Field(5, ge=1, description="rounds in which the direction is learnt")
 
     settings: Settings
+    shardable = True
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -84,7 +85,8 @@ class Mimic(Attack):
         t, mean = self._rounds, view.honest.mean()
         if self._mean is None or self._direction is None:
             self._mean = mean
-            self._direction = _normalise(draw_rows(draw_seed(view.facts.randomness()), [0], view.honest, normal)[0])
+            drawn = draw_rows(draw_seed(view.facts.randomness()), [0], view.honest, normal)[0]
+            self._direction = _normalise(view.honest, drawn)
         else:
             self._mean = (t * self._mean + mean) / (t + 1)
         products = self._products(view.honest)
@@ -94,8 +96,9 @@ class Mimic(Attack):
         shares = products / largest  # or q could leave the range of float32
         weights = torch.cat([shares, -shares.sum()[None]])
         q = view.honest.extend(self._mean[None]).weighted_sum(weights)
-        if bool(q.any()):
-            self._direction = _normalise(_normalise(q).add_(self._direction, alpha=t))
+        if bool(view.honest.length(q)):
+            moved = _normalise(view.honest, q).add_(self._direction, alpha=t)
+            self._direction = _normalise(view.honest, moved)
 
     def _furthest(self, view: AttackView) -> int:
         """Id of the honest client with the largest g_k . z."""
@@ -139,6 +142,7 @@ class MimicBuffers(Attack):
     """
 
     name = "mimic"
+    shardable = True
 
     def __init__(self, rows: Mimic) -> None:
         super().__init__()
@@ -150,6 +154,6 @@ class MimicBuffers(Attack):
         return view.honest.row(view.honest_ids.index(self._rows.target)).clone()
 
 
-def _normalise(vector: Tensor) -> Tensor:
-    """Bring the vector [D] to length 1, in place."""
-    return vector.div_(float(torch.linalg.vector_norm(vector, dtype=torch.float64)))
+def _normalise(updates: UpdateMatrix, vector: Tensor) -> Tensor:
+    """Bring a vector over the columns to length 1, in place."""
+    return vector.div_(float(updates.length(vector)))

@@ -55,6 +55,7 @@ class MinMax(Attack):
         direction: Direction = Field("unit", description=DIRECTION_HELP)
 
     settings: Settings
+    shardable = True
 
     def craft(self, view: AttackView) -> Tensor:
         found = perturbation(view.honest, self.settings.direction)

@@ -58,6 +58,7 @@ class MinSum(Attack):
         direction: Direction = Field("unit", description=DIRECTION_HELP)
 
     settings: Settings
+    shardable = True
 
     def craft(self, view: AttackView) -> Tensor:
         found = perturbation(view.honest, self.settings.direction)

@@ -19,6 +19,7 @@ class NoAttack(Attack):
 
     trains = True
     sees_honest = False
+    shardable = True
 
     def craft(self, view: AttackView) -> Tensor:
-        return view.own.tensor().clone()
+        return view.own.local_rows().clone()

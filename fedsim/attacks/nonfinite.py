@@ -32,16 +32,17 @@ class NonFinite(Attack):
     settings: Settings
     sees_honest = False
     trains = True
+    shardable = True
 
     def craft(self, view: AttackView) -> Tensor:
         rows = draw_rows(draw_seed(view.facts.randomness()), view.own_ids, view.own, self._draw)
-        for row in rows:
-            if not bool(row.any()):  # NaN counts as something
-                row[0] = torch.nan
-        return rows.add_(view.own.tensor())
+        corrupted = view.own.beside(rows).sum_over_blocks(lambda block: (block != 0).sum(1))  # NaN is not 0 either
+        if view.own.first_column == 0:
+            rows[corrupted == 0, :1] = torch.nan
+        return rows.add_(view.own.local_rows())
 
     def _draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """NaN or an infinity where a coordinate is spoilt, else 0."""
-        spoilt = torch.rand(count, generator=generator) < self.settings.share
+        """NaN or an infinity where a coordinate is corrupted, else 0."""
+        corrupted = torch.rand(count, generator=generator) < self.settings.share
         which = BAD[torch.randint(len(BAD), (count,), generator=generator)]
-        return torch.where(spoilt, which, 0.0)
+        return torch.where(corrupted, which, 0.0)

@@ -48,6 +48,7 @@ class OptimisedALIE(TailoredAttack):
 
     parameter = "z"
     first_step = 1.0
+    shardable = True
 
     def line_and_parent(self, view: AttackView) -> tuple[Line, float]:
         return perturbation(view.honest, "std").line, 1.0

@@ -50,6 +50,7 @@ class OptimisedIPM(TailoredAttack):
 
     parameter = "epsilon"
     first_step = 1.0
+    shardable = True
 
     def line_and_parent(self, view: AttackView) -> tuple[Line, float]:
         mean = view.honest.mean()

@@ -69,6 +69,7 @@ class PoisonedFL(Attack):
 
     settings: Settings
     sees_honest = False
+    shardable = True
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -89,16 +90,17 @@ class PoisonedFL(Attack):
         self._steps += 1
         if self._steps == self.settings.period:
             if self._last_row is not None:
-                self._check(self._moved)
+                self._check(context.matrix(self._moved[None]))
             self._moved, self._steps = None, 0
 
-    def _check(self, moved: Tensor) -> None:
+    def _check(self, moved: UpdateMatrix) -> None:
         from scipy.stats import binom  # heavy
 
-        agreeing = int((moved.sign() == self._signs_like(UpdateMatrix(moved[None]))).sum())
-        self._agreement = agreeing / len(moved)
+        both = moved.extend(self._signs_like(moved)[None])
+        agreeing = int(both.sum_over_blocks(lambda block: (block[0].sign() == block[1]).sum()))
+        self._agreement = agreeing / moved.num_columns
         smaller = SHRINK * self._scale
-        if agreeing < binom.ppf(CONFIDENCE, len(moved), 0.5) and smaller >= LEAST_SCALE:
+        if agreeing < binom.ppf(CONFIDENCE, moved.num_columns, 0.5) and smaller >= LEAST_SCALE:
             self._scale = smaller
 
     def _choose_signs(self, context: RoundContext) -> None:
@@ -118,18 +120,17 @@ class PoisonedFL(Attack):
         self.diagnostics = {"c": self._scale}
         if self._agreement is not None:
             self.diagnostics["agreement"] = self._agreement
-        row = torch.zeros_like(signs) if last_step is None else self._row(last_step, signs)
-        if bool(row.any()):
+        row = torch.zeros_like(signs) if last_step is None else self._row(view.own, last_step, signs)
+        if bool(view.own.length(row)):
             self._last_row = row.clone()
         return row
 
-    def _row(self, last_step: Tensor, signs: Tensor) -> Tensor:
-        length = torch.linalg.vector_norm(last_step, dtype=torch.float64)
+    def _row(self, own: UpdateMatrix, last_step: Tensor, signs: Tensor) -> Tensor:
+        length = own.length(last_step)
         v = last_step
         if self._last_row is not None:
-            ratio = float(length / torch.linalg.vector_norm(self._last_row, dtype=torch.float64))
-            v = torch.sub(last_step, self._last_row, alpha=ratio)
-        v_length = torch.linalg.vector_norm(v, dtype=torch.float64)
+            v = torch.sub(last_step, self._last_row, alpha=float(length / own.length(self._last_row)))
+        v_length = own.length(v)
         if v_length == 0:
             return torch.zeros_like(signs)
         return v.abs().mul_(float(self._scale * length / v_length)).mul_(signs)

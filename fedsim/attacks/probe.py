@@ -30,7 +30,7 @@ from torch import Tensor
 
 from fedsim.errors import FedsimWarning
 from fedsim.updates.context import RoundContext
-from fedsim.updates.matrix import UpdateMatrix, block_width
+from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.random_rows import draw_seed
 
 ROUNDING = 1e-6
@@ -95,7 +95,7 @@ class Probe:
         self._state = copy.deepcopy(defence.state_dict())
         self._honest, self._count = honest, count
         several = accomplices is not None and accomplices.num_rows > 0
-        self._staying = honest.extend(accomplices.tensor()) if several and accomplices is not None else honest
+        self._staying = honest.extend(accomplices.local_rows()) if several and accomplices is not None else honest
         self._context = _staying_first(context, honest.num_rows, count)
         self._seed = draw_seed(context.randomness())
 
@@ -110,7 +110,7 @@ class Probe:
 
     def deviation(self, rows: Tensor) -> float:
         """How far that step would be from the honest mean."""
-        return _distance(self.step(rows), self.honest_mean)
+        return _distance(self._honest, self.step(rows), self.honest_mean)
 
     def deviation_along(self, line: Line, *, from_base: bool = False) -> Callable[[float], float]:
         """The deviation under B equal rows x(gamma), as a function of gamma that is cheap to ask again.
@@ -122,10 +122,10 @@ class Probe:
             return self._deviation_in_coordinates(line, from_base)
         row = torch.empty_like(line.base)  # written again by each question: fresh memory costs more than the sum
         mean = line.base if from_base else self.honest_mean
-        return lambda gamma: _distance(self.step(line.at(gamma, out=row)), mean)
+        return lambda gamma: _distance(self._honest, self.step(line.at(gamma, out=row)), mean)
 
     def _deviation_in_coordinates(self, line: Line, from_base: bool) -> Callable[[float], float]:
-        columns = self._staying.num_columns
+        columns = self._staying.local_columns
         vectors = {name: value for name, value in self._state.items() if _is_vector(value, columns)}
         points = self._staying.extend(torch.stack([line.base, line.direction, *vectors.values()]).to(line.base))
         coordinates = coordinates_of(points.gram().cpu())
@@ -136,8 +136,8 @@ class Probe:
 
         def deviation(gamma: float) -> float:
             row = base + gamma * direction
-            rows = torch.cat([staying, row.expand(self._count, -1)])
-            return _distance(self._ask(UpdateMatrix(rows), state), mean)
+            rows = UpdateMatrix(torch.cat([staying, row.expand(self._count, -1)]))
+            return _distance(rows, self._ask(rows, state), mean)
 
         return deviation
 
@@ -198,14 +198,11 @@ def _is_vector(value: Any, columns: int) -> bool:
     return isinstance(value, Tensor) and value.shape == (columns,)
 
 
-def _distance(step: Tensor, mean: Tensor) -> float:
-    """||step - mean||; a step with NaN or infinity would not be taken, so it counts as zero."""
-    width = block_width(1, step.device)
-    lengths = [
-        torch.linalg.vector_norm(torch.sub(*pieces), dtype=torch.float64)
-        for pieces in zip(step.split(width), mean.split(width), strict=True)
-    ]
-    square = 0.0
-    for length in torch.stack(lengths).tolist():  # one copy from a GPU, not one a block
-        square += length**2
-    return square**0.5 if isfinite(square) else float(torch.linalg.vector_norm(mean, dtype=torch.float64))
+def _distance(updates: UpdateMatrix, step: Tensor, mean: Tensor) -> float:
+    """||step - mean|| over the columns of ``updates``; a step with NaN or infinity, never taken, counts as zero."""
+    square = float(updates.sum_over([step, mean], _squared_distance))
+    return square**0.5 if isfinite(square) else float(updates.length(mean))
+
+
+def _squared_distance(one: Tensor, other: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(one - other, dtype=torch.float64).square_()

@@ -62,11 +62,12 @@ class RelocatedOrthogonalPerturbation(Attack):
         )
 
     settings: Settings
+    shardable = True
 
     def craft(self, view: AttackView) -> Tensor:
         mean = view.honest.mean()
         last = mean if view.facts.last_step is None else view.facts.last_step.to(mean)
-        both = UpdateMatrix(last[None]).extend(mean[None])
+        both = view.own.beside(last[None]).extend(mean[None])
         of_u, of_ones = self._perturbation(both)
         weight, rho, z = self.settings.reference_weight, self.settings.relocation, self.settings.z
         shares = torch.tensor([rho + z * of_u * weight, 1 - rho + z * of_u * (1 - weight)], dtype=torch.float64)

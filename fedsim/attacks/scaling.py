@@ -59,6 +59,7 @@ class Scaling(Attack):
     settings: Settings
     trains = True
     sees_honest = False
+    shardable = True
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -66,7 +67,7 @@ class Scaling(Attack):
 
     def craft(self, view: AttackView) -> Tensor:
         factor, weights = self.settings.factor, view.facts.weights
-        scaled = factor * view.own.tensor()
+        scaled = factor * view.own.local_rows()
         if self.settings.of == "update":
             return scaled
         assert weights is not None  # an attack that needs them is never called without

@@ -38,6 +38,7 @@ class SignFlip(Attack):
 
     sees_honest = False
     trains = True
+    shardable = True
 
     def craft(self, view: AttackView) -> Tensor:
-        return -view.own.tensor()
+        return -view.own.local_rows()

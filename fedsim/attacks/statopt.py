@@ -48,6 +48,7 @@ class StatOpt(TailoredAttack):
 
     parameter = "gamma"
     first_step = 10.0
+    shardable = True
 
     def line_and_parent(self, view: AttackView) -> tuple[Line, None]:
         mean = view.honest.mean()

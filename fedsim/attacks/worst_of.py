@@ -58,9 +58,14 @@ class WorstOf(Attack):
         self.trains = any(member.trains for member in self._members)
         self.needs_weights = any(member.needs_weights for member in self._members)
 
+    @property
+    def shardable(self) -> bool:  # type: ignore[override]
+        """Whether all its members are."""
+        return all(member.shardable for member in self._members)
+
     def craft(self, view: AttackView) -> Tensor:
         probe = view.probe()
-        worst, furthest, sent = 0, -inf, view.own.tensor()
+        worst, furthest, sent = 0, -inf, view.own.local_rows()
         for position, member in enumerate(self._members):
             generator = torch.Generator().manual_seed(draw_seed(view.facts.randomness()))
             rows = member(replace(view, context=replace(view.facts, generator=generator)))

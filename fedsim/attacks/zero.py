@@ -19,6 +19,7 @@ class Zero(Attack):
     """
 
     sees_honest = False
+    shardable = True
 
     def craft(self, view: AttackView) -> Tensor:
-        return torch.zeros(view.own.num_columns, dtype=view.own.dtype, device=view.own.device)
+        return torch.zeros(view.own.local_columns, dtype=view.own.dtype, device=view.own.device)

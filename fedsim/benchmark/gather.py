@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from time import perf_counter
-
 import torch
 import torch.distributed as dist
 
+from fedsim.benchmark.between_ranks import in_turn
 from fedsim.benchmark.measure import Reading
 from fedsim.comm import Communicator
 
@@ -46,18 +44,5 @@ def time_gather(comm: Communicator, columns: int, repeats: int) -> list[Reading]
     works = {"fedsim": ours, "dist.gather": library, "copy": copy}
     for work in works.values():
         work()
-    times: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(repeats):
-        for name, work in works.items():
-            times[name].append(_seconds(comm, work))
-    copies = tuple(times["copy"])
-    return [Reading(name, tuple(times[name]), copies) for name in ("fedsim", "dist.gather")]
-
-
-def _seconds(comm: Communicator, work: Callable[[], None]) -> float:
-    comm.barrier("benchmark")
-    start = perf_counter()
-    work()
-    if comm.row_device.type == "cuda":
-        torch.cuda.synchronize(comm.row_device)
-    return perf_counter() - start
+    times = in_turn(comm, works, repeats, comm.row_device, until_all=False)
+    return [Reading.of(name, times[name], times["copy"]) for name in ("fedsim", "dist.gather")]

@@ -11,8 +11,8 @@ from fedsim.benchmark.measure import Reading, measure
 from fedsim.build.components import Components
 from fedsim.build.parts import place_module
 from fedsim.data import Splits, TensorSamples
-from fedsim.data.channel_statistics import ChannelStatistics
 from fedsim.data.feeds import Placement
+from fedsim.data.images.channel_statistics import ChannelStatistics
 from fedsim.data.inputs import Inputs
 
 CLASSES = 10

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from fedsim.benchmark.measure import Reading, Work, measure, seconds
+from fedsim.benchmark.measure import Duration, Reading, Work, duration, measure
 from fedsim.build.components import Components
 from fedsim.build.parts import local_work, place_module
 from fedsim.build.pinned_rows import pin_rows
@@ -89,9 +89,7 @@ class StepBenchmark:
         def update() -> None:
             self._trainer.update(0, 0, self._state, self._out)
 
-        whole = measure("local step", update, self._plain_loop, repeats, self._device)
-        each = [tuple(value / self._steps for value in values) for values in (whole.seconds, whole.yardstick)]
-        return replace(whole, seconds=each[0], yardstick=each[1])
+        return measure("local step", update, self._plain_loop, repeats, self._device).scaled(1 / self._steps)
 
     def _plain_loop(self) -> None:
         """As one would write it by hand in float32, with the images where they are needed."""
@@ -116,16 +114,17 @@ class StepBenchmark:
             "forward and backward": lambda: steps.backward(batches.pop(), self._ready[1]),
             "optimiser": steps.step,
         }
-        times: dict[str, list[float]] = {name: [] for name in parts}
+        times: dict[str, list[Duration]] = {name: [] for name in parts}
         with matmul_precision(self._work.matmul, self._device):
             for count in (WARM_UP, *[self._steps] * len(whole.seconds)):
-                totals = dict.fromkeys(parts, 0.0)
+                each: dict[str, list[Duration]] = {name: [] for name in parts}
                 for _, (name, part) in product(range(count), parts.items()):
-                    totals[name] += seconds(part, self._device)
-                for name, total in totals.items():
-                    times[name].append(total / count)
-        times["row"] = [seconds(self._write_row, self._device) for _ in range(len(whole.seconds) + 1)]
-        return [Reading(f"  {name}", tuple(values[1:]), whole.yardstick) for name, values in times.items()]
+                    each[name].append(duration(part, self._device))
+                for name, spent in each.items():
+                    times[name].append(Duration(*(sum(values) / count for values in zip(*spent, strict=True))))
+        times["row"] = [duration(self._write_row, self._device) for _ in range(len(whole.seconds) + 1)]
+        plain = [Duration(*pair) for pair in zip(whole.yardstick, whole.yardstick_cpu, strict=True)]
+        return [Reading.of(f"  {name}", values[1:], plain) for name, values in times.items()]
 
     def _write_row(self) -> None:
         self._trainer.write_row(self._state, self._out)

@@ -1,19 +1,23 @@
-"""Aggregators and attacks against a copy of the matrix that they read."""
+"""Aggregators and attacks against one read of the matrix: no rule that looks at every value is faster."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from fedsim.aggregators import Aggregator, aggregators
 from fedsim.attacks import Attack, AttackView, attacks
-from fedsim.benchmark.measure import Reading, measure, tensor_bytes
+from fedsim.benchmark.measure import Reading, Work, measure, tensor_bytes
+from fedsim.errors import FedsimWarning
+from fedsim.updates.column_maps import EAGER, MapRunner
+from fedsim.updates.compiled_maps import CompiledMaps
 from fedsim.updates.context import RoundContext
 from fedsim.updates.layout import RowLayout
-from fedsim.updates.matrix import UpdateMatrix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +30,7 @@ class MatrixCase:
     device: torch.device
     repeats: int
     seed: int = 0
+    maps: MapRunner = EAGER
 
     def rows(self) -> Tensor:
         """Rows [K, D] that share a direction and differ by more than that, as updates do."""
@@ -34,6 +39,10 @@ class MatrixCase:
         shared = torch.randn(self.columns, generator=generator, device=self.device)
         return rows.add_(shared, alpha=0.5).mul_(1e-3)
 
+    def honest(self, rows: Tensor) -> Tensor:
+        """Those [H, D] of the rows."""
+        return rows[: self.clients - self.byzantine]
+
     def context(self, round_index: int = 0, last_step: Tensor | None = None) -> RoundContext:
         return RoundContext(
             round=round_index,
@@ -41,6 +50,7 @@ class MatrixCase:
             layout=square_layers(self.columns),
             last_step=last_step,
             generator=torch.Generator().manual_seed(self.seed + round_index),
+            maps=self.maps,
         )
 
 
@@ -66,8 +76,8 @@ class Rounds:
 
     def __call__(self) -> None:
         # A matrix made again: what it has cached would not be there in another round either.
-        updates, context = UpdateMatrix(self._rows), self._case.context(self._round, self._last_step)
-        self._last_step = self._aggregator(updates, context)
+        context = self._case.context(self._round, self._last_step)
+        self._last_step = self._aggregator(context.matrix(self._rows), context)
         self._round += 1
 
     def kept(self) -> int:
@@ -79,14 +89,14 @@ class Forgery:
     """Crafts the rows of an attack, round after round."""
 
     def __init__(self, attack: Attack, aggregator: Aggregator, rows: Tensor, case: MatrixCase) -> None:
-        honest = case.clients - case.byzantine
         self._attack, self._case, self._round = attack, case, 0
-        self._honest, self._own = rows[:honest], rows[honest:]
+        self._honest = case.honest(rows)
+        self._own = rows[len(self._honest) :]
         self._probe = aggregator if attack.probes else None
 
     def __call__(self) -> None:
-        honest, own = UpdateMatrix(self._honest), UpdateMatrix(self._own)
         context = self._case.context(self._round)
+        honest, own = context.matrix(self._honest), context.matrix(self._own)
         self._attack(AttackView(honest=honest, own=own, aggregator=self._probe, context=context))
         self._round += 1
 
@@ -95,18 +105,60 @@ class Forgery:
         return tensor_bytes(self._attack.state_dict())
 
 
-def time_aggregators(case: MatrixCase, names: Sequence[str]) -> Iterator[Reading]:
-    """A reading of each aggregator, in copies of the matrix [K, D]."""
-    rows = case.rows()
-    for name in names:
-        work = Rounds(aggregators.build(name), rows, case)
-        yield measure(name, work, rows.clone, case.repeats, case.device, work.kept)
+def one_read(what: str) -> str:
+    """The yardstick in words."""
+    return f"one read of the {what}, the sum of all elements"
 
 
-def time_attacks(case: MatrixCase, names: Sequence[str], aggregator: str) -> Iterator[Reading]:
-    """A reading of each attack, in copies of the honest rows [H, D]; some probe the aggregator."""
+def time_yardsticks(case: MatrixCase) -> Iterator[Reading]:
+    """What else one could hold a method against, in reads of the honest rows: copies, and the read itself.
+
+    A clone writes to new memory, whose pages the system gives and clears one by one.
+    """
+    rows = case.honest(case.rows())
+    warm = rows.clone()
+    yardsticks: dict[str, Work] = {
+        "(read)": rows.sum,
+        "(copy into warm memory)": lambda: warm.copy_(rows),
+        "(clone)": rows.clone,
+    }
+    for name, work in yardsticks.items():
+        yield replace(measure(name, work, rows.sum, case.repeats, case.device), extra_bytes=None)
+
+
+def time_aggregators(case: MatrixCase, names: Sequence[str], *, compiled: bool = False) -> Iterator[Reading]:
+    """A reading of each aggregator, in reads of the matrix [K, D].
+
+    Args:
+        compiled: compile column maps; what that takes is a figure of its own.
+    """
     rows = case.rows()
-    copy = rows[: case.clients - case.byzantine].clone
     for name in names:
-        work = Forgery(attacks.build(name), aggregators.build(aggregator), rows, case)
-        yield measure(name, work, copy, case.repeats, case.device, work.kept)
+        with _compiling(case, compiled) as (of_one, figures):
+            work = Rounds(aggregators.build(name), rows, of_one)
+            reading = measure(name, work, rows.sum, case.repeats, case.device, work.kept)
+        yield replace(reading, figures=figures)
+
+
+def time_attacks(
+    case: MatrixCase, names: Sequence[str], aggregator: str, *, compiled: bool = False
+) -> Iterator[Reading]:
+    """A reading of each attack, in reads of the honest rows [H, D]; some probe the aggregator."""
+    rows = case.rows()
+    for name in names:
+        with _compiling(case, compiled) as (of_one, figures):
+            work = Forgery(attacks.build(name), aggregators.build(aggregator), rows, of_one)
+            reading = measure(name, work, case.honest(rows).sum, case.repeats, case.device, work.kept)
+        yield replace(reading, figures=figures)
+
+
+@contextmanager
+def _compiling(case: MatrixCase, compiled: bool) -> Iterator[tuple[MatrixCase, dict[str, float | None]]]:
+    """The case with maps that are compiled, and in the end what that took; or the case as it is."""
+    figures: dict[str, float | None] = {}
+    if not compiled:
+        yield case, figures
+        return
+    maps = CompiledMaps(lambda sentence: warnings.warn(sentence, FedsimWarning, stacklevel=2))
+    yield replace(case, maps=maps), figures
+    figures |= {"maps compiled": maps.number, "s to compile": maps.seconds}

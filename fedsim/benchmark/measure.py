@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
-from time import perf_counter
-from typing import Any
+from time import perf_counter, process_time
+from typing import Any, NamedTuple
 
 import torch
 
 Work = Callable[[], object]
+
+
+class Duration(NamedTuple):
+    """Seconds of one call: by the clock on the wall, and of CPU time over all threads of the process."""
+
+    wall: float
+    cpu: float
 
 
 @dataclass(frozen=True)
@@ -23,18 +30,30 @@ class Reading:
     Attributes:
         seconds: of each repetition of the work.
         yardstick: of each repetition of the yardstick, run in between.
+        cpu_seconds: CPU time of each repetition of the work, over all threads.
+        yardstick_cpu: the same of the yardstick.
         extra_bytes: the most memory that the work held at once beyond what was there before, if it can be measured;
             read at its second call, when modules are loaded and a history has begun.
         kept_bytes: what the work keeps from one call to the next, its history.
+        figures: what else is known of it, by the heading of its column.
         problem: why there is no measurement.
     """
 
     name: str
     seconds: tuple[float, ...] = ()
     yardstick: tuple[float, ...] = ()
+    cpu_seconds: tuple[float, ...] = ()
+    yardstick_cpu: tuple[float, ...] = ()
     extra_bytes: int | None = None
     kept_bytes: int = 0
+    figures: Mapping[str, float | None] = field(default_factory=dict)
     problem: str = ""
+
+    @classmethod
+    def of(cls, name: str, work: Sequence[Duration], yardstick: Sequence[Duration]) -> Reading:
+        """The reading of the repetitions of both."""
+        (wall, cpu), (yardstick_wall, yardstick_cpu) = (zip(*times, strict=True) for times in (work, yardstick))
+        return cls(name, wall, yardstick_wall, cpu, yardstick_cpu)
 
     @property
     def ratio(self) -> float | None:
@@ -43,10 +62,29 @@ class Reading:
         >>> Reading("a", seconds=(2.0, 4.0, 90.0), yardstick=(1.0, 2.0, 3.0)).ratio
         2.0
         """
-        return median(self.seconds) / median(self.yardstick) if self.seconds else None
+        return _ratio(self.seconds, self.yardstick)
+
+    @property
+    def cpu_ratio(self) -> float | None:
+        """The same in CPU time, which a busy machine disturbs less."""
+        return _ratio(self.cpu_seconds, self.yardstick_cpu)
+
+    def scaled(self, factor: float) -> Reading:
+        """All times multiplied."""
+        seconds, yardstick, cpu_seconds, yardstick_cpu = (
+            tuple(factor * value for value in values)
+            for values in (self.seconds, self.yardstick, self.cpu_seconds, self.yardstick_cpu)
+        )
+        return replace(
+            self, seconds=seconds, yardstick=yardstick, cpu_seconds=cpu_seconds, yardstick_cpu=yardstick_cpu
+        )
 
     def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "ratio": self.ratio}
+        return {**asdict(self), "ratio": self.ratio, "cpu_ratio": self.cpu_ratio}
+
+
+def _ratio(times: Sequence[float], yardstick: Sequence[float]) -> float | None:
+    return median(times) / median(yardstick) if times and median(yardstick) > 0 else None
 
 
 def measure(
@@ -68,8 +106,9 @@ def measure(
     except Exception as error:  # one method that cannot run must not lose the others' readings
         return Reading(name, problem=f"{type(error).__name__}: {error}")
     yardstick()
-    pairs = [(seconds(yardstick, device), seconds(work, device)) for _ in range(repeats)]
-    return Reading(name, tuple(pair[1] for pair in pairs), tuple(pair[0] for pair in pairs), extra, kept())
+    pairs = [(duration(yardstick, device), duration(work, device)) for _ in range(repeats)]
+    reading = Reading.of(name, [pair[1] for pair in pairs], [pair[0] for pair in pairs])
+    return replace(reading, extra_bytes=extra, kept_bytes=kept())
 
 
 def tensor_bytes(state: object) -> int:
@@ -84,13 +123,13 @@ def tensor_bytes(state: object) -> int:
     return sum(map(tensor_bytes, parts))
 
 
-def seconds(work: Work, device: torch.device) -> float:
-    """Wall time of one call, until the device has finished."""
+def duration(work: Work, device: torch.device) -> Duration:
+    """Of one call, until the device has finished."""
     _finish(device)
-    start = perf_counter()
+    start, cpu = perf_counter(), process_time()
     work()
     _finish(device)
-    return perf_counter() - start
+    return Duration(perf_counter() - start, process_time() - cpu)
 
 
 def _finish(device: torch.device) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import torch
-
+from fedsim.benchmark.machine import Conditions
 from fedsim.benchmark.measure import Reading
 from fedsim.records.console import print_text
 from fedsim.run_directory.directory import write_json
@@ -23,30 +20,37 @@ class Report:
 
     Attributes:
         title: what was measured, in words.
-        unit: what the ratios count, for example copies of the matrix.
-        command: what the user typed.
+        unit: what the ratios count, for example reads of the matrix.
+        yardstick: what one unit is, in words.
         unit_bytes: memory of one unit, for the extra memory; 0 where it makes no sense.
+        notes: lines about what was measured.
     """
 
     title: str
     unit: str
-    command: str
+    yardstick: str
+    conditions: Conditions
     readings: Sequence[Reading]
     unit_bytes: int = 0
+    notes: Sequence[str] = ()
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "title": self.title,
             "unit": self.unit,
+            "yardstick": self.yardstick,
             "unit_bytes": self.unit_bytes,
-            "command": self.command,
-            "machine": machine(),
+            "command": self.conditions.command,
+            "machine": self.conditions.machine,
+            "notes": list(self.notes),
             "readings": [reading.as_dict() for reading in self.readings],
         }
 
     def publish(self, json: Path | None, png: Path | None) -> int:
         """Show the table, and write the files that were asked for; exit status as of :func:`print_text`."""
-        status = print_text(f"{self.title}\n{machine()['words']}\n\n{table(self)}")
+        machine = self.conditions.machine
+        lines = [self.title, machine["words"], machine["warning"], f"Yardstick: {self.yardstick}", *self.notes]
+        status = print_text("\n".join([*filter(None, lines), "", table(self)]))
         if json is not None:
             write_json(json, self.as_dict())
             print_text(f"\nwritten: {json}")
@@ -58,50 +62,53 @@ class Report:
 
 def table(report: Report) -> str:
     """One line per reading, the cheapest first."""
-    lines = [
-        f"{'name':24} {report.unit:>10} {'median ms':>10} {'min':>8} {'max':>8} {'extra memory':>13} {'kept':>6}"
+    heads, rows = columns(report.unit, report.unit_bytes, [reading.as_dict() for reading in report.readings])
+    widths = [max(len(row[place]) for row in (heads, *rows) if len(row) > 2) for place in range(len(heads))]
+    return "\n".join(_line(row, widths) for row in (heads, *rows))
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """The name on the left, numbers on the right; a problem, which is all that there is, as it is."""
+    if len(cells) == 2:
+        return "  ".join([cells[0].ljust(widths[0]), cells[1]])
+    numbers = [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
+    return "  ".join([cells[0].ljust(widths[0]), *numbers])
+
+
+def columns(unit: str, unit_bytes: int, readings: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """The headings of a report's table, and a row of cells for each reading, the cheapest first.
+
+    Args:
+        readings: as :meth:`Reading.as_dict` gives them, or as older versions did, which did not measure CPU time.
+    """
+    figures = list(dict.fromkeys(name for reading in readings for name in reading.get("figures", ())))
+    memory = ["extra memory", "kept"] if unit_bytes else []
+    heads = ["name", unit, "in CPU time", "median ms", "CPU ms", "min", "max", *memory, *figures]
+    ordered = sorted(readings, key=lambda reading: reading["ratio"] or 0)
+    return heads, [_cells(reading, unit_bytes, figures) for reading in ordered]
+
+
+def _cells(reading: Mapping[str, Any], unit_bytes: int, figures: Sequence[str]) -> list[str]:
+    if reading["ratio"] is None:
+        return [reading["name"], reading["problem"]]
+    times = [1e3 * value for value in reading["seconds"]]
+    cpu = [1e3 * value for value in reading.get("cpu_seconds", ())]
+    cells = [
+        f"{reading['ratio']:.2f}",
+        _number(reading.get("cpu_ratio"), ".2f"),
+        f"{median(times):.1f}",
+        _number(median(cpu) if cpu else None, ".1f"),
+        f"{min(times):.1f}",
+        f"{max(times):.1f}",
     ]
-    for reading in sorted(report.readings, key=lambda reading: reading.ratio or 0):
-        if reading.ratio is None:
-            lines.append(f"{reading.name:24} {reading.problem}")
-            continue
-        times = [1e3 * value for value in reading.seconds]
-        extra, kept = (_memory(count, report.unit_bytes) for count in (reading.extra_bytes, reading.kept_bytes))
-        lines.append(
-            f"{reading.name:24} {reading.ratio:10.2f} {median(times):10.1f} {min(times):8.1f} {max(times):8.1f} "
-            f"{extra:>13} {kept:>6}"
-        )
-    return "\n".join(lines)
+    if unit_bytes:
+        held = (reading["extra_bytes"], reading.get("kept_bytes", 0))
+        cells += [_number(None if count is None else count / unit_bytes, ".2f") for count in held]
+    return [reading["name"], *cells, *(_number(reading.get("figures", {}).get(name), ".4g") for name in figures)]
 
 
-def _memory(count: int | None, unit_bytes: int) -> str:
-    """Bytes in units of the matrix."""
-    return "-" if count is None or not unit_bytes else f"{count / unit_bytes:.2f}"
-
-
-def machine() -> Mapping[str, Any]:
-    """Where this was measured: in words, and the facts that speed depends on."""
-    cpu = _cpu_model()
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    words = f"{os.cpu_count()} CPU cores ({cpu}), {gpu or 'no GPU'}, {torch.get_num_threads()} threads"
-    return {
-        "words": f"{words}, torch {torch.__version__}, {platform.system()}",
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "gpu": gpu,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
 
 
 def draw(report: Report, path: Path) -> None:
@@ -121,7 +128,7 @@ def draw(report: Report, path: Path) -> None:
     axes.barh([reading.name for _, reading in known], ratios, xerr=spread, color="#4477aa", ecolor="#bbbbbb")
     axes.axvline(1, color="#cc3311", linewidth=1)
     axes.set_xlabel(f"{report.unit} (red: one)")
-    axes.set_title(f"{report.title}\n{machine()['words']}", fontsize=8)
+    axes.set_title(f"{report.title}\n{report.conditions.machine['words']}", fontsize=8)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     figure.savefig(path, dpi=120)

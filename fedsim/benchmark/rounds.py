@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from time import perf_counter
 
 import torch
 from torch import Tensor, nn
 
-from fedsim.benchmark.measure import Reading
+from fedsim.benchmark.between_ranks import duration_on_ranks
+from fedsim.benchmark.measure import Duration, Reading
 from fedsim.build.components import Components
 from fedsim.build.data import RunData, distribute
 from fedsim.build.parts import build_participation
 from fedsim.build.run import open_run
 from fedsim.comm import Communicator, RankPlace
 from fedsim.data.inputs import Inputs
+from fedsim.simulation import Simulation
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class PlainLoop:
             if len(batch) > 1:
                 optimizer.zero_grad()
                 loss = nn.functional.cross_entropy(
-                    self.model(self.train.batch(batch, self.augment)), self.train.labels[batch].to(self.device)
+                    self.model(self.train.batch(batch, self.augment)).flatten(0, -2),
+                    self.train.labels[batch].flatten().to(self.device),
                 )
                 loss.backward()
                 optimizer.step()
@@ -65,46 +67,63 @@ def time_round(components: Components, place: RankPlace, repeats: int) -> list[R
         opened = open_run(Components(**{**vars(components), "config": changed}), place, resume=False)
         run = opened.simulation
         comm = run.comm
-        data = _data(components)
-        plain = _plain_loop(components, data, comm)
-        idle = components.attack_plan.always_idle
-        hosted = build_participation(components, data, place.size).clients_on(place.rank, 0)
-        mine = [client for client in hosted if client not in idle]
+        data = load_data(components)
+        plain, mine = plain_loop(components, data, comm), clients_that_train(components, data, place)
         plain(mine)
-        run.run_round(0)
+        RoundWork(run, 0)()
         loops, rounds, phases = [], [], []
         for round_index in range(1, repeats + 1):
-            loops.append(_seconds(comm, lambda: plain(mine)))
-            start = perf_counter()
-            record = run.run_round(round_index)
-            comm.barrier("benchmark")
-            rounds.append(perf_counter() - start)
-            assert record is not None, "nobody asked to stop"
-            phases.append(record.times)
+            loops.append(duration_on_ranks(comm, lambda: plain(mine), comm.device, until_all=True))
+            work = RoundWork(run, round_index)
+            rounds.append(duration_on_ranks(comm, work, comm.device, until_all=True))
+            phases.append(work.phases())
         opened.close("completed")
-    names = sorted(phases[0], key=lambda name: -median(times[name] for times in phases))
-    without = [seconds - times["evaluate"] for seconds, times in zip(rounds, phases, strict=True)]
+    names = sorted(phases[0], key=lambda name: -median(times[name].wall for times in phases))
+    without = [_less(whole, times["evaluate"]) for whole, times in zip(rounds, phases, strict=True)]
     return [
-        Reading("round", tuple(rounds), tuple(loops)),
-        Reading("round less evaluation", tuple(without), tuple(loops)),
-        *(Reading(f"  {name}", tuple(times[name] for times in phases), tuple(loops)) for name in names),
+        Reading.of("round", rounds, loops),
+        Reading.of("round less evaluation", without, loops),
+        *(Reading.of(f"  {name}", [times[name] for times in phases], loops) for name in names),
     ]
 
 
-def _data(components: Components) -> RunData:
+def _less(whole: Duration, part: Duration) -> Duration:
+    return Duration(whole.wall - part.wall, whole.cpu - part.cpu)
+
+
+class RoundWork:
+    """One round of a run, and the writing of its record."""
+
+    def __init__(self, run: Simulation, round_index: int) -> None:
+        self._run, self._index = run, round_index
+        self._wall: Mapping[str, float] = {}
+
+    def __call__(self) -> None:
+        record = self._run.run_round(self._index)
+        assert record is not None, "nobody asked to stop"
+        self._run.write(record)
+        self._wall = record.times
+
+    def phases(self) -> dict[str, Duration]:
+        """The duration of each phase on this rank; ``record`` is that of the round before."""
+        cpu = self._run.phases.cpu_seconds
+        return {name: Duration(seconds, cpu[name]) for name, seconds in self._wall.items()}
+
+
+def clients_that_train(components: Components, data: RunData, place: RankPlace) -> list[int]:
+    """Clients of the first round on this rank, without those that attack without training."""
+    hosted = build_participation(components, data, place.size).clients_on(place.rank, 0)
+    return [client for client in hosted if client not in components.attack_plan.always_idle]
+
+
+def load_data(components: Components) -> RunData:
+    """The data of a run, without ranks."""
     splits = components.source.load(components.data_root)
     return distribute(components, splits, components.statistics(splits))
 
 
-def _plain_loop(components: Components, data: RunData, comm: Communicator) -> PlainLoop:
-    model = components.model.build(data.input_shape, data.num_classes).to(comm.device)
+def plain_loop(components: Components, data: RunData, comm: Communicator) -> PlainLoop:
+    """The plain loop of a run's clients."""
+    model = components.model.build_for(data.task).to(comm.device)
     generator = torch.Generator().manual_seed(0)
     return PlainLoop(components, data.train_inputs(comm.device), data.client_indices, model, comm.device, generator)
-
-
-def _seconds(comm: Communicator, work: Callable[[], None]) -> float:
-    comm.barrier("benchmark")
-    start = perf_counter()
-    work()
-    comm.barrier("benchmark")
-    return perf_counter() - start

@@ -49,7 +49,7 @@ def time_vectorized(
             repeats,
             device,
         )
-        readings.append(_for_one_client(reading, size))
+        readings.append(reading.scaled(STEPS_SHOWN / (STEPS * size)))
     return readings
 
 
@@ -61,10 +61,3 @@ def _random_data(components: Components, clients: int, shape: tuple[int, ...], d
     indices = torch.arange(clients * share).split(share)
     inputs = Inputs(TensorSamples(images, labels), device=device, placement="device")
     return ClientData(inputs, indices, lambda client, round_index: labels[indices[client]], CLASSES)
-
-
-def _for_one_client(reading: Reading, clients: int) -> Reading:
-    """The times of ``STEPS_SHOWN`` steps of one client."""
-    scale = STEPS_SHOWN / (STEPS * clients)
-    seconds, yardstick = (tuple(scale * time for time in times) for times in (reading.seconds, reading.yardstick))
-    return replace(reading, seconds=seconds, yardstick=yardstick)

@@ -1,10 +1,10 @@
 """Whether ``torch.compile`` works here, found out before a run starts."""
 
 import getpass
-import importlib
 import importlib.util
 import os
 import secrets
+import sys
 import tempfile
 from pathlib import Path
 
@@ -13,21 +13,26 @@ import torch
 from fedsim.build.device import computes_on_gpu
 from fedsim.config.run import RuntimeSection
 from fedsim.errors import ConfigError
+from fedsim.updates.compiled_maps import reason
 
-KEY = "runtime.compile"
-WITHOUT = "or set runtime.compile: false"
+KEYS = ("compile", "compile_kernels")
 
 
 def require_compiler(runtime: RuntimeSection) -> None:
-    """Compile something small where the clients will compute.
+    """Compile something small where the clients will compute, if the settings need a compiler.
 
     Raises:
         ConfigError: that does not work, because a compiler or Triton is missing or fails.
     """
+    needing = [key for key in KEYS if getattr(runtime, key) is True]
+    if not needing:
+        return
+    key = f"runtime.{needing[0]}"
+    without = f"or set {' and '.join(f'runtime.{one}: false' for one in needing)}"
     on_gpu = computes_on_gpu(runtime)
     if on_gpu and importlib.util.find_spec("triton") is None:
         problem = "torch.compile needs Triton on a GPU, and it is not installed"
-        raise ConfigError(KEY, problem, f"pip install triton, {WITHOUT}")
+        raise ConfigError(key, problem, f"pip install triton, {without}")
     if on_gpu and not torch.cuda.is_available():
         return  # where a job is submitted: its nodes will find out
     name_a_folder_for_compiled_code()
@@ -36,8 +41,8 @@ def require_compiler(runtime: RuntimeSection) -> None:
     try:
         torch.compile(lambda values: values.sin() + new)(torch.ones(4, device="cuda" if on_gpu else "cpu"))
     except Exception as error:  # of the compiler, of its cache, of torch
-        problem = f"torch.compile does not work here: {_reason(error)}"
-        raise ConfigError(KEY, problem, f"install a compiler (gcc and g++), {WITHOUT}") from None
+        problem = f"torch.compile does not work here: {reason(error)}"
+        raise ConfigError(key, problem, f"install a compiler (gcc and g++), {without}") from None
 
 
 def name_a_folder_for_compiled_code() -> None:
@@ -50,16 +55,11 @@ def name_a_folder_for_compiled_code() -> None:
 
 
 def choose_no_kernel_by_its_time() -> None:
-    """Keep torch.compile from timing kernels that differ in bits, and taking whichever was faster this time."""
-    inductor = importlib.import_module("torch._inductor.config")
+    """Keep torch.compile from timing kernels that differ in bits, and taking whichever was faster this time.
+
+    Its configuration reads the variable when it is imported, which takes seconds and is left to who compiles.
+    """
+    os.environ["TORCHINDUCTOR_DETERMINISTIC"] = "1"
+    inductor = sys.modules.get("torch._inductor.config")
     if hasattr(inductor, "deterministic"):
-        inductor.deterministic = True  # type: ignore[attr-defined]
-
-
-def _reason(error: BaseException) -> str:
-    """What the compiler complains of, in a line."""
-    while (cause := error.__cause__ or error.__context__) is not None:
-        error = cause
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = next((line for line in lines if "error:" in line), next(iter(lines), ""))
-    return f"{type(error).__name__}: {said[:200]}"
+        inductor.deterministic = True  # type: ignore[union-attr]

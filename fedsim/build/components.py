@@ -1,8 +1,8 @@
 """From a configuration to its components, built and checked. Nothing is opened or loaded yet."""
 
 import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,19 +12,26 @@ from fedsim.aggregators.pre import pre_aggregators
 from fedsim.attacks import Attack, attacks
 from fedsim.build.attack_plan import attack_key, plan_attacks
 from fedsim.build.device import computes_on_gpu
+from fedsim.build.given_settings import given_settings
+from fedsim.build.plugins import plugins_that_count
 from fedsim.config.run import RunConfig
 from fedsim.config.section import Section
 from fedsim.data import Splits
 from fedsim.data.augmentations import Augmentation, augmentations
-from fedsim.data.channel_statistics import ChannelStatistics
+from fedsim.data.images.channel_statistics import ChannelStatistics
 from fedsim.data.inputs import View
 from fedsim.data.partitioners import Partitioner, partitioners
 from fedsim.data.sources import DataSource, sources
 from fedsim.errors import ConfigError, FedsimWarning, counted, did_you_mean, keys_under
+from fedsim.evaluation.metrics import metrics
+from fedsim.evaluation.run_metrics import KEY, RunMetrics
 from fedsim.files import user_path
 from fedsim.models import ModelBuilder, models
+from fedsim.models.adapters import require_peft
 from fedsim.participation.attack_plan import AttackPlan
+from fedsim.records.loggers import Logger, loggers
 from fedsim.registry import Component, Registry
+from fedsim.run_directory.plugin_source import PluginSource
 from fedsim.training.losses import Loss, losses
 from fedsim.training.optimizers import MakeOptimizer, optimizer_maker
 from fedsim.training.schedules import Schedule, schedules
@@ -37,7 +44,11 @@ BUFFER_RULES: Mapping[str, str | None] = {"cwmed": "cwmed", "mean": "fedavg", "i
 
 @dataclass(frozen=True)
 class Components:
-    """Everything that a configuration names, built and checked."""
+    """Everything that a configuration names, built and checked.
+
+    Attributes:
+        plugins: those that its results depend on.
+    """
 
     config: RunConfig
     source: DataSource
@@ -53,6 +64,16 @@ class Components:
     server_schedule: Schedule
     client_optimizer: MakeOptimizer
     server_optimizer: MakeOptimizer
+    metrics: RunMetrics
+    loggers: Sequence[Logger] = ()
+    plugins: Sequence[PluginSource] = ()
+
+    @property
+    def registered(self) -> list[Component]:
+        """Every component of a registry that results may depend on."""
+        one_each = [self.source, self.partitioner, self.model, self.loss, self.client_schedule, self.server_schedule]
+        defence = [*self.defence.pre, self.defence.aggregator]
+        return [*one_each, *self.augmentations, *self.attacks, *defence, *self.metrics]
 
     @property
     def data_root(self) -> Path | None:
@@ -71,7 +92,11 @@ class Components:
             self.source.check(root)
 
     def statistics(self, splits: Splits) -> ChannelStatistics | None:
-        """What images are normalised by: what is configured, else what the model expects, else of the data set."""
+        """What images are normalised by: what is configured, else what the model expects, else of the data set.
+
+        Raises:
+            ConfigError: numbers are configured that do not fit, or for data that are no images.
+        """
         normalize, channels = self.config.data.normalize, splits.input_shape[0]
         if normalize == "none":
             return None
@@ -83,6 +108,8 @@ class Components:
                 return ChannelStatistics(tuple(mean), tuple(std), "of the pre-trained model")
             with keys_under("data"):
                 return self.source.statistics(splits)
+        if len(splits.input_shape) != 3:
+            raise ConfigError("data.normalize", "these data are no images", "leave it out")
         for key, values in (("mean", normalize.mean), ("std", normalize.std)):
             if len(values) != channels:
                 problem = f"{len(values)} values for {channels} channels"
@@ -121,6 +148,10 @@ class Components:
             section.update(pre.settings.model_dump())
         for section, augmentation in zip(flat["data"]["augment"], self.augmentations, strict=True):
             section.update(augmentation.settings.model_dump())
+        for section, metric in zip(flat["evaluation"]["metrics"], self.metrics, strict=True):
+            section.update(metric.settings.model_dump())
+        for section, logger in zip(flat["tracking"]["loggers"], self.loggers, strict=True):
+            section.update(logger.settings.model_dump())
         return flat
 
     @property
@@ -140,11 +171,14 @@ class Components:
         return config.run_name or made
 
 
-def build_components(config: RunConfig, *, require_data: bool = True) -> Components:
+def build_components(
+    config: RunConfig, plugins: Sequence[PluginSource] = (), *, require_data: bool = True
+) -> Components:
     """Build every component of a configuration.
 
     Args:
-        require_data: whether the data must be where they should be.
+        plugins: that have been loaded.
+        require_data: whether the data must be where they should be, and what loggers need must be installed.
 
     Raises:
         ConfigError: the first problem, by dotted key; nothing has been started then.
@@ -164,7 +198,7 @@ def build_components(config: RunConfig, *, require_data: bool = True) -> Compone
             _component(augmentations, section, f"data.augment.{position}")
             for position, section in enumerate(config.data.augment)
         ],
-        model=_component(models, config.model, "model"),
+        model=_component(models, config.model, "model", weights=config.model.weights),
         attacks=run_attacks,
         attack_plan=plan,
         defence=Defence(
@@ -184,22 +218,41 @@ def build_components(config: RunConfig, *, require_data: bool = True) -> Compone
         server_optimizer=optimizer_maker(
             config.server.optimizer.name, config.server.optimizer.component_settings, "server.optimizer"
         ),
+        metrics=RunMetrics(
+            [
+                _component(metrics, section, f"{KEY}.{position}")
+                for position, section in enumerate(config.evaluation.metrics)
+            ],
+            config.seed,
+        ),
+        loggers=[
+            _component(loggers, section, f"tracking.loggers.{position}")
+            for position, section in enumerate(config.tracking.loggers)
+        ],
     )
     if clients.vectorize > 1 and clients.send == "delta":
         require_elementwise(components.client_optimizer, clients.optimizer.name)
     with keys_under("aggregator"):
         components.defence.check(config.participants_per_round)
     _warn_of_too_small_f(components)
+    if config.stopping is not None and not config.stopping.metric.startswith("validation."):
+        text = f"stopping.metric: {config.stopping.metric} looks at the test data, so that results on them flatter"
+        warnings.warn(f"{text}; take one of validation samples (data.validation: 0.1)", FedsimWarning, stacklevel=2)
     for position, (section, attack) in enumerate(zip(config.attack, run_attacks, strict=True)):
         with keys_under(attack_key(config.attack, position)):
             attack.check(clients.count, section.count(clients.count))
     user_path(Path(config.output_dir) / components.run_name(), "output_dir")
     if require_data:
         components.require_data()
+        for position, logger in enumerate(components.loggers):
+            with keys_under(f"tracking.loggers.{position}"):
+                logger.check()
     components.partitioner.check()
     with keys_under("model"):
         components.model.check()
-    return components
+        if config.model.adapter is not None:
+            require_peft()
+    return replace(components, plugins=plugins_that_count(plugins, components.registered))
 
 
 def _warn_of_too_small_f(components: Components) -> None:
@@ -213,8 +266,11 @@ def _warn_of_too_small_f(components: Components) -> None:
 
 
 def warn_of_settings_without_effect(components: Components, given: Mapping[str, Any]) -> None:
-    """FedsimWarning for each setting that the user gave and that does nothing."""
-    config, plan = components.config, components.attack_plan
+    """FedsimWarning for each setting that the user gave and that does nothing.
+
+    A default is no such setting: the ``config.yaml`` of a run, which may be run again, holds all of them.
+    """
+    config, plan, given = components.config, components.attack_plan, given_settings(given)
     for key in ("optimizer", "schedule", "proximal") if config.clients.send == "gradient" else ():
         if key in given.get("clients", {}):
             text = f"clients.{key} has no effect with clients.send: gradient (no local step is taken)"
@@ -251,7 +307,10 @@ def _without_effect_here(config: RunConfig) -> Iterator[str]:
         yield f"runtime.compile_mode: {runtime.compile_mode} has no effect on a CPU, where clients compute"
 
 
-def _component(registry: Registry[C], section: Section, prefix: str, num_byzantine: int | None = None) -> C:
+def _component(
+    registry: Registry[C], section: Section, prefix: str, num_byzantine: int | None = None, **more: Any
+) -> C:
+    """The component that a section names, checked; ``more`` is what it is given beside its settings."""
     settings = dict(section.component_settings)
     if num_byzantine is not None and settings.get("num_byzantine") == "oracle":
         settings["num_byzantine"] = num_byzantine
@@ -261,4 +320,4 @@ def _component(registry: Registry[C], section: Section, prefix: str, num_byzanti
             if key not in known:
                 hint = did_you_mean(key, {*known, *section.own_keys(), "name"})
                 raise ConfigError(key, f"unknown key (value {value!r})", hint)
-        return registry.build(section.name, **settings)
+        return registry.build(section.name, **settings, **more)

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,13 +14,18 @@ from fedsim.build.components import Components
 from fedsim.build.data_placement import place_samples
 from fedsim.comm import Communicator
 from fedsim.data import Samples, Splits
-from fedsim.data.channel_statistics import ChannelStatistics
 from fedsim.data.feeds import Placement
 from fedsim.data.fingerprint import fingerprint
+from fedsim.data.images.channel_statistics import ChannelStatistics
+from fedsim.data.images.resized import resized_splits
 from fedsim.data.inputs import Inputs, View
-from fedsim.data.resized import resized_splits
+from fedsim.data.loaded import require_splits
+from fedsim.data.samples import Subset
 from fedsim.data.sides import check_splits
+from fedsim.data.split_file import NOBODY
+from fedsim.data.validation import count_of, draw_validation, taken_from, warn_of_missing_classes
 from fedsim.errors import ConfigError, FedsimWarning, keys_under
+from fedsim.models import Task
 from fedsim.seeds import derive_generator
 from fedsim.training.losses import ClassCounts
 
@@ -37,6 +43,7 @@ class RunData:
         view: how images are shown to the model.
         input_shape: of one input of the model.
         client_indices: indices of each client's training samples.
+        validation: indices of the training samples that are kept for validation and belong to no client.
         test_owners: the client that each test sample belongs to [N], -1 for none; None if they belong to nobody.
         digest: of all samples and what they are normalised by, by which other data are recognised.
         placement: where the samples lie.
@@ -46,6 +53,7 @@ class RunData:
     view: View
     input_shape: tuple[int, ...]
     client_indices: Sequence[Tensor]
+    validation: Tensor
     test_owners: Tensor | None
     digest: str
     placement: Placement = "host"
@@ -54,6 +62,11 @@ class RunData:
     def num_classes(self) -> int:
         """C."""
         return self.splits.num_classes
+
+    @property
+    def task(self) -> Task:
+        """What the model is built for."""
+        return task_of(self.splits, self.input_shape)
 
     @property
     def sample_counts(self) -> list[int]:
@@ -67,6 +80,20 @@ class RunData:
     def test_inputs(self, device: torch.device) -> Inputs:
         """Test samples as the model is shown them."""
         return Inputs(self.splits.test, self.view, device, self.placement)
+
+    def validation_inputs(self, device: torch.device) -> Inputs:
+        """Validation samples as the model is shown them."""
+        return Inputs(Subset(self.splits.train, self.validation), self.view, device, self.placement)
+
+
+def task_of(splits: Splits, input_shape: tuple[int, ...]) -> Task:
+    """What a model is built for that is shown inputs of this shape."""
+    return Task(
+        input_shape=input_shape,
+        num_classes=splits.num_classes,
+        vocabulary=splits.vocabulary,
+        per_token=splits.train.labels.ndim > 1,
+    )
 
 
 def load_data(components: Components, comm: Communicator) -> RunData:
@@ -82,7 +109,10 @@ def load_data(components: Components, comm: Communicator) -> RunData:
 def _load_data(components: Components, comm: Communicator) -> RunData:
     with comm.first_on_each_host("load data"):
         with keys_under("data"):
-            splits = components.source.load(components.data_root)
+            with components.source.own_draws(lambda: 0, "load"):
+                splits = components.source.load(components.data_root)
+            if components.source.is_of_a_plugin():
+                require_splits(splits, components.source.who)
             check_splits(splits)
         statistics = components.statistics(splits)
         config = components.config.data
@@ -94,7 +124,7 @@ def _load_data(components: Components, comm: Communicator) -> RunData:
         log.info("images are normalised by %s", statistics)
     with keys_under("clients.loss"):
         components.loss.class_weights(ClassCounts(*[torch.ones(splits.num_classes)] * 2))
-    placement = place_samples(config.placement, kept, comm)
+    placement = place_samples(config.placement, kept, comm, validation=config.validation)
     return replace(distribute(components, kept, statistics, digest), placement=placement)
 
 
@@ -105,17 +135,50 @@ def distribute(
     view = components.view(statistics)
     with keys_under("data"):
         input_shape = view.shape(splits)
-    indices, owners = partition(components, splits.train, splits.test)
-    return RunData(splits, view, input_shape, indices, owners, digest)
+    divided = partition(components, splits.train, splits.test)
+    if len(divided.validation):
+        warn_of_missing_classes(splits.train.labels[divided.validation], splits.class_names)
+    return RunData(splits, view, input_shape, divided.clients, divided.validation, divided.test_owners, digest)
 
 
-def partition(components: Components, train: Samples, test: Samples) -> tuple[Sequence[Tensor], Tensor | None]:
-    """Indices of each client's training samples, and the owners of the test samples, as in :class:`RunData`."""
+class Divided(NamedTuple):
+    """Whose each sample is: ``client_indices``, ``validation`` and ``test_owners`` of :class:`RunData`."""
+
+    clients: Sequence[Tensor]
+    validation: Tensor
+    test_owners: Tensor | None
+
+
+def partition(components: Components, train: Samples, test: Samples) -> Divided:
+    """The training samples distributed over the clients, but for those that are kept for validation."""
     config, partitioner, columns = components.config, components.partitioner, train.columns
-    generator = derive_generator(config.seed, "partition")
-    indices = partitioner.partition(train.labels, config.clients.count, generator, columns)
+    generator, validation = derive_generator(config.seed, "partition"), _validation(components, train.labels)
+    if len(validation) == 0 or partitioner.follows_owners:
+        indices = partitioner.partition(train.labels, config.clients.count, generator, columns)
+        indices = [taken_from(of_client, validation) for of_client in indices] if len(validation) else indices
+    else:
+        rest = taken_from(torch.arange(len(train)), validation)
+        left = Subset(train, rest)
+        of_rest = partitioner.partition(left.labels, config.clients.count, generator, left.columns)
+        indices = [rest[of_client] for of_client in of_rest]
     _require_training(indices, components.attack_plan.always_idle)
-    return indices, partitioner.owners_of_tests(columns, test.columns)
+    return Divided(indices, validation, partitioner.owners_of_tests(columns, test.columns))
+
+
+def _validation(components: Components, labels: Tensor) -> Tensor:
+    """Indices of the training samples that are kept for validation: drawn, or those of a saved split.
+
+    Raises:
+        ConfigError: the saved split keeps another number of samples for validation.
+    """
+    share, saved = components.config.data.validation, components.partitioner.validation_samples()
+    if saved is not None and (share == 0 or len(saved) != count_of(share, len(labels))):
+        problem = f"{share:g}, but the split of data.partition.path keeps {len(saved)} of {len(labels)} samples"
+        raise ConfigError("data.validation", problem, f"set it to {len(saved) / len(labels):.6g}")
+    if share == 0:
+        return NOBODY
+    generator = derive_generator(components.config.seed, "validation")
+    return draw_validation(labels, share, generator) if saved is None else saved
 
 
 def _require_training(client_indices: Sequence[Tensor], idle: Collection[int]) -> None:

@@ -29,18 +29,21 @@ def place_samples(
     splits: Splits,
     comm: Communicator,
     memory_of: Callable[[torch.device], tuple[str, int]] = gpu_memory,
+    *,
+    validation: float = 0.0,
 ) -> Placement:
     """Where the samples lie, the same on every rank, of which each has a copy; results do not depend on it.
 
     Args:
         splits: with images of the size in which they are kept.
+        validation: share of the training samples of which there is a second copy, to evaluate on.
 
     Raises:
         ConfigError: they are to lie on the device, and cannot.
     """
     if comm.device.type != "cuda":
         return "host"
-    needed = size_in_bytes(splits.train) + size_in_bytes(splits.test) if splits.one_size else 0
+    needed = _size_in_bytes(splits, validation) if splits.one_size else 0
     problem = _lack_of_room(needed, comm, memory_of) if splits.one_size else "the images differ in size"
     if wanted == "device" and problem:
         remedy = "set it to auto or host" if splits.one_size else "set data.resize, or this to auto or host"
@@ -52,6 +55,10 @@ def place_samples(
         why = problem or "as data.placement says"
         log.info("samples lie in the memory of the host, and are copied batch by batch (%s)", why)
     return "device" if on_device else "host"
+
+
+def _size_in_bytes(splits: Splits, validation: float) -> int:
+    return round((1 + validation) * size_in_bytes(splits.train)) + size_in_bytes(splits.test)
 
 
 def _lack_of_room(needed: int, comm: Communicator, memory_of: Callable[[torch.device], tuple[str, int]]) -> str:

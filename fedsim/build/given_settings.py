@@ -1,6 +1,6 @@
 """What a configuration says beyond the defaults: by this, runs of different versions of fedsim are compared."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any
 
@@ -21,6 +21,29 @@ def given_settings(resolved: Mapping[str, Any]) -> dict[str, Any]:
     {'rounds': 7, 'aggregator': {'name': 'krum'}, 'unknown': 1}
     """
     return _given(RunConfig, _with_lists(resolved))
+
+
+def decisive_settings(resolved: Mapping[str, Any], free: Collection[str]) -> dict[str, Any]:
+    """What :func:`given_settings` says, in one form: 1.0 is 1, and a section without settings is none.
+
+    Args:
+        free: dotted keys that do not count.
+
+    >>> decisive_settings({"rounds": 7, "aggregator": {"name": "cwtm", "clip": 2.0}}, free=("rounds",))
+    {'aggregator': {'name': 'cwtm', 'clip': 2}}
+    """
+    return _decisive(given_settings(resolved), free)
+
+
+def _decisive(settings: Mapping[str, Any], free: Collection[str], prefix: str = "") -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for key, value in settings.items():
+        dotted = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            value = _decisive(value, free, f"{dotted}.")
+        if dotted not in free and value != {}:
+            kept[key] = int(value) if isinstance(value, float) and value.is_integer() else value
+    return kept
 
 
 def _given(schema: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,44 +1,48 @@
 """The parts of one rank, made from checked components: model, clients, server, evaluation, records."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from fedsim.build.components import Components
 from fedsim.build.data import RunData
+from fedsim.build.kernels import column_maps
+from fedsim.build.model import build_module, memory_errors_named
 from fedsim.build.pinned_rows import pin_rows
 from fedsim.build.resume import Start
 from fedsim.comm import Communicator
 from fedsim.comm.devices import in_words
 from fedsim.data.split_file import samples_by_class
-from fedsim.errors import ConfigError, keys_under
-from fedsim.evaluation.evaluator import Evaluator
+from fedsim.errors import keys_under
 from fedsim.files import printable
 from fedsim.participation.groups import ClientGroups
 from fedsim.participation.participants import Participation
 from fedsim.participation.placement import place_clients
 from fedsim.records.console import progress
+from fedsim.records.evaluation_notice import EvaluationNotice
+from fedsim.records.hparams import hparams_of
+from fedsim.records.logger_writer import logger_writers
 from fedsim.records.phases import Phases
 from fedsim.records.pictures import partition_picture, save_picture
 from fedsim.records.summary import SummaryFile, results_in
-from fedsim.records.tensor_board import TensorBoard, TensorBoardSettings, hparams_of
+from fedsim.records.tensor_board import TensorBoard, TensorBoardSettings
 from fedsim.records.writers import JsonLines, NoOpWriter, RecordWriter, WriterGroup
-from fedsim.run_directory.directory import CONFIG, METRICS, environment, write_json, write_yaml
+from fedsim.run_directory.directory import CONFIG, METRICS, TASK, environment, write_json, write_yaml
 from fedsim.run_directory.launch_facts import ENVIRONMENT
+from fedsim.run_directory.plugin_source import facts_of, keep_copies
 from fedsim.run_directory.provenance import Provenance
-from fedsim.seeds import derive_seed, seeded
 from fedsim.server.adversary import Adversary
 from fedsim.server.client_momentum import ClientMomentum
-from fedsim.server.round import NoOpRound, RankZeroRound, ServerRound
+from fedsim.server.diagnosis import Diagnosis
+from fedsim.server.round import NoOpRound, ServerRound, WorkingRound
 from fedsim.server.server import Server
 from fedsim.simulation import LocalClients, RunSchedule
 from fedsim.stop_request import StopRequest
 from fedsim.training.client import ClientData, LocalWork, Trainer, compiled_sizes, count_batches
-from fedsim.training.freezing import freeze
 from fedsim.training.local_steps import StepRules
 from fedsim.training.poisoned_labels import PoisonedLabels
 from fedsim.training.vectorized import VectorizedTrainer
@@ -46,6 +50,7 @@ from fedsim.training.vectorized_checks import require_vectorizable
 from fedsim.updates.global_model import GlobalModel
 from fedsim.updates.layout import RowLayout
 from fedsim.updates.model_rows import ModelRows
+from fedsim.updates.row_columns import RowColumns
 from fedsim.yaml_text import yaml_text
 
 log = logging.getLogger(__name__)
@@ -56,31 +61,16 @@ NOTHING_COMPILED = "runtime.compile has no effect: only whole batches are compil
 def build_model(components: Components, comm: Communicator, data: RunData) -> GlobalModel:
     """The global model as the run starts with it: weights are read on rank 0 only, and sent to the others."""
     config, builder = components.config, components.model
-    with keys_under("model"), seeded(derive_seed(config.seed, "model")):
-        reads = builder.has_weights and comm.rank == 0
-        make = builder.build_with_weights if reads else builder.build
-        with memory_errors_named():
-            module = make(data.input_shape, data.num_classes)
-            freeze(module, config.model.freeze)
-            module = place_module(module, components, comm.device)
+    reads = builder.has_weights and comm.rank == 0
+    with keys_under("model"), memory_errors_named():
+        module = build_module(components, data.task, with_weights=reads)
+        module = place_module(module, components, comm.device)
     if config.clients_at_once > 1:
-        require_vectorizable(module, data.input_shape)
+        require_vectorizable(module, data.input_shape, token_ids=data.task.vocabulary is not None)
     if builder.has_weights:
         for tensor in (*module.parameters(), *module.buffers()):
             comm.broadcast(tensor.data)
     return GlobalModel(ModelRows(module))
-
-
-@contextmanager
-def memory_errors_named() -> Iterator[None]:
-    """ConfigError for what torch says in many ways where there is not enough memory."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if not (isinstance(error, MemoryError) or "allocate" in text or "out of memory" in text):
-            raise
-        raise ConfigError("", f"there is no memory for it: {text}", "take a smaller model") from error
 
 
 def place_module(module: nn.Module, components: Components, device: torch.device) -> nn.Module:
@@ -120,9 +110,14 @@ def build_participation(components: Components, data: RunData, ranks: int) -> Pa
 
 
 def build_local_clients(
-    components: Components, comm: Communicator, data: RunData, model: GlobalModel, stop: StopRequest
+    components: Components,
+    comm: Communicator,
+    data: RunData,
+    model: GlobalModel,
+    columns: RowColumns,
+    stop: StopRequest,
 ) -> LocalClients:
-    """The local work of any client on this rank's model, and the way of its row to rank 0."""
+    """The local work of any client on this rank's model, and the way of its row to where the server works."""
     config = components.config
     labels_of = PoisonedLabels(
         components.attack_plan,
@@ -140,7 +135,8 @@ def build_local_clients(
     if comm.rank == 0 and work.compiled is not None and max(data.sample_counts) < min(compiled_sizes(work)):
         log.warning("warning: %s", NOTHING_COMPILED)
     trainer = kind(model.rows, client_data, work, config.seed, stop)
-    transport = comm.open_rows(config.participants_per_round, len(model.state))
+    ranges = None if columns.seen is None else columns.ranges
+    transport = comm.open_rows(config.participants_per_round, len(model.state), ranges)
     pin_rows(transport, comm.device)
     return LocalClients(trainer, transport)
 
@@ -176,11 +172,16 @@ def step_rules(components: Components) -> StepRules:
 
 
 def build_server_round(
-    components: Components, comm: Communicator, data: RunData, model: GlobalModel, phases: Phases
+    components: Components,
+    comm: Communicator,
+    data: RunData,
+    model: GlobalModel,
+    columns: RowColumns,
+    phases: Phases,
 ) -> ServerRound:
-    """Attack and aggregation on rank 0, a no-op elsewhere."""
-    if comm.rank != 0:
-        return NoOpRound()
+    """Attack and aggregation where there are columns to work on: on rank 0, or on every rank."""
+    if comm.rank != 0 and columns.seen is None:
+        return NoOpRound(columns)
     config, layout = components.config, model.rows.layout
     server = Server(
         components.defence,
@@ -190,11 +191,29 @@ def build_server_round(
         layout.size,
         _variances(model.rows.buffer_layout).to(comm.device),
         components.server_schedule,
+        columns,
     )
     wire_dtype = getattr(torch, config.runtime.wire_dtype)
     adversary = Adversary(components.attack_plan, components.attacks, seed=config.seed, wire_dtype=wire_dtype)
     momentum = ClientMomentum(config.clients.momentum, wire_dtype)
-    return RankZeroRound(adversary, server, layout, config.seed, phases, data.sample_counts, momentum)
+    diagnosis = Diagnosis(
+        components.attack_plan,
+        layout.size,
+        every=config.tracking.diagnose_every,
+        rounds=config.rounds,
+        metrics=components.metrics,
+    )
+    return WorkingRound(
+        adversary,
+        server,
+        layout,
+        config.seed,
+        phases,
+        data.sample_counts,
+        momentum,
+        diagnosis,
+        column_maps(components),
+    )
 
 
 def _variances(layout: RowLayout) -> torch.Tensor:
@@ -204,10 +223,14 @@ def _variances(layout: RowLayout) -> torch.Tensor:
     return torch.cat(masks or [torch.empty(0, dtype=torch.bool)])
 
 
-def build_evaluator(components: Components, comm: Communicator, data: RunData) -> Evaluator:
-    """Evaluation on the test samples, distributed over the ranks."""
-    batch_size = components.config.evaluation.batch_size
-    return Evaluator(data.test_inputs(comm.device), data.num_classes, batch_size, comm, data.test_owners)
+def task_facts(data: RunData) -> dict[str, Any]:
+    """What the model is built for and shown, as JSON values: by this it can be built again without the data."""
+    normalization = data.view.normalization
+    return {
+        **asdict(data.task),
+        "class_names": data.splits.class_names,
+        "normalization": normalization and dict(zip(("mean", "std"), map(list, normalization), strict=True)),
+    }
 
 
 def build_writer(
@@ -219,16 +242,25 @@ def build_writer(
     config, resolved, class_names = components.config, components.resolved(), data.splits.class_names
     samples = samples_by_class(data.splits.train.labels, data.client_indices, data.num_classes)
     byzantine = components.attack_plan.ever
-    partition = partition_picture(samples, class_names, byzantine)
+    what = "positions" if data.task.per_token else "samples"
+    partition = partition_picture(samples, class_names, byzantine, what)
     save_picture(directory / "partition.png", partition)
     ranks = environment(comm.description, comm.size, in_words(comm.devices))
-    host = {"run": start.run, **ranks, **provenance.to_dict()}
+    keep_copies(components.plugins, directory)
+    host = {"run": start.run, **ranks, **provenance.to_dict(), **facts_of(components.plugins)}
+    write_json(directory / TASK, task_facts(data))
     write_json(directory / ENVIRONMENT, host)
     write_yaml(directory / CONFIG, resolved)  # last: who finds it may resume the run
     metrics, done = directory / METRICS, start.done
     lines = JsonLines(metrics, done, start.run, start.records.get("digest"))
     results = start.results or results_in(metrics)
-    writers = [lines, progress(config.rounds, done), SummaryFile(directory, done, results)]
+    notice = EvaluationNotice(config.rounds, config.evaluation.every)
+    writers = [
+        lines,
+        progress(config.rounds, done),
+        SummaryFile(directory, done, results, rounds=config.rounds),
+        notice,
+    ]
     if config.tracking.tensorboard and printable(str(directory)) != str(directory):
         log.warning("tracking.tensorboard: nothing is written, TensorBoard takes only names in UTF-8: %s", directory)
     elif config.tracking.tensorboard:
@@ -238,10 +270,13 @@ def build_writer(
             partition=partition,
             class_names=class_names,
             curves=config.tracking.clients,
+            classes=config.tracking.classes,
             images_every=config.tracking.images_every,
             rounds=config.rounds,
+            metrics=components.metrics.labels,
             texts={"config": yaml_text(resolved), "environment": yaml_text(host)},
-            hparams=dict(hparams_of(resolved)),
+            hparams=hparams_of(resolved),
         )
         writers.append(TensorBoard(directory, metrics, done, settings, results))
+    writers += logger_writers(components.loggers, directory, resolved, done, results)
     return WriterGroup(writers)

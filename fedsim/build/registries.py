@@ -7,21 +7,16 @@ from fedsim.aggregators import aggregators
 from fedsim.aggregators.pre import pre_aggregators
 from fedsim.attacks import attacks
 from fedsim.config.attack import AttackSection
-from fedsim.config.run import (
-    AggregatorSection,
-    AugmentSection,
-    DataSection,
-    LossSection,
-    ModelSection,
-    PartitionSection,
-    PreSection,
-    ScheduleSection,
-)
+from fedsim.config.clients import LossSection, ScheduleSection
+from fedsim.config.data import AugmentSection, DataSection, PartitionSection
+from fedsim.config.run import AggregatorSection, LoggerSection, MetricSection, ModelSection, PreSection
 from fedsim.config.section import Section
 from fedsim.data.augmentations import augmentations
 from fedsim.data.partitioners import partitioners
 from fedsim.data.sources import sources
+from fedsim.evaluation.metrics import metrics
 from fedsim.models import models
+from fedsim.records.loggers import loggers
 from fedsim.registry import Registry
 from fedsim.training.losses import losses
 from fedsim.training.schedules import schedules
@@ -36,6 +31,8 @@ REGISTRIES: Mapping[str, Registry[Any]] = {
     "models": models,
     "losses": losses,
     "schedules": schedules,
+    "metrics": metrics,
+    "loggers": loggers,
 }
 
 REGISTRY_OF: Mapping[type[Section], Registry[Any]] = {
@@ -48,4 +45,6 @@ REGISTRY_OF: Mapping[type[Section], Registry[Any]] = {
     PreSection: pre_aggregators,
     LossSection: losses,
     ScheduleSection: schedules,
+    MetricSection: metrics,
+    LoggerSection: loggers,
 }

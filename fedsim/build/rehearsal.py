@@ -6,13 +6,13 @@ import torch
 from torch import nn
 
 from fedsim.build.components import Components
-from fedsim.build.data import partition
+from fedsim.build.data import partition, task_of
 from fedsim.build.device import computes_on_gpu
+from fedsim.build.model import build_module
 from fedsim.data import Samples, Splits
 from fedsim.errors import keys_under
 from fedsim.machine import require_memory
-from fedsim.seeds import derive_seed, seeded
-from fedsim.training.freezing import freeze
+from fedsim.models import Task
 from fedsim.training.vectorized_checks import require_vectorizable
 
 AT_ONCE = 10**7
@@ -41,7 +41,8 @@ def rehearse(components: Components) -> None:
         with keys_under("data"):
             input_shape = view.shape(splits)
         check_batches(components, splits, input_shape)
-        check_model(components, input_shape, splits.num_classes)
+        check_model(components, task_of(splits, input_shape))
+        components.metrics.check(splits.num_classes)
 
 
 def _try_partition(components: Components, train: Samples, test: Samples) -> None:
@@ -63,33 +64,32 @@ def check_batches(components: Components, splits: Splits, input_shape: tuple[int
         require_memory(NUMBER * size * prod(input_shape), key, what, "take smaller batches or inputs")
 
 
-def check_model(components: Components, input_shape: tuple[int, ...], num_classes: int) -> None:
+def check_model(components: Components, task: Task) -> None:
     """ConfigError if the model cannot be built, or if it or its updates do not fit into memory."""
     config = components.config
     with keys_under("model"):
-        module = _without_memory(components, input_shape, num_classes)
-        freeze(module, config.model.freeze)
+        module = _without_memory(components, task)
     if config.clients_at_once > 1:
-        require_vectorizable(module, input_shape)
+        require_vectorizable(module, task.input_shape, token_ids=task.vocabulary is not None)
     parameters = list(module.parameters())
     size = sum(parameter.numel() for parameter in parameters)
     what = f"{size} parameters and their gradients"
     require_memory(2 * NUMBER * size, "model", what, "take a smaller model")
     if computes_on_gpu(config.runtime):
         return  # updates lie in the GPU's memory, which may be that of another machine
+    if config.server.sharded is True:
+        return  # of several hosts each holds some columns of them
     size = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
     clients = config.participants_per_round
     what = f"the updates of {clients} clients with {size} parameters each"
-    remedy = "take fewer clients, a smaller clients.fraction or a smaller model"
+    remedy = "take fewer clients, a smaller clients.fraction or model, or server.sharded=true on several hosts"
     require_memory(NUMBER * clients * size, "clients.count", what, remedy)
 
 
-def _without_memory(components: Components, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+def _without_memory(components: Components, task: Task) -> nn.Module:
     """The model with parameters that have a shape but no values, or with values where it insists on them."""
-    build = components.model.build
-    with seeded(derive_seed(components.config.seed, "model")):
-        try:
-            with torch.device("meta"):
-                return build(input_shape, num_classes)
-        except Exception:  # a model that looks at values, or a mistake, which then shows again
-            return build(input_shape, num_classes)
+    try:
+        with torch.device("meta"):
+            return build_module(components, task, with_weights=False)
+    except Exception:  # a model that looks at values, or a mistake, which then shows again
+        return build_module(components, task, with_weights=False)

@@ -12,14 +12,15 @@ import torch
 
 from fedsim.build.components import Components
 from fedsim.build.data import RunData
-from fedsim.build.given_settings import given_settings
+from fedsim.build.given_settings import decisive_settings, given_settings
 from fedsim.comm import Communicator
 from fedsim.config.source import differing_keys, read_yaml
 from fedsim.errors import ConfigError, counted
 from fedsim.files import file_name
 from fedsim.records.summary import ResultsSoFar, read_summary
 from fedsim.results_version import RESULTS_VERSION
-from fedsim.run_directory.checkpoint import on_device
+from fedsim.run_directory.checkpoint import on_device, pack, unpack
+from fedsim.run_directory.damage import read_json
 from fedsim.run_directory.directory import (
     CONFIG,
     has_checkpoints,
@@ -28,6 +29,7 @@ from fedsim.run_directory.directory import (
     run_directories,
 )
 from fedsim.run_directory.launch_facts import ENVIRONMENT, is_relaunch
+from fedsim.run_directory.plugin_source import COPIES, what_differs
 from fedsim.server.round import ServerRound
 from fedsim.updates.global_model import GlobalModel
 
@@ -36,14 +38,18 @@ MAY_CHANGE = (
     "output_dir",
     "run_name",
     "evaluation",
+    "stopping",
     "checkpoint",
     "tracking",
     "data.placement",
+    "server.sharded",
+    "runtime.compile_kernels",
     "runtime.timeout",
     "runtime.check_every",
     "runtime.on_divergence",
 )
-"""Keys that may have other values when a run is resumed: they decide how long it is and what it records."""
+"""Keys that may have other values when a run is resumed: they decide how long it is, what it records, and where it
+computes."""
 
 
 def choose_run_directory(components: Components, *, resume: bool) -> tuple[Path, bool]:
@@ -101,7 +107,10 @@ def _why_not(directory: Path, components: Components) -> str | None:
         for key in differing_keys(stored, given_settings(components.resolved()))
         if not any(key == free or key.startswith(f"{free}.") for free in MAY_CHANGE)
     ]
-    return f"{directory} was run with other values of {', '.join(changed)}" if changed else None
+    if changed:
+        return f"{directory} was run with other values of {', '.join(changed)}"
+    edited = what_differs(components.plugins, read_json(directory / ENVIRONMENT))
+    return f"{directory} was run with another version of {edited} (kept in {COPIES}/ there)" if edited else None
 
 
 def finished_rounds(directory: Path) -> int:
@@ -117,7 +126,7 @@ def _require_checkpoints(directory: Path, rounds: int) -> None:
             "--resume",
             f"{directory} is finished after {counted(finished, 'round')} and its checkpoints were deleted, so it "
             "cannot go on; its records stay as they are",
-            "start a new run instead",
+            "start a new run, or remove this directory first",
         )
 
 
@@ -144,23 +153,11 @@ class Start:
 
 def results_digest(components: Components, data: RunData) -> str:
     """A digest of what the results of a run depend on: by this its checkpoints are recognised."""
-    parts = [_decisive(given_settings(components.resolved())), data.digest]
+    parts = [decisive_settings(components.resolved(), MAY_CHANGE), data.digest]
     digest = hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16)
     for indices in data.client_indices:
         digest.update(f"{len(indices)} ".encode() + indices.numpy().tobytes())
     return digest.hexdigest()
-
-
-def _decisive(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The settings without those that may change, in one form: 1.0 is 1, and a section without settings is none."""
-    kept: dict[str, Any] = {}
-    for key, value in settings.items():
-        dotted = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            value = _decisive(value, f"{dotted}.")
-        if dotted not in MAY_CHANGE and value != {}:
-            kept[key] = int(value) if isinstance(value, float) and value.is_integer() else value
-    return kept
 
 
 def restore(
@@ -171,14 +168,37 @@ def restore(
     finished: int = 0,
 ) -> int:
     """Bring the checkpoint of rank 0 to all ranks; the number of rounds done: without a checkpoint ``finished``."""
-    done = torch.tensor([finished])
+    facts = torch.tensor([finished, False])
     if comm.rank == 0 and loaded is not None:
-        done[0] = loaded[0]
+        facts = torch.tensor([loaded[0], True])
         _load(model, loaded[1])
-        server.load_state_dict(on_device(loaded[1]["server"], comm.device))
-    comm.broadcast(done)
+    comm.broadcast(facts)
+    done, there_is_a_checkpoint = facts.tolist()  # what only rank 0 knows
     comm.broadcast(model.state)
+    state = None if loaded is None else loaded[1]["server"]
+    if there_is_a_checkpoint and server.is_distributed:
+        state = share_state(comm, state)
+    if state is not None:
+        server.load_state_dict(on_device(state, comm.device))
     return int(done)
+
+
+def share_state(comm: Communicator, state: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The state that rank 0 has, on every rank."""
+    tree, tensors = pack(state)
+    facts = {name: [str(tensor.dtype).removeprefix("torch."), list(tensor.shape)] for name, tensor in tensors.items()}
+    text = json.dumps([tree, facts]).encode() if comm.rank == 0 else b""
+    size = torch.tensor([len(text)])
+    comm.broadcast(size)
+    letters = torch.tensor(list(text or bytes(int(size))), dtype=torch.uint8)
+    comm.broadcast(letters)
+    tree, facts = json.loads(bytes(letters.tolist()))
+    shared = {}
+    for name, (dtype, shape) in facts.items():
+        shared[name] = tensors[name] if comm.rank == 0 else torch.empty(shape, dtype=getattr(torch, dtype))
+        comm.broadcast(shared[name])
+    unpacked: dict[str, Any] = unpack(tree, shared)
+    return unpacked
 
 
 def _load(model: GlobalModel, state: Mapping[str, Any]) -> None:

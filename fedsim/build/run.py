@@ -9,8 +9,10 @@ import torch
 
 from fedsim.build.components import Components
 from fedsim.build.data import RunData, load_data
+from fedsim.build.evaluation import build_evaluator, build_stopping, build_validator
+from fedsim.build.fewer_ranks import fewer_ranks
+from fedsim.build.kernels import resolve_kernels
 from fedsim.build.parts import (
-    build_evaluator,
     build_local_clients,
     build_model,
     build_participation,
@@ -18,14 +20,17 @@ from fedsim.build.parts import (
     build_server_round,
     build_writer,
 )
+from fedsim.build.plugins import require_same_plugins
 from fedsim.build.resume import Start, choose_run_directory, finished_rounds, restore, results_digest
+from fedsim.build.server_columns import server_columns
 from fedsim.comm import Communicator, RankPlace, open_communicator
 from fedsim.comm.devices import in_words
 from fedsim.config.run import RuntimeSection
+from fedsim.data.labels import count_classes
 from fedsim.data.split_file import save_or_check_split
 from fedsim.errors import ConfigError, counted
 from fedsim.failures.handler import FailureHandler
-from fedsim.machine import has_signs_of_a_gpu
+from fedsim.machine import count_cores, has_signs_of_a_gpu
 from fedsim.participation.participants import Participation
 from fedsim.records.logs import start_logs
 from fedsim.records.phases import Phases
@@ -40,6 +45,7 @@ from fedsim.simulation import Recording, Simulation
 from fedsim.stop_request import StopRequest
 from fedsim.training.freezing import frozen_digest
 from fedsim.updates.global_model import GlobalModel
+from fedsim.updates.row_columns import RowColumns
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +105,7 @@ def open_run(
         start_logs(place.rank, directory)
         if place.rank == 0:
             log.info("run directory %s", directory)
+            _say_if_fewer_ranks_are_faster(components, comm, place, provenance)
         if failures is not None:
             failures.directory_is_known(directory)
         run = _build_run(
@@ -113,6 +120,15 @@ def open_run(
     if failures is not None:
         failures.records_are_open(run.close_records)
     return run
+
+
+def _say_if_fewer_ranks_are_faster(
+    components: Components, comm: Communicator, place: RankPlace, provenance: Provenance | None
+) -> None:
+    if comm.device.type == "cpu" and provenance is not None:
+        notice = fewer_ranks(place, count_cores(), components.config.most_hosts, provenance.command)
+        if notice is not None:
+            log.info("%s", notice)
 
 
 def _connect(runtime: RuntimeSection, place: RankPlace, failures: FailureHandler | None) -> Communicator:
@@ -143,20 +159,24 @@ def _build_run(
     comm.monitor.report("phase 'connect'")
     _log_devices(components, comm)
     comm.broadcast(torch.zeros(1, device=comm.row_device))  # what NCCL lacks is known before anything is loaded
+    require_same_plugins(comm, components.plugins)
     comm.monitor.report("phase 'load data'")
     data = load_data(components, comm)
     if comm.rank == 0:
-        save_or_check_split(directory, data.client_indices, data.splits.train.labels, data.digest)
+        labels = data.splits.train.labels
+        save_or_check_split(directory, data.client_indices, labels, data.digest, data.validation)
     comm.monitor.report("phase 'build'")
     phases = Phases(comm.monitor.report)
     model = build_model(components, comm, data)
-    server = build_server_round(components, comm, data, model, phases)
+    components = resolve_kernels(components, comm, model.num_parameters, directory if resume else None)
+    columns = server_columns(components, comm, model.num_parameters, model.num_buffers)
+    server = build_server_round(components, comm, data, model, columns, phases)
     run = run_id(directory) if comm.rank == 0 else ""
     checkpoints = _open_checkpoints(components, comm, directory, data, model, run)
     finished = finished_rounds(directory) if resume and comm.rank == 0 else 0
     loaded = _load_newest(checkpoints, comm, finished, resume=resume)
     done = restore(comm, model, server, loaded, finished)
-    _log_start(components, comm, model, done)
+    _log_start(components, comm, model, columns, done)
     start = Start(run, done, loaded[1]["records"] if loaded else {})
     if finished:
         JsonLines(directory / METRICS, finished, run).close("completed")  # restores lines that are damaged
@@ -167,10 +187,12 @@ def _build_run(
         participation=participation,
         comm=comm,
         model=model,
-        local=build_local_clients(components, comm, data, model, stop),
+        local=build_local_clients(components, comm, data, model, columns, stop),
         server=server,
         evaluator=build_evaluator(components, comm, data),
+        validator=build_validator(components, comm, data),
         recording=Recording(writer, checkpoints, phases),
+        stopping=build_stopping(components, loaded[1] if loaded else {}),
         stop=stop,
         done=done,
     )
@@ -203,7 +225,7 @@ def _load_newest(
 
 
 def _facts(components: Components, data: RunData, participation: Participation) -> RunFacts:
-    config, labels = components.config, data.splits.test.labels
+    config, counts = components.config, count_classes(data.splits.test.labels, data.num_classes)
     num_byzantine = components.attack_plan.most[0]
     return RunFacts(
         data=config.data.name,
@@ -212,7 +234,7 @@ def _facts(components: Components, data: RunData, participation: Participation) 
         num_byzantine=num_byzantine,
         num_clients=config.clients.count,
         attack_acts=participation.attackers_take_part(),
-        largest_class=float(labels.bincount().max()) / len(labels),
+        largest_class=float(counts.max()) / int(counts.sum()),
     )
 
 
@@ -225,7 +247,9 @@ def _log_devices(components: Components, comm: Communicator) -> None:
         log.warning("runtime.device: auto means the CPU here, for torch sees no GPU: %s", comm.devices[0].why_no_gpu)
 
 
-def _log_start(components: Components, comm: Communicator, model: GlobalModel, done: int) -> None:
+def _log_start(
+    components: Components, comm: Communicator, model: GlobalModel, columns: RowColumns, done: int
+) -> None:
     """What the run is, on the rank that speaks."""
     if comm.rank != 0:
         return
@@ -240,6 +264,8 @@ def _log_start(components: Components, comm: Communicator, model: GlobalModel, d
         *(f"{count:,}".replace(",", " ") for count in (model.num_parameters, model.num_buffers)),
         comm.description,
     )
+    if columns.seen is not None:
+        log.info("every rank runs attack and aggregator on its share of the columns, %s of them here", columns.here)
     for name, f in components.tolerated:
         log.info("%s defends against up to %d Byzantine client%s", name, f, "s" * (f != 1))
     if comm.size > config.most_hosts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -46,8 +46,15 @@ class Communicator(ABC):
         """How rows travel, in words."""
 
     @abstractmethod
-    def open_rows(self, slots: int, columns: int) -> RowTransport:
-        """A transport for up to ``slots`` rows [D] of float32; every rank calls it alike."""
+    def open_rows(
+        self, slots: int, columns: int, ranges: Sequence[Sequence[tuple[int, int]]] | None = None
+    ) -> RowTransport:
+        """A transport for up to ``slots`` rows [D] of float32; every rank calls it alike.
+
+        Args:
+            ranges: the columns [start, stop) that each rank is to get of all rows, by rank; left out, rank 0 gets the
+                whole rows.
+        """
 
     @abstractmethod
     def barrier(self, phase: str) -> None:
@@ -60,6 +67,23 @@ class Communicator(ABC):
     @abstractmethod
     def broadcast(self, tensor: Tensor) -> None:
         """Overwrite ``tensor`` on every rank by that of rank 0."""
+
+    @abstractmethod
+    def complete(self, vector: Tensor, ranges: Sequence[Sequence[tuple[int, int]]]) -> None:
+        """Fill in the coordinates of ``vector`` [n] that other ranks have, on every rank.
+
+        Args:
+            ranges: what each rank has, [start, stop) each, by rank; ranks beyond them have nothing.
+        """
+
+    @property
+    @abstractmethod
+    def shares_memory(self) -> bool:
+        """Whether rows lie in memory that all ranks map, so that they are no copies of each other."""
+
+    @abstractmethod
+    def gather(self, values: Tensor) -> list[Tensor]:
+        """Tensors [n_r, ...] of all ranks, by rank; only n_r may differ. They come back on the device of this one."""
 
     @abstractmethod
     def all_gather(self, tensor: Tensor) -> Tensor:
@@ -94,7 +118,9 @@ class SingleProcess(Communicator):
     def description(self) -> str:
         return "one process"
 
-    def open_rows(self, slots: int, columns: int) -> RowTransport:
+    def open_rows(
+        self, slots: int, columns: int, ranges: Sequence[Sequence[tuple[int, int]]] | None = None
+    ) -> RowTransport:
         return LocalRows(slots, columns, self.row_device)
 
     def barrier(self, phase: str) -> None:
@@ -102,6 +128,16 @@ class SingleProcess(Communicator):
 
     def broadcast(self, tensor: Tensor) -> None:
         pass
+
+    def complete(self, vector: Tensor, ranges: Sequence[Sequence[tuple[int, int]]]) -> None:
+        pass
+
+    @property
+    def shares_memory(self) -> bool:
+        return True
+
+    def gather(self, values: Tensor) -> list[Tensor]:
+        return [values]
 
     def all_gather(self, tensor: Tensor) -> Tensor:
         return tensor[None].clone()

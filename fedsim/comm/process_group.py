@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
@@ -21,7 +21,7 @@ from fedsim.comm.health.connections import connect_ranks
 from fedsim.comm.health.monitor import Monitor, RankFailureHandler
 from fedsim.comm.health.rank_status import RankStatus
 from fedsim.comm.place import RankPlace
-from fedsim.comm.rows import LocalRows, PointToPointRows, RowTransport, SharedRows
+from fedsim.comm.rows import ExchangedColumns, LocalRows, PointToPointRows, RowTransport, SharedRows
 from fedsim.comm.shared_memory import map_file, reserved_file
 from fedsim.comm.transport_errors import telling_lines
 from fedsim.errors import CollectiveError, ConfigError
@@ -108,15 +108,21 @@ class ProcessGroup(Communicator):
             return "NCCL"
         return "shared memory of one host" if self._one_host else "gloo, point to point"
 
-    def open_rows(self, slots: int, columns: int) -> RowTransport:
+    @property
+    def shares_memory(self) -> bool:
+        return self._one_host and not self._uses_nccl
+
+    def open_rows(
+        self, slots: int, columns: int, ranges: Sequence[Sequence[tuple[int, int]]] | None = None
+    ) -> RowTransport:
         if columns == 0:
             return LocalRows(slots, 0, self.row_device)
-        if self._one_host and not self._uses_nccl:
+        if self.shares_memory:
             matrix = self._open_shared(slots + 1, columns) if columns >= LARGE_STEP else None
             self._carrier = None if matrix is None else matrix[slots]
             matrix = self._open_shared(slots, columns) if matrix is None else matrix[:slots]
             if matrix is not None:
-                return SharedRows(matrix, self.rank, lambda: self.barrier("gather"))
+                return SharedRows(matrix, self.rank, lambda: self.barrier("gather"), to_all=ranges is not None)
             if self.rank == 0:
                 log.warning(
                     "no room for %d x %d values in shared memory that all ranks can map: rows go point to point",
@@ -124,6 +130,8 @@ class ProcessGroup(Communicator):
                     columns,
                 )
         group = self._connect_gpus() if self._uses_nccl else None
+        if ranges is not None:
+            return ExchangedColumns(slots, columns, self.rank, self.row_device, ranges, self._gathering, group)
         return PointToPointRows(slots, columns, self.rank, self.row_device, self._gathering, group)
 
     def _connect_gpus(self) -> dist.ProcessGroup:
@@ -155,30 +163,50 @@ class ProcessGroup(Communicator):
             dist.monitored_barrier(self._control, timeout=self._timeout, wait_all_ranks=True)
 
     def broadcast(self, tensor: Tensor) -> None:
+        self._broadcast_from(0, tensor)
+
+    def complete(self, vector: Tensor, ranges: Sequence[Sequence[tuple[int, int]]]) -> None:
+        if self._carrier is not None and vector.shape == self._carrier.shape:
+            self._pass_through(self._carrier, vector, ranges)
+            return
+        for rank, of_rank in enumerate(ranges):
+            for start, stop in of_rank:
+                self._broadcast_from(rank, vector[start:stop])
+
+    def _broadcast_from(self, source: int, tensor: Tensor) -> None:
         if tensor.numel() == 0:
             return
         if tensor.device.type == "cuda" and self._uses_nccl:
             group = self._connect_gpus()
             self.barrier("broadcast")  # NCCL returns at once: here a rank is noticed that is late or gone
             with self._collective("broadcast"):
-                dist.broadcast(tensor, 0, group=group)
+                dist.broadcast(tensor, source, group=group)
         elif self._carrier is not None and tensor.shape == self._carrier.shape and tensor.dtype == torch.float32:
-            self._broadcast_through(self._carrier, tensor)
+            self._pass_through(self._carrier, tensor, [[]] * source + [[(0, len(tensor))]])
         else:
             carrier = tensor.cpu()
             with self._collective("broadcast"):
-                dist.broadcast(carrier, 0, group=self._control)
+                dist.broadcast(carrier, source, group=self._control)
             if carrier is not tensor:
                 tensor.copy_(carrier)
 
-    def _broadcast_through(self, shared: Tensor, tensor: Tensor) -> None:
-        """By shared memory, which rank 0 writes and the others read, between two barriers."""
-        if self.rank == 0:
-            shared.copy_(tensor)
+    def _pass_through(self, shared: Tensor, vector: Tensor, ranges: Sequence[Sequence[tuple[int, int]]]) -> None:
+        """By shared memory: each rank writes what it has, and reads what others have, between two barriers."""
+        for start, stop in ranges[self.rank] if self.rank < len(ranges) else ():
+            shared[start:stop] = vector[start:stop]
         self.barrier("broadcast")
-        if self.rank != 0:
-            tensor.copy_(shared)
+        for rank, of_rank in enumerate(ranges):
+            for start, stop in of_rank if rank != self.rank else ():
+                vector[start:stop] = shared[start:stop]
         self.barrier("broadcast")
+
+    def gather(self, values: Tensor) -> list[Tensor]:
+        own = values.cpu()
+        lengths = self.all_gather(torch.tensor(len(own))).tolist()
+        padded = own.new_zeros(max(lengths), *own.shape[1:])
+        padded[: len(own)] = own
+        gathered = self.all_gather(padded) if max(lengths) else padded.expand(self.size, *padded.shape)
+        return [part[:length].to(values.device) for part, length in zip(gathered, lengths, strict=True)]
 
     def all_gather(self, tensor: Tensor) -> Tensor:
         assert tensor.device.type == "cpu"

@@ -19,6 +19,10 @@ def check_combinations(config: RunConfig) -> None:
     """
     if config.clients.send == "gradient" and config.clients.local_steps != 1:
         raise ConfigError("clients.send", "'gradient' is of one step", "set clients.local_steps: 1")
+    stopping = config.stopping
+    if stopping is not None and stopping.metric.startswith("validation.") and config.data.validation == 0:
+        problem = f"'{stopping.metric}' needs validation samples, and none are kept"
+        raise ConfigError("stopping.metric", problem, "set data.validation: 0.1")
     replays = config.runtime.compile and config.runtime.compile_mode == "reduce-overhead"
     if replays and config.clients.micro_batches > 1:
         # https://github.com/pytorch/pytorch/issues/169545

@@ -10,147 +10,53 @@ from collections.abc import Mapping
 from math import ceil
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field
 
 from fedsim.config.attack import AttackSection
+from fedsim.config.clients import ClientsSection, OptimizerSection, ScheduleSection
 from fedsim.config.combinations import check_combinations
+from fedsim.config.data import DataSection
+from fedsim.config.limits import MOST_ITEMS, MOST_ROUNDS
 from fedsim.config.section import OneOrMore, Section, plain
 from fedsim.errors import ConfigError
 from fedsim.settings import Schema, parse_settings
-
-MOST_CLIENTS, MOST_ROUNDS, MOST_PIXELS = 10**6, 10**9, 2**14
-"""Beyond what anybody simulates: the largest published federations have some hundred thousand clients, a billion
-rounds of a millisecond take twelve days, and no model takes images of 16 384 pixels a side. Whether that much fits
-into this machine's memory is asked where the size is known."""
-
-MOST_ITEMS = 100
-"""Attacks, pre-aggregators or augmentations of a run."""
-
 
 RUN_NAME = r"^\w[\w.+=-]*$"
 """A name that is a folder's and nothing else, whatever becomes of it."""
 
 
-class PartitionSection(Section):
-    """How training samples are distributed over the clients."""
+class AdapterSection(Schema):
+    """Low-rank adapters of a model that is not trained itself."""
 
-    name: str = Field("dirichlet", description="how training samples are distributed over the clients")
-
-
-class AugmentSection(Section):
-    """One augmentation of training images."""
-
-
-class NormalizeSection(Schema):
-    """Statistics that images are normalised by."""
-
-    mean: list[float] = Field(min_length=1, description="of each channel, of values from 0 to 1")
-    std: list[PositiveFloat] = Field(min_length=1, description="of each channel")
-
-
-class DataSection(Section):
-    """The data set, its split, and how images are shown to the model."""
-
-    name: str = Field("mnist5k", description="data set")
-    root: str | None = Field(None, min_length=1, description="folder of the data, where the data set needs one")
-    augment: list[AugmentSection] = Field(
-        default_factory=list, max_length=MOST_ITEMS, description="what is done to training images at random, in order"
+    rank: int = Field(8, ge=1, le=10**4, description="of each adapter: it adds two matrices that have it as one side")
+    alpha: float = Field(16.0, gt=0, description="an adapter's output is scaled by alpha / rank")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout in front of each adapter")
+    targets: list[str] = Field(
+        default_factory=list, description="layers that get one, as in qkv or blocks.[0-5].*; none: all linear layers"
     )
-    resize: int | None = Field(
-        None,
-        ge=1,
-        le=MOST_PIXELS,
-        description="pixels per side of the square to which each image is first scaled, whatever its shape",
-    )
-    crop: int | None = Field(
-        None,
-        ge=1,
-        le=MOST_PIXELS,
-        description="pixels per side of what is cut out, at random in training, else in the middle",
-    )
-    resolution: int | None = Field(
-        None, ge=1, le=MOST_PIXELS, description="pixels per side to which images are then scaled"
-    )
-    interpolation: Literal["bilinear", "bicubic"] = Field(
-        "bilinear", description="how resize and resolution scale images; results depend on it"
-    )
-    normalize: Literal["auto", "none"] | NormalizeSection = Field(
-        "auto",
-        description="auto: as the model was pre-trained, else by the statistics of the data set; none; or "
-        "{mean: [...], std: [...]} of the channels",
-    )
-    placement: Literal["auto", "device", "host"] = Field(
-        "auto",
-        description="where samples lie: device: on the GPU; host: in the host's memory; auto: on the GPU where they "
-        "take at most half of its free memory",
-    )
-    partition: PartitionSection = Field(default_factory=lambda: PartitionSection(), description="partitioner")
+    head: bool = Field(True, description="whether the head is trained, too")
 
 
 class ModelSection(Section):
-    """The model, and which part of it is trained."""
+    """The model, what it starts from, and which part of it is trained."""
 
     name: str = Field("small_cnn", description="model")
+    weights: str | None = Field(
+        None,
+        min_length=1,
+        description="start from this file: safetensors, a torch checkpoint of tensors only, or a checkpoint of a "
+        "run; the head is new if classes differ",
+    )
+    adapter: AdapterSection | None = Field(
+        None,
+        description="train adapters (LoRA) of the frozen model, and its head: {rank: 8, alpha: 16, dropout: 0.0, "
+        "targets: [], head: true}",
+    )
     freeze: list[str] = Field(
         default_factory=list, description="patterns of parameters that are neither trained nor sent, as in layer1.*"
     )
 
-
-class OptimizerSection(Section):
-    """An optimiser by name, with its keyword arguments."""
-
-    name: str = Field("sgd", description="any optimiser of torch.optim, by its class name in any case")
-
-
-class ClientOptimizerSection(OptimizerSection):
-    """The clients' optimiser, new in every round."""
-
-    defaults_for: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "sgd": {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.0}
-    }
-
-
-class LossSection(Section):
-    """What clients minimise."""
-
-    name: str = Field("cross_entropy", description="what clients minimise")
-
-
-class ScheduleSection(Section):
-    """How a learning rate changes over rounds."""
-
-    name: str = Field("constant", description="factor of the learning rate over rounds")
-
-
-class ClientsSection(Schema):
-    """The clients and their local work."""
-
-    count: int = Field(8, ge=1, le=MOST_CLIENTS, description="number of clients")
-    fraction: float = Field(
-        1.0, gt=0, le=1, description="share of the clients that take part in a round, drawn in each"
-    )
-    local_epochs: int = Field(1, ge=1, description="passes over the client's data in a round")
-    local_steps: int | None = Field(None, ge=1, description="optimiser steps in a round, instead of local_epochs")
-    batch_size: int = Field(32, ge=2, le=2**31, description="samples in a batch; a batch of one sample is skipped")
-    send: Literal["delta", "gradient"] = Field(
-        "delta", description="delta: w_global - w_client; gradient: of one batch, needs local_steps: 1"
-    )
-    optimizer: ClientOptimizerSection = Field(
-        default_factory=lambda: ClientOptimizerSection(), description="of the clients, new in every round"
-    )
-    schedule: ScheduleSection = Field(default_factory=lambda: ScheduleSection())
-    loss: LossSection = Field(default_factory=lambda: LossSection())
-    momentum: float = Field(
-        0.0, ge=0, lt=1, description="clients send the momentum of their updates, kept over rounds (Karimireddy 2021)"
-    )
-    proximal: float = Field(0.0, ge=0, description="mu of FedProx: weight of the proximal term")
-    clip_norm: float | None = Field(
-        None, gt=0, description="gradient-norm clipping: a longer gradient of a step is scaled down to this norm"
-    )
-    micro_batches: int = Field(1, ge=1, description="pieces into which a batch is split, to save memory")
-    vectorize: int = Field(
-        1, ge=1, le=MOST_CLIENTS, description="clients that a rank trains at once; results depend on it"
-    )
+    follow_name: ClassVar[frozenset[str]] = frozenset({"weights", "adapter"})
 
 
 class PreSection(Section):
@@ -182,6 +88,15 @@ class ServerSection(Schema):
     buffers: Literal["cwmed", "mean", "in_row"] = Field(
         "cwmed", description="how BatchNorm buffers are aggregated; in_row: as further coordinates of the row"
     )
+    sharded: bool | Literal["auto"] = Field(
+        "auto",
+        description="true: every rank runs attack and aggregator on some columns of the rows; false: rank 0 on all; "
+        "auto: on some columns where the rows do not fit on rank 0; results are the same",
+    )
+
+
+class MetricSection(Section):
+    """One metric beside accuracy and loss."""
 
 
 class EvaluationSection(Schema):
@@ -189,6 +104,25 @@ class EvaluationSection(Schema):
 
     every: int = Field(1, ge=1, description="rounds between evaluations; the last round is always evaluated")
     batch_size: int = Field(250, ge=1, le=2**31, description="samples in an evaluation batch")
+    metrics: list[MetricSection] = Field(
+        default_factory=list, max_length=MOST_ITEMS, description="what is measured beside accuracy, loss and the like"
+    )
+
+
+class StoppingSection(Schema):
+    """Early stopping."""
+
+    metric: Literal[
+        "validation.accuracy",
+        "validation.balanced_accuracy",
+        "validation.loss",
+        "accuracy",
+        "balanced_accuracy",
+        "macro_f1",
+        "loss",
+    ] = Field("validation.accuracy", description="what has to improve; of a loss, lower is better")
+    patience: int = Field(10, ge=1, description="the run ends after so many evaluations without improvement")
+    at_least: int = Field(1, ge=1, description="rounds that are run in any case")
 
 
 class CheckpointSection(Schema):
@@ -198,15 +132,33 @@ class CheckpointSection(Schema):
     keep: int = Field(2, ge=1, description="how many checkpoints stay on disk")
 
 
-class TrackingSection(Schema):
-    """What TensorBoard shows."""
+class LoggerSection(Section):
+    """One logger."""
 
+
+class TrackingSection(Schema):
+    """What is recorded about rounds, and what TensorBoard shows."""
+
+    diagnose_every: int = Field(
+        1,
+        ge=1,
+        description="rounds between comparisons of the updates with the honest mean (cosine_to_honest, "
+        "aggregation_error); the last round always gets one",
+    )
     tensorboard: bool = Field(True, description="write TensorBoard events")
     clients: int = Field(
-        16, ge=0, description="how many clients get TensorBoard curves of their own; metrics.jsonl has all of them"
+        0, ge=0, description="how many clients get TensorBoard curves of their own; metrics.jsonl has all of them"
+    )
+    classes: bool = Field(
+        False, description="a TensorBoard curve of each class's recall; metrics.jsonl has it in any case"
     )
     images_every: int = Field(
         10, ge=0, description="rounds between images, the last round has them too; 0: no images"
+    )
+    loggers: list[LoggerSection] = Field(
+        default_factory=list,
+        max_length=MOST_ITEMS,
+        description="where rounds are recorded beside metrics.jsonl",
     )
 
 
@@ -221,6 +173,11 @@ class RuntimeSection(Schema):
         "default",
         description="of torch.compile; reduce-overhead replays CUDA graphs, for steps of many small kernels; results "
         "depend on it",
+    )
+    compile_kernels: bool | Literal["auto"] = Field(
+        "auto",
+        description="torch.compile the server's column maps (medians, trimmed means, votes); auto: where that pays; "
+        "results are the same",
     )
     matmul: Literal["highest", "tf32"] = Field(
         "highest",
@@ -260,6 +217,11 @@ class RunConfig(Schema):
     aggregator: AggregatorSection = Field(default_factory=lambda: AggregatorSection())
     server: ServerSection = Field(default_factory=lambda: ServerSection())
     evaluation: EvaluationSection = Field(default_factory=lambda: EvaluationSection())
+    stopping: StoppingSection | None = Field(
+        None,
+        description="end the run when it no longer improves: {metric: validation.accuracy, patience: 10, "
+        "at_least: 1}",
+    )
     checkpoint: CheckpointSection = Field(default_factory=lambda: CheckpointSection())
     tracking: TrackingSection = Field(default_factory=lambda: TrackingSection())
     runtime: RuntimeSection = Field(default_factory=lambda: RuntimeSection())

@@ -44,10 +44,18 @@ class Section(Schema):
             "component_settings": {**defaults, **settings},
         }
 
+    follow_name: ClassVar[frozenset[str]] = frozenset()
+    """Keys of the section that make sense for one component only: they go when another is named."""
+
     @classmethod
     def own_keys(cls) -> frozenset[str]:
-        """Keys of the section itself, which stay when it names another component."""
+        """Keys of the section itself, whatever component it names."""
         return frozenset(cls.model_fields) - {"name", "component_settings"}
+
+    @classmethod
+    def staying_keys(cls) -> frozenset[str]:
+        """Keys of the section that stay when it names another component."""
+        return cls.own_keys() - cls.follow_name
 
     def flat(self) -> dict[str, Any]:
         """The section as it is written in YAML."""

@@ -10,7 +10,7 @@ from fedsim.config.run import RunConfig
 from fedsim.config.section import named_sections
 from fedsim.errors import ConfigError, sentence
 from fedsim.files import open_file
-from fedsim.yaml_text import MAX_CHARACTERS, MAX_DEPTH, parse_yaml
+from fedsim.yaml_text import MAX_CHARACTERS, MAX_DEPTH, parse_yaml, yaml_line
 
 
 def _is_handed_over(path: Path) -> bool:
@@ -68,6 +68,24 @@ def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> tupl
     return result, notes
 
 
+def as_overrides(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Settings as ``dotted.key=value``; in place of a section that names a component, its name will do.
+
+    >>> as_overrides({"rounds": 3, "attack": {"z": 1.5, "name": "alie"}, "aggregator": "cwtm"})
+    ['rounds=3', 'attack.name=alie', 'attack.z=1.5', 'aggregator.name=cwtm']
+    """
+    overrides = []
+    for key, value in sorted(settings.items(), key=lambda item: item[0] != "name"):
+        dotted = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            overrides += as_overrides(value, f"{dotted}.")
+        elif isinstance(value, str) and dotted in NAMED_SECTIONS:
+            overrides.append(f"{dotted}.name={yaml_line(value)}")
+        else:
+            overrides.append(f"{dotted}={yaml_line(value)}")
+    return overrides
+
+
 def _split_override(override: str) -> tuple[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not re.fullmatch(r"[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*)*", key):
@@ -101,7 +119,7 @@ def _drop_settings_of_other(values: dict[str, Any], section: str, name: Any, giv
     before = holder.get(last) if isinstance(holder, dict) else None
     if not isinstance(before, dict) or before.get("name", name) == name:
         return []
-    stay = {"name", *NAMED_SECTIONS[section].own_keys()} | {key for key in before if f"{section}.{key}" in given}
+    stay = {"name", *NAMED_SECTIONS[section].staying_keys()} | {key for key in before if f"{section}.{key}" in given}
     kept = {key: value for key, value in before.items() if key in stay}
     dropped = [key for key in before if key not in kept]
     _assign(values, section, kept)

@@ -4,7 +4,7 @@ import hashlib
 
 import torch
 
-from fedsim.data.channel_statistics import ChannelStatistics
+from fedsim.data.images.channel_statistics import ChannelStatistics
 from fedsim.data.samples import Samples, Splits
 
 LOOKED_AT = 64

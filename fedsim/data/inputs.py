@@ -8,11 +8,12 @@ from torch import Tensor
 
 from fedsim.data import Samples, Splits
 from fedsim.data.augmentations import Augmentation
-from fedsim.data.channel_statistics import Normalization, are_images
 from fedsim.data.feeds import Batch, Placement, open_feed
-from fedsim.data.pixels import Interpolation, cut, random_places, resized, scaled
+from fedsim.data.images.channel_statistics import Normalization, are_images
+from fedsim.data.images.pixels import Interpolation, cut, random_places, resized, scaled
 from fedsim.data.transfer import to_device
 from fedsim.errors import ConfigError
+from fedsim.seeds import next_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +90,7 @@ class Inputs:
             torch.tensor(values, device=self.device).view(-1, 1, 1) for values in self._view.normalization or ()
         ]
         self.labels = samples.labels
-        """Classes [N], int64."""
+        """Classes [N], int64; [N, T] of the positions of sequences."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -123,7 +124,10 @@ class Inputs:
         if view.crop is not None:
             groups = _joined([_cropped(images, view.crop, generator) for images in groups])
         (batch,) = groups
-        batch = batch.float().div_(255) if batch.dtype == torch.uint8 else batch.float()
+        if batch.dtype == torch.uint8:
+            batch = batch.float().div_(255)
+        elif batch.is_floating_point():
+            batch = batch.float()
         if view.resolution is not None and batch.shape[-1] != view.resolution:
             batch = scaled(batch, view.resolution, view.interpolation, largest=1.0)
         if self._statistics:
@@ -140,7 +144,8 @@ def _joined(groups: list[Tensor]) -> list[Tensor]:
 
 
 def _augmented(augment: Augmentation, images: Tensor, generator: torch.Generator) -> Tensor:
-    changed = augment(images, generator)
+    with augment.own_draws(lambda: next_seed(generator), device=images.device):
+        changed = augment(images, generator)
     if changed.shape != images.shape or changed.dtype != images.dtype:
         made, given = (f"{list(batch.shape)} of {batch.dtype}" for batch in (changed, images))
         problem = f"{augment.name or type(augment).__name__} makes {made} of {given}"

@@ -18,7 +18,7 @@ class Samples(Protocol):
 
     @property
     def labels(self) -> Tensor:
-        """Classes [N], int64."""
+        """Classes [N], int64; [N, T] where each position of a sequence has one."""
         ...
 
     @property
@@ -31,7 +31,7 @@ class Samples(Protocol):
     def pick(self, indices: Tensor) -> Tensor | list[Tensor]:
         """The samples ``indices`` [n]: one tensor [n, ...], or a list where images differ in size.
 
-        Images are uint8 [C, H, W]; anything else is float.
+        Images are uint8 [C, H, W], token ids int64 [T]; anything else is float.
         """
         ...
 
@@ -41,8 +41,8 @@ class TensorSamples:
     """Samples of one shape, in memory or in a memory-mapped file.
 
     Attributes:
-        inputs: uint8 images [N, C, H, W], or floats of any shape [N, ...].
-        labels: classes [N], int64.
+        inputs: uint8 images [N, C, H, W], int64 token ids [N, T], or floats of any shape [N, ...].
+        labels: classes [N], or [N, T] of the positions of sequences, int64.
         cached_as: a name that other samples in the cache do not have; empty for samples that are not there.
     """
 
@@ -95,6 +95,7 @@ class Splits:
         class_names: of the classes 0, 1, ...
         input_shape: of one sample (C, H, W); of the smallest height and width where images differ in size.
         one_size: whether all samples have that shape.
+        vocabulary: how many token ids there are, from 0 on, where inputs are such ids.
     """
 
     train: Samples
@@ -102,7 +103,22 @@ class Splits:
     class_names: tuple[str, ...]
     input_shape: tuple[int, ...]
     one_size: bool = True
+    vocabulary: int | None = None
 
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
+
+    @classmethod
+    def divided(
+        cls,
+        samples: Samples,
+        for_test: Tensor,
+        *,
+        class_names: tuple[str, ...],
+        input_shape: tuple[int, ...],
+        one_size: bool = True,
+    ) -> "Splits":
+        """Both sides of one store, of which ``for_test`` [N] says which samples are for testing."""
+        train, test = (Subset(samples, side.nonzero().flatten()) for side in (~for_test, for_test))
+        return cls(train=train, test=test, class_names=class_names, input_shape=input_shape, one_size=one_size)

@@ -93,10 +93,12 @@ class FailureHandler:
 
     def handle(self, error: BaseException) -> int:
         """This rank cannot go on: the exit status, where there is no other rank."""
-        if isinstance(error, KeyboardInterrupt | SystemExit):
+        if isinstance(error, KeyboardInterrupt):
             with suppress(Exception):
                 self._close_records("interrupted")
-            return 130 if isinstance(error, KeyboardInterrupt) else FAILED
+            return 130
+        if isinstance(error, SystemExit):
+            error = messages.exit_called(error)
         if self._monitor is None:
             return self._handle_at_start(error)
         if isinstance(error, ConfigError):
@@ -121,7 +123,7 @@ class FailureHandler:
                 sleep(WAIT_FOR_RANK_0)
             write_line(self._terminal, messages.mistake(error))
             return MISTAKE
-        if self._place.rank == 0 and of_gpu(error) is None:
+        if self._place.rank == 0 and of_gpu(error) is None and not messages.place_in_a_plugin(error):
             traceback.print_exception(error)
         write_line(self._terminal, messages.failed_at_start(self._place.rank, error))
         return self._leave(FAILED)

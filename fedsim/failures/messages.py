@@ -2,13 +2,17 @@
 
 import errno
 import os
+import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
-from traceback import extract_tb
+from traceback import FrameSummary, extract_tb
 
 from fedsim.comm import RankStatus
-from fedsim.errors import ConfigError, FedsimError
+from fedsim.errors import ComponentError, ConfigError, FedsimError
 from fedsim.failures.gpu_errors import of_gpu
+
+OURS = Path(__file__).resolve().parents[1]
+LIBRARIES = frozenset({"site-packages", "dist-packages"})
 
 DISK_FULL, TOO_MANY_FILES = (errno.ENOSPC, errno.EDQUOT), (errno.EMFILE, errno.ENFILE)
 
@@ -39,19 +43,43 @@ def mistake(error: ConfigError) -> str:
 
 def failed_at_start(rank: int, error: BaseException) -> str:
     """A failure before the ranks are connected."""
-    return f"rank {rank} failed at the start: {of_gpu(error) or f'{type(error).__name__}: {error}'}"
+    where = place_in_a_plugin(error)
+    what = str(error) if isinstance(error, FedsimError) else of_gpu(error) or f"{type(error).__name__}: {error}"
+    return f"rank {rank} failed at the start: {what}{f' ({where})' if where else ''}"
 
 
 def failed(me: RankStatus, error: BaseException, directory: Path | None) -> str:
     """An error on this rank, where it happened and where its traceback is."""
-    place = "" if isinstance(error, FedsimError | OSError) else _place(error)
-    return f"{me} failed in {me.activity}: {_what(error, directory)} ({place}traceback in logs/rank_{me.rank}.log)"
+    return (
+        f"{me} failed in {me.activity}: {_what(error, directory)} "
+        f"({_place(error)}traceback in logs/rank_{me.rank}.log)"
+    )
 
 
 def _place(error: BaseException) -> str:
-    """The line of a plugin's or of our own code, not of a library, that was under way."""
-    frames = [frame for frame in extract_tb(error.__traceback__) if "site-packages" not in Path(frame.filename).parts]
-    return f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}; " if frames else ""
+    """The line that was under way: of a plugin if one is involved, else of our own code; never of a library."""
+    where = place_in_a_plugin(error)
+    if not where and not isinstance(error, FedsimError | OSError):  # which say themselves what is wrong
+        where = _last(_frames(error))
+    return f"{where}; " if where else ""
+
+
+def place_in_a_plugin(error: BaseException) -> str:
+    """File and line of the code that is neither fedsim's nor a library's and was under way; empty without any."""
+    return _last([frame for frame in _frames(error) if OURS not in Path(frame.filename).resolve().parents])
+
+
+def _frames(error: BaseException) -> list[FrameSummary]:
+    return [frame for frame in extract_tb(error.__traceback__) if not _is_of_a_library(frame.filename)]
+
+
+def _last(frames: Sequence[FrameSummary]) -> str:
+    return f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+
+
+def _is_of_a_library(filename: str) -> bool:
+    parts = Path(filename).parts
+    return not LIBRARIES.isdisjoint(parts) or filename.startswith(("<", sysconfig.get_path("stdlib")))
 
 
 def _what(error: BaseException, directory: Path | None) -> str:
@@ -65,6 +93,12 @@ def _what(error: BaseException, directory: Path | None) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
     return of_gpu(error) or f"{type(error).__name__}: {error}"
+
+
+def exit_called(error: SystemExit) -> ComponentError:
+    """What takes the place of an exit, which only a component's code calls for: it must not end a run in silence."""
+    instead = ComponentError(f"a component has called sys.exit({error.code!r}); raise an exception instead")
+    return instead.with_traceback(error.__traceback__)
 
 
 def died(rank: RankStatus, why: str) -> str:

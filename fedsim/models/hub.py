@@ -26,22 +26,41 @@ def require_hub(config: Any) -> None:
     if _on_this_machine(config):
         return
     host = _hub() if config.hf_hub_id else urlsplit(config.url)
-    problem = f"the weights of '{config.architecture}' are not on this machine, and {host.hostname} cannot be reached"
     call = f"timm.create_model('{_full_name(config)}', pretrained=True)"
-    remedy = (
-        f"run {call} in Python where there is a network and take $HF_HOME along (default ~/.cache/huggingface), "
-        f"or set model.weights to a file"
-    )
-    if os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on"):
-        raise ConfigError("pretrained", f"{problem} (HF_HUB_OFFLINE is set)", remedy)
+    offline = os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on")
+    why = " (HF_HUB_OFFLINE is set)" if offline else ""
+    if offline or not _within_reach(host):
+        raise _out_of_reach(host, config.architecture, call, "$HF_HOME along (default ~/.cache/huggingface)", why)
+
+
+def require_url(url: str, architecture: str, call: str) -> None:
+    """ConfigError at once if a file that torch.hub fetches is neither on this machine nor to be had.
+
+    Args:
+        architecture: whose weights they are.
+        call: what fetches them, in Python.
+    """
+    host = urlsplit(url)
+    if not _fetched_by_torch(url) and not _within_reach(host):
+        raise _out_of_reach(host, architecture, call, "$TORCH_HOME along (default ~/.cache/torch)")
+
+
+def _out_of_reach(host: SplitResult, architecture: str, call: str, folder: str, why: str = "") -> ConfigError:
+    problem = f"the weights of '{architecture}' are not on this machine, and {host.hostname} cannot be reached{why}"
+    remedy = f"run {call} in Python where there is a network and take {folder}, or set model.weights to a file"
+    return ConfigError("pretrained", problem, remedy)
+
+
+def _within_reach(host: SplitResult) -> bool:
     if _behind_a_proxy(host):
-        return  # only the proxy knows what it can reach
+        return True  # only the proxy knows what it can reach
     try:
         socket.create_connection(
             (host.hostname, host.port or (80 if host.scheme == "http" else 443)), PATIENCE
         ).close()
     except OSError:
-        raise ConfigError("pretrained", problem, remedy) from None
+        return False
+    return True
 
 
 def _hub() -> SplitResult:
@@ -66,12 +85,16 @@ def _behind_a_proxy(host: SplitResult) -> bool:
 
 def _on_this_machine(config: Any) -> bool:
     if not config.hf_hub_id:
-        name = urlsplit(config.url).path.rsplit("/", 1)[-1]
-        return (Path(torch.hub.get_dir()) / "checkpoints" / name).is_file()
+        return _fetched_by_torch(config.url)
     from huggingface_hub import try_to_load_from_cache
 
     files = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
     return any(isinstance(try_to_load_from_cache(config.hf_hub_id, file), str) for file in files)
+
+
+def _fetched_by_torch(url: str) -> bool:
+    name = urlsplit(url).path.rsplit("/", 1)[-1]
+    return (Path(torch.hub.get_dir()) / "checkpoints" / name).is_file()
 
 
 def _full_name(config: Any) -> str:

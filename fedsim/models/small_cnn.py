@@ -1,12 +1,16 @@
 """A small convolutional network for small images."""
 
-import torch
+from math import prod
+
 from pydantic import Field
 from torch import nn
 
 from fedsim.errors import ConfigError
 from fedsim.models.base import ModelBuilder, models
 from fedsim.settings import Schema
+
+KERNEL = 5
+"""Pixels per side of a convolution's kernel."""
 
 SMALLEST = 16
 """Pixels per side that two 5x5 convolutions with pooling reduce to one."""
@@ -31,11 +35,10 @@ class SmallCnn(ModelBuilder):
         features = nn.Sequential(*self._stage(channels, width), *self._stage(width, 2 * width), nn.Flatten())
         if len(input_shape) != 3 or min(input_shape[1:]) < SMALLEST:
             problem = f"small_cnn needs images of at least {SMALLEST}x{SMALLEST} pixels, not {list(input_shape)}"
-            raise ConfigError("name", problem, "use mlp")
-        with torch.no_grad():
-            flat = features.eval()(torch.zeros(1, *input_shape)).shape[1]
+            raise ConfigError("name", problem, "set model.name=mlp")
+        flat = 2 * width * prod(_pooled(_pooled(side)) for side in input_shape[1:])
         return nn.Sequential(
-            features.train(),
+            features,
             nn.Linear(flat, self.settings.hidden),
             nn.ReLU(),
             nn.Dropout(self.settings.dropout),
@@ -44,4 +47,9 @@ class SmallCnn(ModelBuilder):
 
     def _stage(self, channels_in: int, channels_out: int) -> list[nn.Module]:
         norm = [nn.BatchNorm2d(channels_out)] if self.settings.batch_norm else []
-        return [nn.Conv2d(channels_in, channels_out, 5), *norm, nn.ReLU(), nn.MaxPool2d(2)]
+        return [nn.Conv2d(channels_in, channels_out, KERNEL), *norm, nn.ReLU(), nn.MaxPool2d(2)]
+
+
+def _pooled(side: int) -> int:
+    """Pixels per side after a convolution and pooling."""
+    return (side - KERNEL + 1) // 2

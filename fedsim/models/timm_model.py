@@ -4,15 +4,14 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from fedsim.errors import ConfigError
-from fedsim.files import user_path
 from fedsim.models.base import ModelBuilder, models
+from fedsim.models.fit import require_fit, require_images
 from fedsim.models.hub import require_hub
-from fedsim.models.weights import bare_names, misfit, read_weights, require_weights, with_names_of
+from fedsim.models.weights import bare_names, misfit, misfit_error, read_weights, with_names_of
 from fedsim.registry import Reference
 from fedsim.settings import Schema
 
@@ -28,16 +27,11 @@ from fedsim.settings import Schema
     ),
 )
 class TimmModel(ModelBuilder):
-    """A timm architecture by name, from scratch, pre-trained, or from weights of yours."""
+    """A timm architecture by name, from scratch, pre-trained, or from a file (`model.weights`)."""
 
     class Settings(Schema):
         architecture: str = Field("resnet18", description="timm's name of the model, with or without its tag")
         pretrained: bool = Field(False, description="start from timm's weights; the head is new if classes differ")
-        weights: str | None = Field(
-            None,
-            min_length=1,
-            description="start from this file: safetensors, or a torch checkpoint of tensors only",
-        )
         stem: Literal["timm", "cifar"] = Field(
             "timm", description="cifar: a 3x3 convolution and no pooling, for ResNets on 32-pixel images"
         )
@@ -61,31 +55,30 @@ class TimmModel(ModelBuilder):
         except RuntimeError:
             tags = ", ".join(timm.list_pretrained(f"{name.split('.')[0]}.*")) or "none"
             raise ConfigError("architecture", f"timm has no weights '{name}'", f"there are: {tags}") from None
-        if self.settings.pretrained and self.settings.weights is not None:
+        if self.settings.pretrained and self.weights is not None:
             raise ConfigError("weights", "pretrained is set too", "give one of them")
 
     @property
     def has_weights(self) -> bool:
-        return self.settings.pretrained or self.settings.weights is not None
+        return self.settings.pretrained or super().has_weights
 
     def check_weights(self) -> None:
         if self.settings.pretrained:
             require_hub(self._expected())
-        elif self.settings.weights is not None:
-            require_weights(user_path(self.settings.weights, "weights"))
+        super().check_weights()
 
     def build(self, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
         return self._build(input_shape, num_classes)
 
     def build_with_weights(self, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
         self.check_weights()
-        if self.settings.weights is None:
+        if self.weights is None:
             return self._build(input_shape, num_classes, pretrained=True)
-        state = read_weights(user_path(self.settings.weights, "weights"))
+        state = read_weights(self.weights_path)
         head = f"{self._head_name()}.weight"
         in_file = next((len(tensor) for name, tensor in state.items() if head in bare_names(name)), 0)
         model = self._build(input_shape, in_file)
-        state = with_names_of(model.state_dict(), state, self.settings.weights)
+        state = with_names_of(model.state_dict(), state, str(self.weights))
         try:
             model.load_state_dict(state)
         except RuntimeError:  # an older form, or another number of channels: timm knows how to translate those
@@ -104,8 +97,7 @@ class TimmModel(ModelBuilder):
             return self._build(input_shape, classes, pretrained=True, pretrained_cfg_overlay=overlay)
         except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
             reason = difference or " ".join(str(error).split())[:300]
-            problem = f"{self.settings.weights} does not fit {self.settings.architecture}: {reason}"
-            raise ConfigError("weights", problem, "name the weights of this architecture") from None
+            raise misfit_error(str(self.weights), self.settings.architecture, reason) from None
 
     def _head_name(self) -> str:
         name = self._expected().classifier
@@ -118,10 +110,7 @@ class TimmModel(ModelBuilder):
         return (expected.mean, expected.std) if len(expected.mean) == channels else None
 
     def _build(self, input_shape: tuple[int, ...], num_classes: int, **options: Any) -> nn.Module:
-        if len(input_shape) != 3:
-            raise ConfigError(
-                "name", f"timm's models need images, not inputs of shape {list(input_shape)}", "use mlp"
-            )
+        require_images(input_shape, "timm")
         self.check()
         if self._expected().fixed_input_size:  # a vision transformer has an embedding for each place
             options["img_size"] = input_shape[1:]
@@ -136,7 +125,7 @@ class TimmModel(ModelBuilder):
             if refused is None:
                 raise
             raise ConfigError(refused, f"'{self.settings.architecture}' has none", "leave it out") from None
-        _require_fit(model, input_shape, self.settings.architecture)
+        require_fit(model, input_shape, self.settings.architecture)
         if self.settings.stem == "cifar":
             _shrink_stem(model, input_shape[0], self.settings.architecture)
         if self.settings.activation_checkpointing:
@@ -153,20 +142,6 @@ def _timm() -> Any:
     import timm  # most of a rank's start-up time, so only where it is used
 
     return timm
-
-
-@torch.no_grad()
-def _require_fit(model: nn.Module, input_shape: tuple[int, ...], name: str) -> None:
-    """ConfigError if the model cannot take such images: many show it only when they are used."""
-    try:
-        model.eval()(torch.zeros(1, *input_shape))
-    except Exception as error:
-        size = " x ".join(map(str, input_shape[1:]))
-        reason = " ".join(str(error).split())[:200]
-        problem = f"'{name}' cannot take images of {size}: {reason}"
-        raise ConfigError("architecture", problem, "set data.resolution") from None
-    finally:
-        model.train()
 
 
 def _shrink_stem(model: nn.Module, channels: int, name: str) -> None:

@@ -3,17 +3,18 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from fedsim.errors import ConfigError
 from fedsim.files import open_file, readable_path
+from fedsim.models.head import Head, fits_head
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +109,40 @@ def _unwrapped(content: Any, path: Path) -> Any:
             log.info("%s: taking the averaged parameters, '%s': there are no others", path, inner)
         content = content[inner]
     return content
+
+
+def load_weights(
+    model: nn.Module, state: Mapping[str, Tensor], name: str, source: str, find_head: Callable[[], Head]
+) -> None:
+    """Set a model's tensors to those of the same name; its head stays new where the file has other classes, or none.
+
+    Args:
+        state: named tensors from ``source``.
+        name: of the model, for messages.
+        find_head: says what the model's head is; called only where not everything fits.
+
+    Raises:
+        ConfigError: the tensors are not those of such a model; key ``weights``.
+    """
+    own = model.state_dict()
+    state = with_names_of(own, state, source)
+    if misfit(own, state):
+        head = find_head()
+        new = {name for name in head if name not in state or fits_head(tuple(state[name].shape), head[name])}
+        body = {name: tensor for name, tensor in own.items() if name not in new}
+        state = {name: tensor for name, tensor in state.items() if name not in new}
+        difference = misfit(body, state) if body else misfit(own, state)
+        if difference:
+            raise misfit_error(source, name, difference)
+        log.info("%s: the head (%s) is new: the file has none for so many classes", source, few(sorted(new)))
+    own.update(state)  # and not the file's alone: what versions of their layers it has is the model's to say
+    model.load_state_dict(own)
+
+
+def misfit_error(source: str, model: str, difference: str) -> ConfigError:
+    """What to say of weights that are not those of a model."""
+    problem = f"{source} does not fit {model}: {difference}"
+    return ConfigError("weights", problem, "name the weights of this architecture")
 
 
 def bare_names(name: str) -> Iterator[str]:

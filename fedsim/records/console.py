@@ -93,5 +93,6 @@ def progress(rounds: int, done: int) -> RecordWriter:
 
 def quality(record: RoundRecord) -> str:
     """Accuracy and loss in words, empty for a round without evaluation."""
-    accuracy, loss = record.quality.accuracy, record.quality.loss
-    return "" if accuracy is None or loss is None else f"accuracy {accuracy:.3f} loss {loss:.3f}"
+    accuracy, loss, validation = record.quality.accuracy, record.quality.loss, record.validation.get("accuracy")
+    by_validation = "" if validation is None else f" validation {validation:.3f}"
+    return "" if accuracy is None or loss is None else f"accuracy {accuracy:.3f} loss {loss:.3f}{by_validation}"

@@ -76,15 +76,54 @@ def start_logs(rank: int, directory: Path) -> None:
     threading.excepthook = _log_failed_thread
     warnings.formatwarning = lambda message, category, filename, lineno, line=None: f"{message} ({filename}:{lineno})"
     if rank == 0:
-        console = _AboveTheBar()
-        console.setFormatter(logging.Formatter("fedsim: %(message)s"))
-        root.addHandler(console)
+        root.addHandler(_console())
     else:
         sys.stdout.flush()
         sys.stderr.flush()
         assert to_file.stream is not None
         for descriptor in (OUTPUT, ERROR):
             os.dup2(to_file.stream.fileno(), descriptor)
+
+
+@contextmanager
+def log_on_terminal() -> Iterator[None]:
+    """Show what is logged in the block; where a run in this process does so already, nothing is shown twice."""
+    if any(isinstance(handler, _AboveTheBar) for handler in logging.getLogger().handlers):
+        yield
+        return
+    logger, console = logging.getLogger("fedsim"), _console()
+    level = logger.level
+    logger.addHandler(console)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(console)
+        logger.setLevel(level)
+
+
+@contextmanager
+def logging_kept() -> Iterator[None]:
+    """After the block, what :func:`start_logs` sets for this process is as it was before; its files are closed."""
+    root = logging.getLogger()
+    level, handlers, raises = root.level, list(root.handlers), logging.raiseExceptions
+    of_threads, show, form = threading.excepthook, warnings.showwarning, warnings.formatwarning
+    try:
+        yield
+    finally:
+        for handler in [handler for handler in root.handlers if handler not in handlers]:
+            root.removeHandler(handler)
+            handler.close()
+        root.setLevel(level)
+        logging.captureWarnings(False)
+        logging.raiseExceptions = raises
+        threading.excepthook, warnings.showwarning, warnings.formatwarning = of_threads, show, form
+
+
+def _console() -> logging.Handler:
+    console = _AboveTheBar()
+    console.setFormatter(logging.Formatter("fedsim: %(message)s"))
+    return console
 
 
 def _log_failed_thread(failed: threading.ExceptHookArgs) -> None:

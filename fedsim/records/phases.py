@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from time import perf_counter
+from time import perf_counter, process_time
 
 
 class Phases:
     """Seconds per phase of the present round.
+
+    Attributes:
+        cpu_seconds: CPU time of each phase of the last finished round, over all threads of this rank.
 
     Args:
         report: is given the phase that begins, in words.
@@ -24,14 +27,17 @@ class Phases:
     def __init__(self, report: Callable[[str], None] = lambda activity: None) -> None:
         self._report, self._current = report, ""
         self._seconds: dict[str, float] = {}
+        self._cpu: dict[str, float] = {}
+        self.cpu_seconds: dict[str, float] = {}
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         """Time the block."""
-        started, self._current = perf_counter(), f"phase '{name}'"
+        started, cpu, self._current = perf_counter(), process_time(), f"phase '{name}'"
         self._report(self._current)
         yield
         self._seconds[name] = self._seconds.get(name, 0.0) + perf_counter() - started
+        self._cpu[name] = self._cpu.get(name, 0.0) + process_time() - cpu
 
     def at(self, where: str) -> None:
         """Say where in the present phase this rank is."""
@@ -40,4 +46,5 @@ class Phases:
     def finish_round(self) -> dict[str, float]:
         """Seconds per phase since the last call."""
         seconds, self._seconds = self._seconds, {}
+        self.cpu_seconds, self._cpu = self._cpu, {}
         return seconds

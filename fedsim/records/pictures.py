@@ -20,12 +20,15 @@ def save_picture(path: Path, picture: Picture) -> None:
 
 
 def partition_picture(
-    counts: Sequence[Sequence[int]], class_names: Sequence[str], byzantine: Collection[int] = ()
+    counts: Sequence[Sequence[int]],
+    class_names: Sequence[str],
+    byzantine: Collection[int] = (),
+    what: str = "samples",
 ) -> Picture:
-    """Training samples per client and class [K, C]."""
+    """Training samples per client and class [K, C], or ``what`` else has a class."""
     return heat_map(
         np.array(counts, dtype=float),
-        title="training samples of each client (Byzantine: red) by class",
+        title=f"training {what} of each client (Byzantine: red) by class",
         rows=_client_names(len(counts)),
         columns=class_names,
         marked=byzantine,

@@ -7,6 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+VALIDATION = ("accuracy", "loss", "balanced_accuracy")
+"""What is recorded of the validation samples."""
+
+NOT_IN_EVERY_RUN = ("validation", "metrics")
+"""Keys that a line has only where there is something in them."""
+
 ByClient = Mapping[int, float]
 """A number of each client, by its id."""
 
@@ -51,10 +57,13 @@ class RoundRecord:
 
     Attributes:
         round: its number, from 1.
+        validation: :data:`VALIDATION` of the global model on the validation samples (``data.validation``); a line
+            without any has no such key.
         train_loss: mean over the clients that trained.
         server: named numbers about the aggregate and the step.
         clients: named numbers of each client.
         nonfinite_clients: ids of the clients whose rows contained NaN or infinity.
+        metrics: values of the run's further metrics (``evaluation.metrics``); a line without any has no such key.
         times: seconds of each phase.
 
     >>> record = RoundRecord(round=1, quality=Quality(accuracy=0.5), train_loss=2.0)
@@ -64,16 +73,21 @@ class RoundRecord:
 
     round: int
     quality: Quality = field(default_factory=Quality)
+    validation: Mapping[str, float | None] = field(default_factory=dict)
     train_loss: float | None
     server: Mapping[str, float | None] = field(default_factory=dict)
     clients: Mapping[str, ByClient] = field(default_factory=dict)
     attack: AttackRecord = field(default_factory=AttackRecord)
     nonfinite_clients: Sequence[int] = ()
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
     times: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values as they are written to a line; the quality's lie beside the round's own."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
+        for name in NOT_IN_EVERY_RUN:
+            if not values[name]:
+                del values[name]
         return {
             "round": values.pop("round"),
             **asdict(values.pop("quality")),
@@ -93,11 +107,13 @@ class RoundRecord:
         return cls(
             round=_round(values["round"]),
             quality=Quality(**quality),
+            validation=_numbers(values.get("validation", {})),
             train_loss=_number(values.get("train_loss")),
             server=dict(values.get("server", {})),
             clients={name: _by_client(its) for name, its in values.get("clients", {}).items()},
             attack=AttackRecord(**{**attack, "attackers": _by_client(attack.get("attackers", {}))}),
             nonfinite_clients=values.get("nonfinite_clients", ()),
+            metrics=_numbers(values.get("metrics", {})),
             times=_numbers(values.get("times", {})),
         )
 

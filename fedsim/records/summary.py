@@ -1,7 +1,7 @@
 """The end of a run: summary.json, and what happened in words."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from math import inf, isfinite
 from pathlib import Path
 from time import perf_counter
@@ -18,6 +18,12 @@ SUMMARY = "summary.json"
 
 WORDS = ("status", "reason")
 """Keys whose values are words; those of the others are numbers."""
+
+FLAGS = ("stopped_early",)
+"""Keys whose values are true or false."""
+
+NOT_IN_EVERY_SUMMARY = ("metrics", "best_validation_accuracy")
+"""Keys that are missing where there is nothing in them."""
 
 
 @dataclass(frozen=True)
@@ -51,27 +57,53 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class ResultsSoFar:
-    """What a summary says about the rounds, kept from round to round: it survives a damaged file."""
+    """What a summary says about the rounds, kept from round to round: it survives a damaged file.
+
+    The best round is that of the highest accuracy on the validation samples; without any, on the test samples.
+    """
 
     rounds: int = 0
     final_accuracy: float | None = None
     best_accuracy: float | None = None
     best_round: int | None = None
     final_loss: float | None = None
+    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    best_validation_accuracy: float | None = None
 
     def after(self, record: RoundRecord) -> "ResultsSoFar":
         """With one round more."""
-        accuracy, loss = record.quality.accuracy, record.quality.loss
+        accuracy, loss, metrics = record.quality.accuracy, record.quality.loss, self._metrics_after(record)
         if accuracy is None or not isfinite(accuracy):
-            return replace(self, rounds=record.round)
-        better = self.best_accuracy is None or accuracy > self.best_accuracy
+            return replace(self, rounds=record.round, metrics=metrics)
+        validation = record.validation.get("accuracy")
+        best, judged = self.best_accuracy, accuracy
+        if validation is not None:
+            best, judged = self.best_validation_accuracy, validation
+        better = best is None or judged > best
         return ResultsSoFar(
             rounds=record.round,
             final_accuracy=accuracy,
             best_accuracy=accuracy if better else self.best_accuracy,
             best_round=record.round if better else self.best_round,
             final_loss=loss if loss is not None and isfinite(loss) else None,
+            metrics=metrics,
+            best_validation_accuracy=validation if better else self.best_validation_accuracy,
         )
+
+    def _metrics_after(self, record: RoundRecord) -> dict[str, Mapping[str, float]]:
+        """Of each further metric the last value, the smallest and the largest."""
+        found = dict(self.metrics)
+        for name, value in record.metrics.items():
+            if value is not None:
+                before = found.get(name, {"smallest": value, "largest": value})
+                smallest, largest = min(before["smallest"], value), max(before["largest"], value)
+                found[name] = {"final": value, "smallest": smallest, "largest": largest}
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, without what only some runs have where there is none."""
+        missing = [key for key in NOT_IN_EVERY_SUMMARY if getattr(self, key) in (None, {})]
+        return {key: value for key, value in asdict(self).items() if key not in missing}
 
 
 class SummaryFile(RecordWriter):
@@ -80,10 +112,13 @@ class SummaryFile(RecordWriter):
     Args:
         done: rounds that a resumed run has behind it; the seconds that they took count.
         results: what these rounds have found; None: read from ``metrics.jsonl`` at the end.
+        rounds: that the run was to have; one that is completed with fewer was stopped early.
     """
 
-    def __init__(self, directory: Path, done: int = 0, results: ResultsSoFar | None = None) -> None:
-        self._directory, self._results = directory, results
+    def __init__(
+        self, directory: Path, done: int = 0, results: ResultsSoFar | None = None, *, rounds: int = 0
+    ) -> None:
+        self._directory, self._results, self._rounds = directory, results, rounds
         self._started = perf_counter() - (seconds_so_far(directory) if done else 0.0)
 
     def write(self, record: RoundRecord) -> None:
@@ -91,11 +126,13 @@ class SummaryFile(RecordWriter):
             self._results = self._results.after(record)
 
     def state_dict(self) -> dict[str, Any]:
-        return {} if self._results is None else {"results": asdict(self._results)}
+        return {} if self._results is None else {"results": self._results.to_dict()}
 
     def close(self, status: str) -> None:
         results = self._results or results_in(self._directory / METRICS)
-        summary = {"status": status, **asdict(results), "seconds": perf_counter() - self._started}
+        summary = {"status": status, **results.to_dict(), "seconds": perf_counter() - self._started}
+        if status == "completed" and results.rounds < self._rounds:
+            summary["stopped_early"] = True
         if status == "failed":
             summary["reason"] = recorded_failure(self._directory)
         make_way_for(self._directory / SUMMARY)
@@ -110,7 +147,19 @@ def read_summary(directory: Path) -> dict[str, Any]:
 def _can_be_meant(key: str, value: Any) -> bool:
     if key in WORDS:
         return isinstance(value, str)
-    return value is None or (isinstance(value, int | float) and type(value) is not bool and abs(value) < inf)
+    if key in FLAGS:
+        return isinstance(value, bool)
+    if key == "metrics":
+        return isinstance(value, dict) and all(isinstance(its, dict) and _are_numbers(its) for its in value.values())
+    return value is None or _is_number(value)
+
+
+def _are_numbers(values: Mapping[str, Any]) -> bool:
+    return all(map(_is_number, values.values()))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and type(value) is not bool and abs(value) < inf
 
 
 def seconds_so_far(directory: Path) -> float:
@@ -139,10 +188,11 @@ def closing_message(summary: Mapping[str, Any], facts: RunFacts, directory: Path
       look at it:    tensorboard --logdir runs
     """
     final, best = summary.get("final_accuracy"), summary.get("best_accuracy")
-    took = f"{counted(summary.get('rounds') or 0, 'round')} in {summary.get('seconds') or 0.0:.0f} s"
+    early = ", stopped early" * bool(summary.get("stopped_early"))
+    took = f"{counted(summary.get('rounds') or 0, 'round')} in {summary.get('seconds') or 0.0:.0f} s{early}"
     quality = "its test accuracy is not known"  # summary.json of a finished run was damaged
     if final is not None and best is not None:
-        accuracies = f"final test accuracy {final:.3f}, best {best:.3f} in round {summary.get('best_round')}"
+        accuracies = f"final test accuracy {final:.3f}, {_best_in_words(best, summary)}"
         quality = f"{accuracies}: {verdict(final, best, facts.largest_class)}"
     lines = [
         f"{facts.aggregator} on {facts.data} {facts.against}: {took}",
@@ -151,6 +201,12 @@ def closing_message(summary: Mapping[str, Any], facts: RunFacts, directory: Path
         f"look at it:    tensorboard --logdir {directory.parent}",
     ]
     return "\n  ".join(lines)
+
+
+def _best_in_words(best: float, summary: Mapping[str, Any]) -> str:
+    number = summary.get("best_round")
+    by_validation = f"{best:.3f} in round {number}, the best by validation"
+    return f"best {best:.3f} in round {number}" if "best_validation_accuracy" not in summary else by_validation
 
 
 def verdict(final: float, best: float, largest_class: float) -> str:

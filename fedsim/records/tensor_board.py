@@ -1,32 +1,26 @@
 """TensorBoard events of a run.
 
-A run has two runs inside, ``honest`` and ``byzantine``: TensorBoard gives each a colour, so that any chart
-of clients separates the two sides at a glance.
+TensorBoard chooses colours, one for each run. So a run writes into one folder and has one colour in all charts of a
+tab. Honest and Byzantine clients are curves next to each other; pictures show both in colours that never change.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fedsim.records.board_layout import SINGLE, layout
 from fedsim.records.pictures import Picture, confusion_picture, trust_picture
 from fedsim.records.round_record import AttackRecord, RoundRecord
+from fedsim.records.side_curves import side_curves
+from fedsim.records.sides import Sides, curves_of, side_of, sides_of
 from fedsim.records.summary import ResultsSoFar, results_in
 from fedsim.records.thinned import Thinned
 from fedsim.records.writers import RecordWriter, read_records
 
-ACCURACIES = ("accuracy", "balanced_accuracy", "macro_f1", "worst_client_accuracy", "mean_client_accuracy")
-
-QUALITY = (*ACCURACIES, "loss")
-
-RECALL_CURVES = 20
-"""More classes than this get no curves of their own; metrics.jsonl has the recall of all."""
-
-SINGLE = "zoom_in_on_clients"
-"""Group of the curves of single clients; TensorBoard sorts groups by name, and these should come last."""
+QUALITY = ("accuracy", "balanced_accuracy", "macro_f1", "worst_client_accuracy", "mean_client_accuracy", "loss")
 
 COLUMNS = 240
 """A picture over rounds has at most so many columns; of longer runs it shows evenly spaced rounds."""
@@ -42,10 +36,12 @@ class TensorBoardSettings:
         partition: the picture of samples per client and class.
         class_names: of the C classes.
         curves: how many clients get curves of their own.
+        classes: whether each class gets a curve of its recall.
         images_every: rounds between images (0: none).
         rounds: of the whole run.
+        metrics: names of the run's further metrics; a chart holds all values of one.
         texts: named texts to show, for example the configuration.
-        hparams: what distinguishes this run from its neighbours, for the table of hyperparameters.
+        hparams: every setting, for the table of hyperparameters.
     """
 
     byzantine: Collection[int]
@@ -53,8 +49,10 @@ class TensorBoardSettings:
     partition: Picture
     class_names: Sequence[str]
     curves: int
+    classes: bool
     images_every: int
     rounds: int
+    metrics: Sequence[str] = ()
     texts: Mapping[str, str] = field(default_factory=dict)
     hparams: Mapping[str, str | float] = field(default_factory=dict)
 
@@ -102,93 +100,69 @@ class TensorBoard(RecordWriter):
         from torch.utils.tensorboard import SummaryWriter  # slow to import, and only rank 0 writes
 
         purge = after_round + 1 if after_round else None
-        self._run, self._honest, self._byzantine = (
-            SummaryWriter(str(path), purge_step=purge, flush_secs=5)
-            for path in (folder, folder / "honest", folder / "byzantine")
-        )
+        self._run = SummaryWriter(str(folder), purge_step=purge, flush_secs=5)
         self._results, self._run_settings = results or results_in(metrics), settings
         self._followed = followed_clients(settings.num_clients, settings.byzantine, settings.curves)
-        rounds = ((record.round, record.clients.get("trust")) for record in read_records(metrics))
-        self._trust = Thinned(8 * COLUMNS, rounds)
+        past = read_records(metrics)
+        self._trust = Thinned(8 * COLUMNS, ((record.round, record.clients.get("trust")) for record in past))
+        self._sides = Thinned(8 * COLUMNS, ((record.round, _sides(record)) for record in past))
         self._laid_out = False
         for name, text in settings.texts.items():
             self._run.add_text(name, "\n".join(f"    {line}" for line in text.splitlines()))
         if settings.images_every:
-            self._show("data/partition", settings.partition, after_round)
+            self._show("partition", settings.partition, after_round)
         self._start_hparams()
 
     # One round -----------------------------------------------------------------------------------
 
     def write(self, record: RoundRecord) -> None:
-        round_number = record.round
+        round_number, sides = record.round, _sides(record)
         self._results = self._results.after(record)
         groups: dict[str, Mapping[str, Any]] = {
-            "accuracy": {**{key: getattr(record.quality, key) for key in QUALITY}, "train_loss": record.train_loss},
+            "accuracy": self._quality(record),
+            "validation": {"accuracy": record.validation.get("accuracy")},
             "server": record.server,
             "attack": _parameters(record.attack),
             "times": record.times,
             "recall": self._recalls(record),
+            "metrics": record.metrics,
+            **{f"clients/{name}": {side: its.mean for side, its in both.items()} for name, both in sides.items()},
+            **{f"{SINGLE}/{name}": self._singles(by_client) for name, by_client in record.clients.items()},
         }
         for group, values in groups.items():
             for key, value in values.items():
                 _add(self._run, f"{group}/{key}", value, round_number)
-        for name, by_client in record.clients.items():
-            self._add_sides(name, by_client, record.attack.attackers, round_number)
         if not self._laid_out:
-            self._lay_out(groups, record.clients)
+            self._lay_out(record.clients)
         self._trust.add(round_number, record.clients.get("trust"))
+        self._sides.add(round_number, sides)
         if self._run_settings.images_every and (
             round_number % self._run_settings.images_every == 0 or round_number == self._run_settings.rounds
         ):
             self._picture(record)
 
+    def _quality(self, record: RoundRecord) -> dict[str, float | None]:
+        best = None if record.quality.accuracy is None else self._results.best_accuracy
+        measured = {key: getattr(record.quality, key) for key in QUALITY}
+        return {**measured, "best_accuracy": best, "train_loss": record.train_loss}
+
     def _recalls(self, record: RoundRecord) -> dict[str, float | None]:
-        """Recall by class name, where there are few classes."""
+        """Recall by class name, if that is wanted."""
         names, values = self._run_settings.class_names, record.quality.per_class_recall
-        return dict(zip(names, values, strict=True)) if values is not None and len(names) <= RECALL_CURVES else {}
+        return dict(zip(names, values, strict=True)) if values is not None and self._run_settings.classes else {}
 
-    def _add_sides(
-        self, name: str, values: Mapping[int, float], attackers: Collection[int], round_number: int
-    ) -> None:
-        """The mean of each side of this round, and the curves of the clients that are followed."""
-        sides: dict[bool, list[float]] = {False: [], True: []}
-        for client, value in values.items():
-            sides[client in attackers].append(value)
-            if client in self._followed:
-                ever_hostile = client in self._run_settings.byzantine
-                _add(
-                    self._byzantine if ever_hostile else self._honest,
-                    f"{SINGLE}/{name}/client_{client}",
-                    value,
-                    round_number,
-                )
-        for hostile, events in ((False, self._honest), (True, self._byzantine)):
-            finite = [value for value in sides[hostile] if math.isfinite(value)]
-            if finite:
-                _add(events, f"clients/{name}", sum(finite) / len(finite), round_number)
+    def _singles(self, values: Mapping[int, float]) -> dict[str, float]:
+        """The values of the clients that are followed; who attacks in some round of the run is Byzantine."""
+        byzantine = self._run_settings.byzantine
+        followed = {client: value for client, value in values.items() if client in self._followed}
+        return {f"{side_of(client, byzantine)}_{client}": value for client, value in followed.items()}
 
-    # Charts --------------------------------------------------------------------------------------
-
-    def _lay_out(self, groups: Mapping[str, Mapping[str, Any]], clients: Mapping[str, Any]) -> None:
-        """Arrange, for the tab "Custom Scalars" which curves belong together."""
-        layout = {
-            "accuracy": {
-                "accuracy": ["Multiline", [f"accuracy/{name}" for name in ACCURACIES]],
-                **({"recall of each class": ["Multiline", ["recall/.*"]]} if groups["recall"] else {}),
-                "loss": ["Multiline", ["accuracy/loss", "accuracy/train_loss"]],
-            },
-            "server": {key: ["Multiline", [f"server/{key}$"]] for key in groups["server"]},
-            "clients, honest against Byzantine": {
-                name: ["Multiline", [f"clients/{name}$", *([f"^{SINGLE}/{name}/client_"] if self._followed else [])]]
-                for name in clients
-            },
-            "attack": {
-                **{key: ["Multiline", [f"attack/{key}$"]] for key in groups["attack"]},
-                "whatever attacks have found, later ones too": ["Multiline", ["attack/.+/.+"]],
-            },
-            "times": {"seconds per phase": ["Multiline", ["times/.*"]]},
-        }
-        self._run.add_custom_scalars({category: charts for category, charts in layout.items() if charts})
+    def _lay_out(self, clients: Collection[str]) -> None:
+        """Say which curves belong into one chart of the tab "Custom Scalars"."""
+        settings = self._run_settings
+        self._run.add_custom_scalars(
+            layout(clients, settings.metrics, classes=settings.classes, single=bool(self._followed))
+        )
         self._laid_out = True
 
     # Pictures ------------------------------------------------------------------------------------
@@ -196,14 +170,17 @@ class TensorBoard(RecordWriter):
     def _picture(self, record: RoundRecord) -> None:
         round_number, confusion = record.round, record.quality.confusion
         if confusion is not None:
-            self._show(
-                "accuracy/confusion", confusion_picture(confusion, self._run_settings.class_names), round_number
-            )
+            self._show("confusion", confusion_picture(confusion, self._run_settings.class_names), round_number)
         trust = {**self._trust.values, round_number: record.clients.get("trust")}
         if any(trust.values()):
             rounds = evenly(sorted(trust), COLUMNS)
             picture = trust_picture(trust, rounds, self._run_settings.num_clients, self._run_settings.byzantine)
-            self._show("clients/trust", picture, round_number)
+            self._show("trust", picture, round_number)
+
+        sides = {**self._sides.values, round_number: _sides(record)}
+        shown = {number: sides[number] for number in evenly(sorted(sides), COLUMNS)}
+        for name, curves in curves_of(shown).items():
+            self._show(f"honest_against_byzantine/{name}", side_curves(name, curves), round_number)
 
     def _show(self, tag: str, picture: Any, round_number: int) -> None:
         self._run.add_image(tag, picture, round_number, dataformats="HWC")
@@ -213,24 +190,19 @@ class TensorBoard(RecordWriter):
     def _start_hparams(self) -> None:
         from torch.utils.tensorboard.summary import hparams
 
-        final = dict.fromkeys(("final/accuracy", "final/best_accuracy", "final/loss"), 0.0)
-        experiment, start, self._end = hparams(dict(self._run_settings.hparams), final)
-        for summary in (experiment, start):
-            _add_summary(self._run, summary)
+        # The summary of the experiment is left out: TensorBoard would take the columns of one run for those of all,
+        # and could not put first what differs.
+        _, start, self._end = hparams(dict(self._run_settings.hparams), {})
+        _add_summary(self._run, start)
 
     def close(self, status: str) -> None:
-        results = self._results
-        final = {
-            "accuracy": results.final_accuracy,
-            "best_accuracy": results.best_accuracy,
-            "loss": results.final_loss,
-        }
-        for name, value in final.items():
-            _add(self._run, f"final/{name}", value, results.rounds)
         if status == "completed":
             _add_summary(self._run, self._end)
-        for events in (self._run, self._honest, self._byzantine):
-            events.close()
+        self._run.close()
+
+
+def _sides(record: RoundRecord) -> Sides:
+    return sides_of(record.clients, record.attack.attackers)
 
 
 def _parameters(record: AttackRecord) -> dict[str, float | None]:
@@ -247,28 +219,3 @@ def _add(events: Any, tag: str, value: Any, round_number: int) -> None:
 def _add_summary(events: Any, summary: Any) -> None:
     """What SummaryWriter has no method for, in its own file: TensorBoard reads only the last file of a folder on."""
     events.file_writer.add_summary(summary)
-
-
-def _settings(section: Mapping[str, Any]) -> str:
-    """The settings of a component that are set at all, in a line."""
-    plain = {key: value for key, value in section.items() if key not in ("name", "partition", "root")}
-    own = {key: value for key, value in plain.items() if value is not None and value is not False and value != []}
-    return ", ".join(f"{key}={value}" for key, value in own.items())
-
-
-def hparams_of(resolved: Mapping[str, Any]) -> Iterator[tuple[str, str | float]]:
-    """What distinguishes runs, under the same names in all of them, so that their table has no holes.
-
-    Args:
-        resolved: the configuration as written to ``config.yaml``.
-    """
-    for section in ("data", "model", "attack", "aggregator"):
-        held = resolved[section]
-        parts = held if isinstance(held, list) else [held]
-        yield section, " + ".join(part["name"] for part in parts) or "none"
-        yield f"{section} settings", "; ".join(map(_settings, parts))
-    partition = resolved["data"]["partition"]
-    yield "partition", " ".join([partition["name"], *(f"{k}={v}" for k, v in partition.items() if k != "name")])
-    yield "clients", resolved["clients"]["count"]
-    yield "client lr", float(resolved["clients"]["optimizer"].get("lr", "nan"))
-    yield "seed", resolved["seed"]

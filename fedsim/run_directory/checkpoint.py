@@ -204,7 +204,30 @@ class Checkpoints:
         return sorted((int(match[1]), path) for match, path in found if match)
 
 
-def _read(path: Path, round_number: int, origin: Origin) -> dict[str, Any]:
+def stored_rounds(folder: Path) -> list[int]:
+    """The rounds after which there are checkpoints in a folder, in order."""
+    return [round_number for round_number, _ in Checkpoints(folder, keep=1)._stored()]
+
+
+def read_model(folder: Path, round_number: int) -> dict[str, Tensor]:
+    """Parameters and buffers of the global model after a round, by the names that they have in the module.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it is damaged, or of an older form.
+    """
+    path = folder / f"round_{round_number:06d}.safetensors"
+    try:
+        metadata, tensors = _contents(path)
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise CheckpointError(f"cannot read the checkpoint {path}: {error}") from error
+    state = unpack(json.loads(metadata["state"]), tensors)
+    if "model" not in state:
+        raise CheckpointError(f"{path} was written by an older fedsim, without the names of the parameters")
+    return dict(state["model"])
+
+
+def _contents(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of a checkpoint that is whole."""
     if not path.is_file():
         raise ValueError("it is no file")
     with readable_path(path) as readable, safe_open(readable, framework="pt") as file:
@@ -216,6 +239,11 @@ def _read(path: Path, round_number: int, origin: Origin) -> dict[str, Any]:
         raise CheckpointError(f"{path} is not a checkpoint of this version ({FORMAT})")
     if _checksum(metadata["state"], tensors) != metadata["checksum"]:
         raise ValueError("its checksum does not fit")
+    return metadata, tensors
+
+
+def _read(path: Path, round_number: int, origin: Origin) -> dict[str, Any]:
+    metadata, tensors = _contents(path)
     _require_fit(metadata, round_number, origin)
     if metadata.get("frozen", origin.frozen) != origin.frozen:
         raise CheckpointError(

@@ -12,12 +12,16 @@ from typing import Any
 from fedsim import __version__
 from fedsim.errors import ConfigError
 from fedsim.files import folder_exists, write_text
+from fedsim.machine import processor
 from fedsim.results_version import FIRST, RESULTS_VERSION
 from fedsim.run_directory.damage import read_json
 from fedsim.run_directory.launch_facts import ENVIRONMENT, LaunchFacts
 from fedsim.yaml_text import yaml_text
 
 CONFIG, METRICS, CHECKPOINTS = "config.yaml", "metrics.jsonl", "checkpoints"
+
+TASK = "task.json"
+"""What the model is built for and shown."""
 
 
 def new_run_directory(output_dir: Path, name: str) -> Path:
@@ -90,7 +94,7 @@ def environment(transport: str, ranks: int, device: str) -> dict[str, Any]:
         "results_version": RESULTS_VERSION,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "processor": platform.machine(),
+        "processor": processor(),
         "ranks": ranks,
         "device": device,
         "transport": transport,

@@ -1,16 +1,13 @@
-"""Where a run comes from: what was typed, which commit of fedsim ran, which plugins."""
+"""Where a run comes from: what was typed, and which commit of fedsim ran."""
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from fedsim.files import read_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,19 +20,16 @@ class Provenance:
 
     Attributes:
         command: the words of the command line.
-        plugins: the files of ``--plugin``.
     """
 
     command: Sequence[str] = ()
-    plugins: Sequence[Path] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The command line, the commit of fedsim, and the plugins with the SHA-256 of their contents."""
+        """The command line, and the commit of fedsim."""
         return {
             "command": shlex.join(self.command),
             "folder": str(Path.cwd()),
             "git": commit_of(ROOT),
-            "plugins": {str(path.resolve()): hashlib.sha256(read_bytes(path)).hexdigest() for path in self.plugins},
         }
 
 

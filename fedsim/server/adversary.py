@@ -13,7 +13,6 @@ from fedsim.participation.attack_plan import AttackPlan
 from fedsim.records.round_record import AttackRecord
 from fedsim.seeds import derive_generator
 from fedsim.updates.context import RoundContext
-from fedsim.updates.matrix import UpdateMatrix
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class Target:
     """A matrix that is attacked, and what is known about it.
 
     Attributes:
-        rows: [K, D], overwritten in place; row i belongs to ``context.client_ids[i]``.
+        rows: [K, D], or some columns of them, overwritten in place; row i belongs to ``context.client_ids[i]``.
         defence: what the server will do with it.
         context: the facts of the round; the last step has as many coordinates as the rows.
     """
@@ -61,19 +60,20 @@ class Adversary:
         context = target.context
         under = self.plan.attackers(context.round)
         campaign_of = [under.get(client) for client in context.client_ids]
-        honest = self._honest(target.rows, campaign_of) if any(one is not None for one in campaign_of) else []
+        honest = self._honest(target, campaign_of) if any(one is not None for one in campaign_of) else []
         crafted: list[int] = []
         for position, attack in enumerate(attacks):
             own = [row for row, campaign in enumerate(campaign_of) if campaign == position]
             facts = replace(context, generator=derive_generator(self._seed, purpose, context.round, position))
-            attack.observe(facts)
+            with attack.own_draws(facts.seed, "observe", target.rows.device):
+                attack.observe(facts)
             if own:
                 self._replace(target, attack, honest, own, crafted, facts)
                 crafted += own
 
-    def _honest(self, rows: Tensor, campaign_of: Sequence[int | None]) -> list[int]:
+    def _honest(self, target: Target, campaign_of: Sequence[int | None]) -> list[int]:
         """The rows under no attack that are finite, as the server will see them."""
-        finite = UpdateMatrix(rows).finite_rows()
+        finite = target.context.matrix(target.rows).finite_rows()
         return [row for row, campaign in enumerate(campaign_of) if campaign is None and finite[row]]
 
     def _replace(
@@ -88,7 +88,7 @@ class Adversary:
         rows = target.rows
         if not attack.trains:
             rows[own] = 0  # whatever an earlier round has left there
-        updates = UpdateMatrix(rows)
+        updates = context.matrix(rows)
         view = AttackView(
             honest=updates.select(honest),
             own=updates.select(own),

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fedsim.updates.columns import ALONE, Exchange
+
 
 class ClientMomentum:
     """m_k ← (1 - β) g_k + β m_k, kept for each client by its id; m_k starts at 0.
@@ -22,11 +24,16 @@ class ClientMomentum:
         self._beta, self._wire_dtype = beta, wire_dtype
         self._momenta: dict[int, Tensor] = {}
 
-    def apply(self, rows: Sequence[Tensor], clients: Sequence[int]) -> None:
-        """Replace the rows [D] of ``clients`` by their momenta; one with NaN or infinity stays as it is."""
+    def apply(self, rows: Sequence[Tensor], clients: Sequence[int], exchange: Exchange = ALONE) -> None:
+        """Replace the rows [D] of ``clients`` by their momenta; one with NaN or infinity stays as it is.
+
+        Args:
+            exchange: with ranks that have other columns of the rows.
+        """
         if self._beta == 0 or not rows:
             return
-        finite = torch.stack([row.isfinite().all() for row in rows]).tolist()
+        here = torch.stack([row.isfinite().all() for row in rows])[None].cpu()
+        finite = torch.cat(exchange.gather(here)).all(0).tolist()
         for row, client, good in zip(rows, clients, finite, strict=True):
             if not good:
                 continue  # or the client would be lost for all later rounds

@@ -1,4 +1,4 @@
-"""A round as the server sees it: attack, aggregation and diagnostics on rank 0, a no-op on the other ranks."""
+"""A round as the server sees it: attack, aggregation and diagnostics on rank 0, or on every rank for its columns."""
 
 import logging
 from abc import ABC, abstractmethod
@@ -13,29 +13,45 @@ from fedsim.records.phases import Phases
 from fedsim.records.round_record import AttackRecord, ByClient
 from fedsim.seeds import derive_generator
 from fedsim.server.adversary import Adversary, Target
+from fedsim.server.agreement import require_agreement
 from fedsim.server.client_momentum import ClientMomentum
-from fedsim.server.diagnostics import cosines_to_honest_mean, detection_auc
-from fedsim.server.server import Decision, Server
+from fedsim.server.diagnosis import Diagnosis
+from fedsim.server.distributed_state import local_state, whole_state
+from fedsim.server.server import Server
+from fedsim.updates.column_maps import EAGER, MapRunner
 from fedsim.updates.context import RoundContext
 from fedsim.updates.layout import RowLayout
-from fedsim.updates.matrix import UpdateMatrix
+from fedsim.updates.row_columns import RowColumns
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ServerOutcome:
-    """The step [D + D_b] and what is to be recorded about how it came about; see :class:`RoundRecord`."""
+    """The step [D + D_b] and what is to be recorded about how it came about; see :class:`RoundRecord`.
+
+    On each rank the step holds the columns that the server works on there; the others are still to be filled in.
+    """
 
     step: Tensor
     server: Mapping[str, float | None] = field(default_factory=dict)
     clients: Mapping[str, ByClient] = field(default_factory=dict)
     attack: AttackRecord = field(default_factory=AttackRecord)
     nonfinite_clients: Sequence[int] = ()
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
 
 
 class ServerRound(ABC):
-    """Turns gathered rows into the step."""
+    """Turns gathered rows into the step.
+
+    Attributes:
+        ranges: the columns of the step [start, stop) that each rank fills in, by rank.
+        is_distributed: whether every rank works on some columns.
+    """
+
+    is_distributed = False
+
+    ranges: Sequence[Sequence[tuple[int, int]]]
 
     @abstractmethod
     def aggregate(
@@ -44,13 +60,14 @@ class ServerRound(ABC):
         """The outcome of a round.
 
         Args:
-            rows: [K, D + D_b] on rank 0, row i of client ``clients[i]``; None elsewhere.
+            rows: [K, D + D_b], or the columns of this rank [K, here], where the server works, else None. Row i is of
+                client ``clients[i]``.
             state: global parameters and buffers [D + D_b].
         """
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """Everything that later rounds depend on."""
+        """Everything that later rounds depend on, whole on rank 0; every rank calls it alike."""
 
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -58,7 +75,10 @@ class ServerRound(ABC):
 
 
 class NoOpRound(ServerRound):
-    """Every rank but 0: the step is still to be filled by the broadcast."""
+    """Every rank but 0, where rank 0 works alone: the step is still to be filled by the broadcast."""
+
+    def __init__(self, columns: RowColumns) -> None:
+        self.ranges = columns.ranges
 
     def aggregate(
         self, rows: Tensor | None, state: Tensor, round_index: int, clients: Sequence[int]
@@ -72,13 +92,17 @@ class NoOpRound(ServerRound):
         pass
 
 
-class RankZeroRound(ServerRound):
-    """Rank 0: client momentum, attack, aggregation, then the diagnostics of both.
+class WorkingRound(ServerRound):
+    """Where the server works: client momentum, attack, aggregation, then the diagnostics of both.
+
+    It works on the columns of its server: all, on rank 0, or some on each rank.
 
     Args:
         layout: of the parameters in a row.
         seed: of the run.
         sample_counts: how many training samples each client has, by id.
+        diagnosis: what is recorded about a round; left out, every round is diagnosed.
+        maps: who runs column maps of the rows.
     """
 
     def __init__(
@@ -90,43 +114,61 @@ class RankZeroRound(ServerRound):
         phases: Phases,
         sample_counts: Sequence[int] | None = None,
         momentum: ClientMomentum | None = None,
+        diagnosis: Diagnosis | None = None,
+        maps: MapRunner = EAGER,
     ) -> None:
         self._adversary, self._server, self._layout, self._seed = adversary, server, layout, seed
         self._phases, self._momentum = phases, momentum or ClientMomentum(0.0)
-        self._sample_counts = sample_counts
+        self._sample_counts, self._maps = sample_counts, maps
+        self.ranges, self.is_distributed = server.columns.ranges, server.columns.seen is not None
+        self._diagnosis = diagnosis or Diagnosis(adversary.plan, layout.size)
         self._warned_of_majority = False
 
     def aggregate(
         self, rows: Tensor | None, state: Tensor, round_index: int, clients: Sequence[int]
     ) -> ServerOutcome:
         assert rows is not None
-        rows = rows.to(state.device)
-        context = self._context(round_index, clients)
+        columns = self._server.columns
+        seen, buffers = (part.to(state.device) for part in columns.rows(rows))
+        state = columns.local(state)
+        context = self._context(round_index, clients, state.device)
         self._warn_of_majority(context)
-        self._apply_momentum(rows, context)
+        self._apply_momentum(seen, context)
         with self._phases("attack"):
-            self._attack(rows, state, context)
+            self._attack((seen, buffers), state, context)
         with self._phases("aggregate"):
-            decision = self._server.decide(rows, state, context)
+            decision = self._server.decide((seen, buffers), state, context)
+            require_agreement(self._server.defence.diagnostics, columns.exchange)
         with self._phases("diagnose"):
-            return self._diagnose(UpdateMatrix(rows[:, : self._layout.size]), context, decision)
+            findings = self._diagnosis(decision, context, self._server.defence)
+        return ServerOutcome(
+            columns.spread(decision.step),
+            server=findings.server,
+            clients=findings.clients,
+            attack=self._adversary.record(context),
+            nonfinite_clients=decision.nonfinite_clients,
+            metrics=findings.metrics,
+        )
 
-    def _context(self, round_index: int, clients: Sequence[int]) -> RoundContext:
-        last_step, counts = self._server.last_step, self._sample_counts
+    def _context(self, round_index: int, clients: Sequence[int], device: torch.device) -> RoundContext:
+        server, counts = self._server, self._sample_counts
         return RoundContext(
             round=round_index,
             client_ids=tuple(clients),
             layout=self._layout,
-            last_step=None if last_step is None else last_step[: self._layout.size],
+            last_step=None if server.last_step is None else server.split(server.last_step)[0],
             generator=derive_generator(self._seed, "aggregator", round_index),
             sample_counts=None if counts is None else tuple(counts[client] for client in clients),
+            columns=server.columns.seen_of(len(clients), device),
+            maps=self._maps,
         )
 
     def _apply_momentum(self, rows: Tensor, context: RoundContext) -> None:
         idle, clients = self._adversary.plan.idle(context.round), context.client_ids
         trained = [slot for slot, client in enumerate(clients) if client not in idle]
-        parameters = [rows[slot, : self._layout.size] for slot in trained]
-        self._momentum.apply(parameters, [clients[slot] for slot in trained])
+        columns = self._server.columns
+        parameters = [rows[slot, : columns.parameters_here] for slot in trained]
+        self._momentum.apply(parameters, [clients[slot] for slot in trained], columns.exchange)
 
     def _warn_of_majority(self, context: RoundContext) -> None:
         """A round of few participants may draw more Byzantine clients than any defence withstands: warned of once."""
@@ -137,68 +179,29 @@ class RankZeroRound(ServerRound):
             log.warning(text, context.round + 1, byzantine, participants)
             self._warned_of_majority = True
 
-    def _attack(self, rows: Tensor, state: Tensor, context: RoundContext) -> None:
+    def _attack(self, rows: tuple[Tensor, Tensor], state: Tensor, context: RoundContext) -> None:
         """Let the adversary replace rows that the defence sees, and the buffers where they travel by themselves."""
         server, last_step = self._server, self._server.last_step
-        row_part, buffer_part = server.split(rows)
+        row_part, buffer_part = rows
         row_state, buffer_state = server.split(state)
         row_step, buffer_step = (None, None) if last_step is None else server.split(last_step)
         of_row = replace(context, last_step=row_step, weights=row_state)
-        of_buffers = replace(context, last_step=buffer_step, weights=buffer_state, layout=None)
+        of_buffers = replace(context, last_step=buffer_step, weights=buffer_state, layout=None, columns=None)
         self._adversary.replace_rows(
             Target(row_part, server.defence, of_row), Target(buffer_part, server.buffer_defence, of_buffers)
         )
 
-    def _diagnose(self, updates: UpdateMatrix, context: RoundContext, decision: Decision) -> ServerOutcome:
-        defence = self._server.defence
-        diagnostics = defence.diagnostics
-        of_row = {"update_norm": updates.row_norms()}
-        of_aggregated = dict(diagnostics.per_client) if defence.aggregates_clients else {}
-        server: dict[str, float | None] = dict.fromkeys(
-            ("detection_auc", "aggregation_error", "aggregation_error_ratio")
-        )
-        finite = updates.finite_rows()
-        byzantine = self._adversary.plan.attackers(context.round)
-        honest = [row for row, client in enumerate(context.client_ids) if client not in byzantine and finite[row]]
-        if honest:
-            of_row["cosine_to_honest"], spread = cosines_to_honest_mean(updates, honest)
-            error = float((decision.aggregate.double() - updates.select(honest).mean().double()).norm())
-            server["aggregation_error"] = error
-            server["aggregation_error_ratio"] = error / float(spread) if spread > 0 else None
-        trust = diagnostics.trust
-        if trust is not None and defence.aggregates_clients and len(trust) == len(decision.client_ids):
-            of_aggregated["trust"] = trust
-            server["detection_auc"] = detection_auc(trust.cpu(), decision.client_ids, byzantine)
-        by_client = {name: _by_client(values, context.client_ids) for name, values in of_row.items()}
-        for name, values in of_aggregated.items():
-            if len(values) == len(decision.client_ids):  # a row that a pre-aggregator made overflow has none
-                by_client[name] = _by_client(values, decision.client_ids)
-        return ServerOutcome(
-            decision.step,
-            server={
-                **server,
-                **diagnostics.scalars,
-                "step_norm": float(decision.step[: self._layout.size].double().norm()),
-                "nonfinite_clients": len(decision.nonfinite_clients),
-                "nonfinite_aggregate": decision.nonfinite_aggregate,
-            },
-            clients=by_client,
-            attack=self._adversary.record(context),
-            nonfinite_clients=decision.nonfinite_clients,
-        )
-
     def state_dict(self) -> dict[str, Any]:
+        columns, adversary = self._server.columns, self._adversary.state_dict()
         return {
             "server": self._server.state_dict(),
-            "adversary": self._adversary.state_dict(),
-            "momentum": self._momentum.state_dict(),
+            "adversary": {**adversary, "attacks": whole_state(adversary["attacks"], columns)},
+            "momentum": whole_state(self._momentum.state_dict(), columns),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        columns, adversary = self._server.columns, state["adversary"]
         self._server.load_state_dict(state["server"])
-        self._adversary.load_state_dict(state["adversary"])
-        self._momentum.load_state_dict(state["momentum"])
-
-
-def _by_client(values: Tensor, clients: Sequence[int]) -> dict[int, float]:
-    return dict(zip(clients, values.tolist(), strict=True))
+        attacks = local_state(adversary["attacks"], columns)
+        self._adversary.load_state_dict({**adversary, "attacks": attacks})
+        self._momentum.load_state_dict(local_state(state["momentum"], columns))

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from time import sleep
+from time import monotonic, sleep
 
 from fedsim.systems import require_posix
 
@@ -16,17 +16,19 @@ from fedsim.standard_streams import keep_standard_streams
 if __name__ == "__main__":
     keep_standard_streams()  # before a file is opened
 
-from fedsim.cli import load_plugin
 from fedsim.comm.launchers import refuse_copies
 from fedsim.errors import ConfigError, counted, escaped
 from fedsim.files import user_path, write_for_nobody_else
 from fedsim.machine import count_cores, count_gpus
 from fedsim.parsers import Parser
+from fedsim.plugins import load_plugins
 from fedsim.records.console import print_text
 from fedsim.run_directory.lock import InUseError, hold
 from fedsim.sweep.array import array_jobs
 from fedsim.sweep.cells import Progress, progress_of
+from fedsim.sweep.earlier import earlier_lines
 from fedsim.sweep.plan import Cell, Sweep, read_sweep
+from fedsim.sweep.processes import end_server, fork, start_command, why_no_fork
 from fedsim.sweep.runner import Runner, Slots, command, slots_for
 from fedsim.sweep.settings_lines import settings_lines
 from fedsim.sweep.submitted import with_queue
@@ -44,13 +46,12 @@ def main(arguments: Sequence[str]) -> int:
     write_for_nobody_else()
     try:
         refuse_copies()
-        options.plugin = [user_path(plugin, "--plugin") for plugin in options.plugin]
-        for plugin in options.plugin:
-            load_plugin(plugin)
+        plugins = load_plugins(options.plugin)
+        options.plugin = [plugin.path for plugin in plugins]
         computes = not (options.dry_run or options.status or options.watch)
         file = user_path(options.file, "FILE")
         with _memory_elsewhere() if options.slurm else nullcontext():
-            sweep = read_sweep(file, options.overrides, options.only, require_data=computes)
+            sweep = read_sweep(file, options.overrides, options.only, plugins, require_data=computes)
         return _carry_out(sweep, options)
     except ConfigError as error:
         sys.stderr.write(f"fedsim: configuration error: {error}\n")
@@ -88,23 +89,31 @@ def _carry_out(sweep: Sweep, options: argparse.Namespace) -> int:
     todo += [one.cell for one in elsewhere]
     slots = _slots(todo, options)
     _say_what_is_queued(cells)
+    for line in earlier_lines(one.earlier for one in cells):
+        print_text(line)
     at_a_time = min(slots.jobs, len(todo))
     where = f"{at_a_time} at a time on {counted(slots.ranks, 'rank')}"
     in_use = f"{len(elsewhere)} of them in use by others; " if elsewhere else ""
     skipped = len(cells) - len(todo)
     print_text(f"{sweep.name}: {counted(len(todo), 'cell')} to run, {where}; {in_use}{skipped} skipped")
-    took: list[float] = []
+    why = why_no_fork(slots.ranks, slots.gpus)
+    if why and len(todo) > 1:
+        print_text(f"each cell starts as a command of its own, which takes seconds: {why}")
+    start = start_command if why else fork
+    begun = monotonic()
 
     def report(progress: Progress, ended: int) -> None:
         if progress.state == "running":
             print_text(f"{progress.cell}: in use by {progress.holder or 'another process'}, and waited for")
             return
-        took.extend([progress.seconds] if progress.seconds else [])
-        left = len(todo) - ended
-        time_left = f"; about {in_words(sum(took) / len(took) * left / slots.jobs)} left" if took and left else ""
+        left = (len(todo) - ended) * (monotonic() - begun) / ended  # a continued cell takes less than its run took
+        time_left = f"; about {in_words(left)} left" if left else ""
         print_text(f"[{ended}/{len(todo)}] {progress.state}: {progress.cell}: {progress.remark}{time_left}")
 
-    all_ended = Runner(sweep, slots, options.plugin, states, report).run(todo)
+    try:
+        all_ended = Runner(sweep, slots, options.plugin, states, report, start).run(todo)
+    finally:
+        end_server()
     cells = _all(sweep)
     keep_results(sweep, cells)
     print_text(f"\n{markdown(sweep, cells)}\n")

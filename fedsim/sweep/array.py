@@ -11,7 +11,7 @@ from fedsim.errors import ConfigError
 from fedsim.files import as_typed, write_text
 from fedsim.sweep.on_site import SCRIPT, clone, on_site
 from fedsim.sweep.plan import Cell, Sweep
-from fedsim.sweep.runner import keep_config
+from fedsim.sweep.runner import keep_config, plugin_words
 from fedsim.sweep.submitted import remember
 
 MAX_ARRAY_SIZE = 1001
@@ -68,7 +68,7 @@ def _command(
     write_text(listing, "".join(f"{as_typed(keep_config(sweep, cell).resolve())}\n" for cell in cells))
     limit = "" if at_a_time is None else f"%{at_a_time}"
     outputs = sweep.folder.resolve() / "cells" / "%A_%a.out"
-    more = [word for plugin in plugins for word in ("--plugin", as_typed(plugin.resolve()))]
+    more = plugin_words(sweep, [plugin.resolve() for plugin in plugins])
     array = [f"--array=0-{len(cells) - 1}{limit}", f"--output={outputs}", "--parsable", *options]
     return ["sbatch", *array, str(clone() / SCRIPT), str(listing.resolve()), *more]
 

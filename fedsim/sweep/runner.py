@@ -1,7 +1,6 @@
 """Runs cells on this machine, some at a time, each in processes of its own."""
 
 import os
-import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -12,11 +11,14 @@ from time import monotonic, sleep
 from fedsim.failures.handler import EXIT_STATUS
 from fedsim.files import as_typed, open_file, open_unlinked
 from fedsim.machine import gpu_name
+from fedsim.records.logs import write_line
 from fedsim.run_directory.directory import write_yaml
 from fedsim.run_directory.lock import InUseError, RunLock, hold
-from fedsim.stop_request import FOLLOW_LAUNCHER, StopRequest
+from fedsim.standard_streams import ERROR
+from fedsim.stop_request import StopRequest
 from fedsim.sweep.cells import Progress, claim_on, note_failure, progress_of
 from fedsim.sweep.plan import Cell, Sweep
+from fedsim.sweep.processes import LOST, CellProcess, ForkedCell, StartCell, start_command
 
 GRACE = 60.0
 """Seconds that cells have to write a checkpoint when the sweep is stopped."""
@@ -75,7 +77,7 @@ class _Job:
 
     cell: Cell
     place: int
-    process: "subprocess.Popen[bytes]"
+    process: CellProcess
     claim: RunLock
     log_start: int
 
@@ -86,6 +88,7 @@ class Runner:
     Args:
         states: of cells that are run; one that another sweep has brought into another state is left as it is.
         report: is given every cell that has ended, or that others run, and how many of the cells have ended.
+        start: how the process of a cell is started; where that fails, cells are commands from then on.
     """
 
     def __init__(
@@ -95,8 +98,10 @@ class Runner:
         plugins: Sequence[Path],
         states: Collection[str],
         report: Callable[[Progress, int], None],
+        start: StartCell = start_command,
     ) -> None:
         self._sweep, self._slots, self._plugins, self._states, self._report = sweep, slots, plugins, states, report
+        self._start_process = start
         self._waiting: deque[Cell] = deque()
         self._running: list[_Job] = []
         self._look_again: dict[str, float] = {}
@@ -158,24 +163,26 @@ class Runner:
 
     def _start(self, cell: Cell, place: int, claim: RunLock) -> _Job:
         note_failure(cell, self._sweep.folder, "")
-        environment = {**os.environ, FOLLOW_LAUNCHER: "1", "OMP_NUM_THREADS": "1"}
+        environment = dict(os.environ)
         devices = self._slots.devices(place)
         if devices is not None:
             environment["CUDA_VISIBLE_DEVICES"] = devices
+        words = command(self._sweep, cell, self._slots.ranks, self._plugins)
         with os.fdopen(open_unlinked(_log(self._sweep, cell), os.O_WRONLY | os.O_APPEND), "ab") as log:
-            start = log.tell()
-            # A session of its own: Ctrl-C comes to this process, which then stops the cells in order. The claim is
-            # its, too: should this process be killed, the cell is in use until its own ends.
-            process = subprocess.Popen(
-                command(self._sweep, cell, self._slots.ranks, self._plugins),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                start_new_session=True,
-                pass_fds=[claim.file.fileno()],
-            )
+            start, descriptors = log.tell(), (log.fileno(), claim.file.fileno())
+            try:
+                process = self._start_process(words, environment, *descriptors)
+            except (OSError, EOFError) as error:
+                if self._start_process is start_command:
+                    raise
+                self._fork_no_more(f"{type(error).__name__}: {error}")
+                process = start_command(words, environment, *descriptors)
         return _Job(cell, place, process, claim, start)
+
+    def _fork_no_more(self, why: str) -> None:
+        if self._start_process is not start_command:
+            write_line(ERROR, f"warning: no cell can be forked ({why}): from now on each starts as a command")
+            self._start_process = start_command
 
     def _collect(self) -> None:
         """Take note of the cells that have ended."""
@@ -185,6 +192,10 @@ class Runner:
                 continue
             self._running.remove(job)
             job.claim.release()
+            if isinstance(job.process, ForkedCell) and status == LOST:
+                self._fork_no_more("their server was killed")
+                self._waiting.append(job.cell)  # it stops, and is then resumed
+                continue
             words = _said(_log(self._sweep, job.cell), job.log_start)
             failed = status not in EXIT_STATUS.values()
             progress = progress_of(job.cell, self._sweep.folder)
@@ -203,10 +214,10 @@ class Runner:
         for job in self._running:
             job.process.terminate()
         until = monotonic() + GRACE
+        while any(job.process.poll() is None for job in self._running) and monotonic() < until:
+            sleep(0.05)
         for job in self._running:
-            try:
-                job.process.wait(max(0.0, until - monotonic()))
-            except subprocess.TimeoutExpired:
+            if job.process.poll() is None:
                 job.process.kill()
                 job.process.wait()
             job.claim.release()
@@ -215,10 +226,16 @@ class Runner:
 
 def command(sweep: Sweep, cell: Cell, ranks: int, plugins: Sequence[Path]) -> list[str]:
     """What is typed to run a cell; its config is written beside the sweep's records."""
-    more = [word for plugin in plugins for word in ("--plugin", as_typed(plugin))]
+    more = plugin_words(sweep, plugins)
     launcher = ["-m", "torch.distributed.run", *ON_THIS_HOST, f"--nproc_per_node={ranks}"] if ranks > 1 else []
     config = as_typed(keep_config(sweep, cell))
     return [sys.executable, *launcher, "-m", "fedsim", "--config", config, "--resume-or-start", *more]
+
+
+def plugin_words(sweep: Sweep, plugins: Sequence[Path]) -> list[str]:
+    """The options by which a cell has the plugins with which its sweep was planned."""
+    words = [word for plugin in plugins for word in ("--plugin", as_typed(plugin))]
+    return [*words, *(["--plugin-digest", sweep.plugins] if words else [])]
 
 
 def keep_config(sweep: Sweep, cell: Cell) -> Path:

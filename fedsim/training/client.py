@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fedsim.data.inputs import Inputs
+from fedsim.data.labels import count_classes
 from fedsim.data.transfer import split_on, to_device
 from fedsim.seeds import derive_generator, derive_seed, seeded
 from fedsim.stop_request import StopRequest
@@ -100,8 +101,8 @@ class ClientData:
     num_classes: int = 0
 
     def class_counts(self) -> Tensor:
-        """Samples of each class [C], of all clients together."""
-        return torch.bincount(self.inputs.labels, minlength=self.num_classes)
+        """Samples (positions of sequences) of each class [C], of all clients together."""
+        return count_classes(self.inputs.labels, self.num_classes)
 
 
 def forward_of(model: nn.Module, work: LocalWork) -> Callable[[Tensor], Tensor]:
@@ -208,7 +209,7 @@ class Trainer:
         """For the client whose samples have these labels."""
         trained = [p for p in self._rows.model.parameters() if p.requires_grad]
         optimizer = self._work.optimizer(trained, round_index)
-        counts = ClassCounts(torch.bincount(labels, minlength=len(self._class_counts)), self._class_counts)
+        counts = ClassCounts(count_classes(labels, len(self._class_counts)), self._class_counts)
         weights = self._work.rules.loss.class_weights(counts)
         weights = None if weights is None else to_device(weights, self._data.inputs.device)
         return LocalSteps(self._work.rules, self._forward, trained, optimizer, weights)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fedsim.training.losses import Loss
+from fedsim.training.losses import Loss, label_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,9 +119,7 @@ class LocalSteps:
         sizes = piece_sizes(len(labels), self._rules.micro_batches)
         if len(sizes) == 1:
             return [(inputs, labels, None)]
-        weights = torch.ones(len(labels), device=self._device)
-        if self._class_weights is not None:
-            weights = self._class_weights[labels]
+        weights = label_weights(labels, self._class_weights)
         total = weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
         parts = zip(inputs.split(sizes), labels.split(sizes), weights.split(sizes), strict=True)
         return [(piece, of_piece, part.sum() / total) for piece, of_piece, part in parts]

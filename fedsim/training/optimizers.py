@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fedsim.errors import ConfigError, did_you_mean, keys_under
+from fedsim.training.eager_optimizers import eager
 from fedsim.training.fedopt import FedAdagrad, FedAdam, FedYogi
 from fedsim.training.optimizer_arguments import check_argument
 
@@ -45,7 +46,7 @@ def optimizer_maker(name: str, settings: Mapping[str, Any], key: str) -> MakeOpt
     known = available_optimizers()
     if name.lower() not in known:
         raise ConfigError(f"{key}.name", f"unknown optimiser '{name}'", did_you_mean(name.lower(), known))
-    kind = known[name.lower()]
+    kind = eager(known[name.lower()])
     signature = inspect.signature(kind).parameters
     arguments = {argument: signature[argument].default for argument in signature if argument != "params"}
     for argument, value in settings.items():

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from fedsim.attacks import Attack
+from fedsim.data.labels import IGNORED
 from fedsim.participation.attack_plan import AttackPlan
 from fedsim.seeds import derive_generator
 
@@ -17,7 +18,7 @@ class PoisonedLabels:
 
     Args:
         attacks: one for each campaign of the plan.
-        labels: of all training samples [N].
+        labels: of all training samples [N], or of their positions [N, T]; those without a class stay without.
         client_indices: indices of each client's samples.
     """
 
@@ -42,7 +43,8 @@ class PoisonedLabels:
         if (client, campaign) not in self._poisoned:
             generator = derive_generator(self._seed, "poison", client)
             clean = self._labels[self._client_indices[client]]
-            self._poisoned[client, campaign] = self._attacks[campaign].poison_labels(
-                clean, self._num_classes, generator
-            )
+            attack = self._attacks[campaign]
+            with attack.own_draws(generator.initial_seed, "poison_labels"):
+                poisoned = attack.poison_labels(clean, self._num_classes, generator)
+            self._poisoned[client, campaign] = poisoned.where(clean != IGNORED, IGNORED)
         return self._poisoned[client, campaign]

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fedsim.data.labels import count_classes
 from fedsim.data.transfer import split_on
 from fedsim.seeds import derive_generator
 from fedsim.training.client import ClientData, LocalWork, batches
-from fedsim.training.losses import ClassCounts
+from fedsim.training.losses import ClassCounts, label_weights
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,9 @@ class GroupBatch:
 
     Attributes:
         inputs: [A, B, ...].
-        labels: [A, B].
-        weights: shares of the samples in their client's loss [A, B], which add up to 1; a padded sample has none.
+        labels: [A, B]; [A, B, T] of the positions of sequences.
+        weights: shares of the labels in their client's loss, in their shape, which add up to 1; a padded sample has
+            none.
     """
 
     inputs: Tensor
@@ -63,12 +65,12 @@ class GroupBatches:
             [positions[step] for positions in self._positions if step < len(positions)]
             for step in range(len(self._positions[0]))
         ]
-        device, shapes = self._inputs.device, [(len(step), max(map(len, step))) for step in steps]
-        labels = split_on(device, [self._labels_of(step).flatten() for step in steps])
+        device, of_steps = self._inputs.device, [self._labels_of(step) for step in steps]
+        labels = split_on(device, [of_step.flatten() for of_step in of_steps])
         weights = split_on(device, [self._weights_of(step).flatten() for step in steps])
         inputs = self._drawn(steps) if self._inputs.draws else self._undrawn(steps)
-        for shape, shown, classes, shares in zip(shapes, inputs, labels, weights, strict=True):
-            yield GroupBatch(shown, classes.view(shape), shares.view(shape))
+        for of_step, shown, classes, shares in zip(of_steps, inputs, labels, weights, strict=True):
+            yield GroupBatch(shown, classes.view(of_step.shape), shares.view(of_step.shape))
 
     def _labels_of(self, step: Sequence[Tensor]) -> Tensor:
         return stacked([labels[batch] for labels, batch in zip(self._labels, step, strict=False)])
@@ -76,9 +78,9 @@ class GroupBatches:
     def _weights_of(self, step: Sequence[Tensor]) -> Tensor:
         longest, rows = max(map(len, step)), []
         for labels, class_weights, batch in zip(self._labels, self._weights, step, strict=False):
-            weights = class_weights[labels[batch]]
+            weights = label_weights(labels[batch], class_weights)
             weights = weights / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
-            rows.append(torch.nn.functional.pad(weights, (0, longest - len(batch))))
+            rows.append(torch.cat([weights, weights.new_zeros(longest - len(batch), *weights.shape[1:])]))
         return torch.stack(rows)
 
     def _undrawn(self, steps: Sequence[Sequence[Tensor]]) -> Iterator[Tensor]:
@@ -101,7 +103,7 @@ class GroupBatches:
 
     @staticmethod
     def _class_weights(labels: Tensor, class_counts: Tensor, work: LocalWork) -> Tensor:
-        counts = ClassCounts(labels.bincount(minlength=len(class_counts)), class_counts)
+        counts = ClassCounts(count_classes(labels, len(class_counts)), class_counts)
         weights = work.rules.loss.class_weights(counts)
         return torch.ones(len(class_counts)) if weights is None else weights
 

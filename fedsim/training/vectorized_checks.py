@@ -54,8 +54,12 @@ def _after_steps(
     return [parameter.detach() for parameter in parameters]
 
 
-def require_vectorizable(model: nn.Module, input_shape: tuple[int, ...]) -> None:
+def require_vectorizable(model: nn.Module, input_shape: tuple[int, ...], *, token_ids: bool = False) -> None:
     """Try a step of one client with two samples; the model may lie on the device ``meta``.
+
+    Args:
+        input_shape: of one sample.
+        token_ids: whether inputs are whole numbers.
 
     Raises:
         ConfigError: a module draws at random, changes buffers or mixes the samples of a batch, a parameter takes no
@@ -67,7 +71,8 @@ def require_vectorizable(model: nn.Module, input_shape: tuple[int, ...]) -> None
             raise _refusal(path, module, "normalises by its batch")
     parameters = {name: value.detach()[None].requires_grad_() for name, value in trainable_parameters(model).items()}
     device = next(iter(parameters.values())).device
-    inputs = torch.zeros(1, 2, *input_shape, device=device)
+    dtype = torch.int64 if token_ids else torch.float32
+    inputs = torch.zeros(1, 2, *input_shape, device=device, dtype=dtype)
     with _modules_entered(model) as entered, seeded(0, device), device:  # new tensors, too, are meta then
         try:
             _require_same_buffers(model, inputs[0])

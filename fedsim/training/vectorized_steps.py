@@ -62,8 +62,8 @@ class VectorizedSteps:
         total = torch.zeros(len(batch.labels), device=self.rows.device)
         parts = (part.split(sizes, dim=1) for part in (batch.inputs, batch.labels, batch.weights))
         for inputs, labels, weights in zip(*parts, strict=True):
-            of_samples = self._rules.loss.of_samples(self._logits(inputs).flatten(0, 1), labels.flatten())
-            losses = (weights * of_samples.view_as(weights)).sum(dim=1)
+            of_labels = self._rules.loss.of_labels(self._logits(inputs).flatten(0, 1), labels.flatten(0, 1))
+            losses = (weights * of_labels.view_as(weights)).flatten(1).sum(dim=1)
             losses.sum().backward()  # no client's loss depends on another's parameters
             total += losses.detach()
         if self._rules.proximal:

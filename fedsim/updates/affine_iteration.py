@@ -50,7 +50,7 @@ class AffineIterate:
         """The rows, then where the iteration started."""
         start, updates = self._start, self._updates
         if start is None:
-            start = torch.zeros((), dtype=updates.dtype, device=updates.device).expand(updates.num_columns)
+            start = torch.zeros((), dtype=updates.dtype, device=updates.device).expand(updates.local_columns)
         return updates.extend(start.to(updates.device)[None])
 
     def distances(self) -> Tensor:

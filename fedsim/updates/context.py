@@ -10,7 +10,10 @@ from torch import Tensor
 
 from fedsim.errors import ConfigError
 from fedsim.seeds import derive_generator
+from fedsim.updates.column_maps import EAGER, MapRunner
+from fedsim.updates.columns import Columns
 from fedsim.updates.layout import RowLayout
+from fedsim.updates.matrix import UpdateMatrix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +31,8 @@ class RoundContext:
         weights: the global values [D] that the clients started from, for attacks that declare to need them.
         generator: randomness of this round, if the caller gives one.
         sample_counts: how many training samples each client says it has, if known; a Byzantine one may lie.
+        columns: which coordinates of vectors over the row lie here, if they are distributed over ranks.
+        maps: who runs the column maps of matrices that are made here.
     """
 
     round: int = 0
@@ -39,6 +44,8 @@ class RoundContext:
     weights: Tensor | None = None
     generator: torch.Generator | None = None
     sample_counts: tuple[int, ...] | None = None
+    columns: Columns | None = None
+    maps: MapRunner = EAGER
 
     @classmethod
     def of(cls, num_rows: int) -> RoundContext:
@@ -48,6 +55,14 @@ class RoundContext:
     def randomness(self) -> torch.Generator:
         """The generator of the round; where the caller gave none, one that depends on the round alone."""
         return derive_generator(0, "round", self.round) if self.generator is None else self.generator
+
+    def seed(self) -> int:
+        """What the randomness of the round derives from, whatever has been drawn."""
+        return self.randomness().initial_seed()
+
+    def matrix(self, vectors: Tensor) -> UpdateMatrix:
+        """Vectors [n, D] over the row, of which perhaps some coordinates lie here, as an update matrix."""
+        return UpdateMatrix(vectors, columns=self.columns, maps=self.maps)
 
     def in_id_order(self) -> list[int]:
         """Positions of the rows by client id: random choices made in this order do not depend on that of the rows."""

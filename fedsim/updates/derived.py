@@ -2,24 +2,26 @@
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from fedsim.updates.gram import block_gram
-from fedsim.updates.matrix import BlockMap, UpdateMatrix
+from fedsim.updates.blocked_matrix import BlockMap
+from fedsim.updates.column_maps import BlockFunction
+from fedsim.updates.gram import gram_of_blocks
+from fedsim.updates.matrix import UpdateMatrix
 from fedsim.updates.order_statistics import sum_rows
 
 
 class DerivedRows(UpdateMatrix):
     """A matrix that is computed block by block from another one."""
 
+    _blocks_merge = False
+
     def __init__(self, source: UpdateMatrix) -> None:
         self._source = source
-
-    @property
-    def num_columns(self) -> int:
-        return self._source.num_columns
+        self._columns, self._maps = source._columns.compact(), source._maps
 
     @property
     def dtype(self) -> torch.dtype:
@@ -29,18 +31,14 @@ class DerivedRows(UpdateMatrix):
     def device(self) -> torch.device:
         return self._source.device
 
-    @property
-    def _block_width(self) -> int:
-        return self._source._block_width
-
     def select(self, rows: Sequence[int]) -> "UpdateMatrix":
         return SelectedRows(self, rows)
 
     def _unless_overflown(self, gram: Tensor) -> Tensor:
         """The Gram matrix made of the source's; by a pass over the rows where that one overflowed (float64 rows)."""
-        return gram if bool(gram.isfinite().all()) else self.sum_over_blocks(block_gram)
+        return gram if bool(gram.isfinite().all()) else self.sum_over_blocks(gram_of_blocks())
 
-    def tensor(self) -> Tensor:
+    def local_rows(self) -> Tensor:
         return self.map_columns(lambda block: block, height=self.num_rows)
 
     def row(self, position: int) -> Tensor:
@@ -64,8 +62,8 @@ class SelectedRows(DerivedRows):
         for block in self._source.blocks():
             yield block[self._chosen_index]
 
-    def _slice(self, start: int, stop: int) -> UpdateMatrix:
-        return self._source._slice(start, stop).select(self._chosen)
+    def columns(self, ranges: Sequence[tuple[int, int]]) -> UpdateMatrix:
+        return self._source.columns(ranges).select(self._chosen)
 
 
 class ScaledRows(DerivedRows):
@@ -92,8 +90,8 @@ class ScaledRows(DerivedRows):
             return super().weighted_sum(weights)
         return self._source.weighted_sum(weights.double().to(self.device) * self._factors)
 
-    def _slice(self, start: int, stop: int) -> UpdateMatrix:
-        return ScaledRows(self._source._slice(start, stop), self._factors, self._dtype)
+    def columns(self, ranges: Sequence[tuple[int, int]]) -> UpdateMatrix:
+        return ScaledRows(self._source.columns(ranges), self._factors, self._dtype)
 
     @cached_property
     def _gram(self) -> Tensor:
@@ -125,8 +123,8 @@ class MixedRows(DerivedRows):
     def _gram(self) -> Tensor:
         return self._unless_overflown(self._weights @ self._source.gram() @ self._weights.T)
 
-    def _slice(self, start: int, stop: int) -> UpdateMatrix:
-        return MixedRows(self._source._slice(start, stop), self._weights)
+    def columns(self, ranges: Sequence[tuple[int, int]]) -> UpdateMatrix:
+        return MixedRows(self._source.columns(ranges), self._weights)
 
 
 class ExtendedRows(DerivedRows):
@@ -147,28 +145,28 @@ class ExtendedRows(DerivedRows):
             yield torch.cat([above, below])
 
     def _pairs(self, below: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        return zip(self._source.blocks(), below.split(self._block_width, dim=1), strict=True)
+        return zip(self._source.blocks(), self._columns.split(below), strict=True)
 
-    def _slice(self, start: int, stop: int) -> UpdateMatrix:
-        return ExtendedRows(self._source._slice(start, stop), self._below[:, start:stop])
+    def columns(self, ranges: Sequence[tuple[int, int]]) -> UpdateMatrix:
+        below = self._source.beside(self._distinct).columns(ranges).local_rows()
+        return ExtendedRows(self._source.columns(ranges), below.expand(len(self._below), -1))
 
-    def map_order_statistics(self, wanted: range, function: BlockMap) -> Tensor:
+    def map_order_statistics(self, wanted: range, function: BlockFunction, *arguments: Any) -> Tensor:
         """As for any matrix; below n sorted values h, B equal ones x make the r-th min(h_r, max(x, h_(r-B)))."""
         if not self._all_equal:
-            return super().map_order_statistics(wanted, function)
+            return super().map_order_statistics(wanted, function, *arguments)
         above, equal = self._source.num_rows, len(self._below)
         held = range(max(0, wanted.start - equal), min(above, wanted.stop))
-        result = torch.empty(self.num_columns, dtype=self.dtype, device=self.device)
-        width = self._block_width
-        ordered, row = self._source.kept_order_statistics(held).split(width, dim=1), self._distinct[0].split(width)
-        for h, x, piece in zip(ordered, row, result.split(width), strict=True):
+        result = torch.empty(self.local_columns, dtype=self.dtype, device=self.device)
+        vectors = (self._source.kept_order_statistics(held), self._distinct[0], result)
+        for h, x, piece in zip(*map(self._columns.split, vectors), strict=True):
             merged = x.repeat(len(wanted), 1)
             for value, position in zip(merged, wanted, strict=True):
                 if position >= equal:
                     torch.maximum(value, h[position - equal - held.start], out=value)
                 if position < above:
                     torch.minimum(value, h[position - held.start], out=value)
-            piece.copy_(function(merged))
+            piece.copy_(function(merged, *arguments))
         return result
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
@@ -177,17 +175,24 @@ class ExtendedRows(DerivedRows):
             return self._source.weighted_sum(above[:, 0])
         if self._all_equal:
             below = below.sum(0, keepdim=True)
-        result = torch.empty(self.num_columns, dtype=self.dtype, device=self.device)
-        for (block, others), piece in zip(self._pairs(self._distinct), result.split(self._block_width), strict=True):
+        result = torch.empty(self.local_columns, dtype=self.dtype, device=self.device)
+        for (block, others), piece in zip(self._pairs(self._distinct), self._columns.split(result), strict=True):
             piece.copy_(sum_rows(block * above).add_(sum_rows(others * below)))
         return result
 
     @cached_property
     def _squared_norms(self) -> Tensor:
-        return torch.cat([self._source._squared_norms, self._of_below(UpdateMatrix(self._distinct)._squared_norms)])
+        return torch.cat(
+            [self._source._squared_norms, self._of_below(self._source.beside(self._distinct)._squared_norms)]
+        )
+
+    @cached_property
+    def _finite_rows(self) -> list[bool]:
+        below = self._source.beside(self._distinct).finite_rows()
+        return self._source.finite_rows() + (below * len(self._below) if self._all_equal else below)
 
     def _find_absolute_quantiles(self, share: float) -> Tensor:
-        below = self._of_below(UpdateMatrix(self._distinct).absolute_quantiles(share))
+        below = self._of_below(self._source.beside(self._distinct).absolute_quantiles(share))
         return torch.cat([self._source.absolute_quantiles(share), below])
 
     @cached_property
@@ -209,17 +214,22 @@ class ExtendedRows(DerivedRows):
         above, size = self._source.num_rows, self._source.num_rows + len(self._distinct)
         corner: Tensor | None = vars(self._source).get(name)
         first = 0 if corner is None else above
-        total = torch.zeros(size, size, dtype=dtype, device=self.device)
-        held = torch.empty(size, min(self._block_width, self.num_columns), dtype=within, device=self.device)
-        for block, others in self._pairs(self._distinct):
-            rows = held[:, : block.shape[1]]
-            rows[:above] = form(block)
-            rows[above:] = form(others)
-            total[first:] += (rows[first:] @ rows.T).to(dtype)
+        held = torch.empty(size * max(self._columns.widths, default=0), dtype=within, device=self.device)
+
+        def products() -> Iterator[Tensor]:
+            for block, others in self._pairs(self._distinct):
+                # Dense, whatever the width of the widest block here: bits of a product may depend on the strides.
+                rows = held[: size * block.shape[1]].view(size, -1)
+                rows[:above] = form(block)
+                rows[above:] = form(others)
+                yield (rows[first:] @ rows.T).to(dtype)
+
+        nothing = torch.zeros(size - first, size, dtype=dtype, device=self.device)
+        total = self._columns.add_up(products(), lambda: nothing)
         if corner is None:
             vars(self._source)[name] = total[:above, :above].clone()
         else:
-            total[:above, :above] = corner
+            total = torch.cat([torch.cat([corner, total[:, :above].T], dim=1), total])
         total[:above, above:] = total[above:, :above].T
         if not self._all_equal:
             return total

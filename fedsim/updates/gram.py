@@ -14,6 +14,15 @@ from torch import Tensor
 NEAR = 1e-4
 """Rows whose squared distance is below this share of their squared lengths are near; 12 digits are left above it."""
 
+ROWS_AT_ONCE, MOST_ROWS_AT_ONCE = ((20, 4), (64, 12)), 256
+"""How many rows of up to 20, of up to 64 and of more are multiplied at once: measured, MKL on an AMD EPYC."""
+
+HELD_VALUES = 1 << 21
+"""Values of the form of a block that are held at a time."""
+
+PADDING = 72
+"""Columns between rows that are held: at a distance of a power of two, they would compete for lines of the cache."""
+
 
 class GramRows(Protocol):
     """What distances need of an update matrix [K, D], which satisfies it."""
@@ -28,39 +37,78 @@ class GramRows(Protocol):
     def sum_over_blocks(self, statistic: Callable[[Tensor], Tensor]) -> Tensor: ...
 
 
-def block_gram(block: Tensor) -> Tensor:
-    """Inner products [K, K] of the rows of ``block`` [K, b], in float64."""
-    wide = block.double()
-    return wide @ wide.T
+class RowProducts:
+    """Inner products [K, K] of the rows of a block [K, b] in some form; symmetric to the last bit.
 
+    On a CPU the form is written into memory that is held between blocks, and only half of the products are computed:
+    the rows are multiplied a few at a time with themselves and all below them.
 
-def block_sign_agreement(block: Tensor) -> Tensor:
-    """Inner products [K, K] of the signs of ``block`` [K, b], int64; b is at most 2^24, so float32 holds them."""
-    signs = block.sign().float()
-    return (signs @ signs.T).long()
+    Args:
+        dtype: in which rows are multiplied.
+        write: writes the form of a block into another one; by default the block itself.
 
-
-def sums_of_signs(votes: Tensor, signs: Tensor) -> Tensor:
-    """The exact sums [b] of ``signs`` [K, b] times integer ``votes`` [K], each at most K.
-
-    TF32 and bfloat16, which a GPU may use for float32, hold integers up to 256; float64 holds the larger ones.
-
-    >>> sums_of_signs(torch.tensor([3, 0, 1]), torch.tensor([[1.0], [1.0], [-1.0]]))
-    tensor([2.])
+    >>> RowProducts(torch.float64)(torch.tensor([[1.0, 2.0], [3.0, -4.0]]))
+    tensor([[ 5., -5.],
+            [-5., 25.]], dtype=torch.float64)
     """
-    dtype = signs.dtype if len(signs) <= 256 else torch.float64
-    return (votes.to(dtype)[None] @ signs.to(dtype))[0]
+
+    def __init__(self, dtype: torch.dtype, write: Callable[[Tensor, Tensor], object] = Tensor.copy_) -> None:
+        self._dtype, self._write = dtype, write
+        self._held = torch.empty(0)
+
+    def __call__(self, block: Tensor) -> Tensor:
+        rows = len(block)
+        if block.is_cuda:
+            form = self._form(block)
+            return form @ form.T
+        step = next((step for most, step in ROWS_AT_ONCE if rows <= most), MOST_ROWS_AT_ONCE)
+        products = torch.zeros(rows, rows, dtype=self._dtype)
+        for piece in block.split(max(1, HELD_VALUES // max(1, rows)), dim=1):
+            form = self._form(piece)
+            for first in range(0, rows, step):
+                products[first:, first : first + step].addmm_(form[first:], form[first : first + step].T)
+        return products.tril_().add_(products.tril(-1).T)
+
+    def _form(self, block: Tensor) -> Tensor:
+        # The distance between rows depends on nothing but the block: the last bits of a product may depend on it.
+        rows, columns = block.shape
+        size = rows * (columns + PADDING)
+        if len(self._held) < size:
+            self._held = torch.empty(size, dtype=self._dtype, device=block.device)
+        form = self._held[:size].view(rows, columns + PADDING)[:, :columns]
+        self._write(form, block)
+        return form
+
+
+def gram_of_blocks() -> RowProducts:
+    """A statistic of blocks: the inner products [K, K] of the rows, in float64."""
+    return RowProducts(torch.float64)
+
+
+def sign_agreement_of_blocks() -> Callable[[Tensor], Tensor]:
+    """A statistic of blocks: the inner products [K, K] of the signs of the rows, int64.
+
+    Blocks have at most 2^24 columns, so float32 holds the sums.
+    """
+    products = RowProducts(torch.float32, _write_signs)
+    return lambda block: products(block).long()
+
+
+def _write_signs(signs: Tensor, block: Tensor) -> None:
+    if block.dtype == signs.dtype:
+        torch.sign(block, out=signs)
+    else:
+        signs.copy_(block.sign())
 
 
 def gram_as_seen_from(updates: GramRows, row: int) -> Tensor:
     """Inner products [K, K] of the rows less row ``row``."""
 
-    def products(block: Tensor) -> Tensor:
-        wide = block.to(torch.float64, copy=True)
-        wide -= wide[row].clone()
-        return wide @ wide.T
+    def write(centred: Tensor, block: Tensor) -> None:
+        centred.copy_(block)
+        centred -= centred[row].clone()
 
-    return updates.sum_over_blocks(products)
+    return updates.sum_over_blocks(RowProducts(torch.float64, write))
 
 
 def squared_distances(updates: GramRows) -> Tensor:

@@ -1,49 +1,68 @@
 """The update matrix G [K, D]: row k is the update of one client.
 
-Nearly every method is a few row statistics (norms, distances, sign agreement, quantiles) followed by
-one weighted sum of rows or one column map. This class offers just these, walked block by block so
-that a block's K x b values stay in cache. The matrix lies whole in one tensor (:class:`UpdateMatrix`)
-or is cut by columns (:class:`ColumnShards`); both give the same bits for column maps and for integer
-statistics, because blocks lie at the same places and reduce in the same order.
+Nearly every method is a few row statistics (norms, distances, sign agreement, quantiles) followed by one weighted sum
+of rows or one column map. This class offers just these.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property, partial
+import warnings
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from fedsim.updates.gram import block_gram, block_sign_agreement, squared_distances
-from fedsim.updates.growing import GrowingTensor
-from fedsim.updates.order_statistics import order_statistics, sum_rows
+from fedsim.errors import FedsimWarning
+from fedsim.updates.as_rows import RowsLike, as_rows
+from fedsim.updates.blocked_matrix import BlockedMatrix
+from fedsim.updates.column_maps import EAGER, MapRunner, column_map
+from fedsim.updates.columns import ALONE, Columns, Exchange
+from fedsim.updates.gram import gram_of_blocks, sign_agreement_of_blocks, squared_distances
+from fedsim.updates.order_statistics import sum_rows
 from fedsim.updates.quantiles import absolute_quantiles
+from fedsim.updates.row_statistics import RowStatistic, in_one_walk, squared_norms, sums
 
 BLOCK = 1 << 15
-"""Columns of a block: as many as torch needs to use two threads. Shards begin at multiples of it."""
+"""Columns of a block: as many as torch needs to use two threads. A rank's columns begin at a multiple of it."""
+
+NARROWEST, CPU_BLOCK_VALUES = 1 << 10, 1 << 21
+"""Of blocks on a CPU: fewer columns where rows are many, or what is made of a block would be new memory each time."""
 
 CUDA_BLOCK_VALUES = 1 << 24
 """Values of a block on a GPU: many, so that launches do not dominate, and in float64 no more than 128 MiB."""
-
-BlockMap = Callable[[Tensor], Tensor]
 
 
 def block_width(num_rows: int, device: torch.device) -> int:
     """How many columns of a matrix with so many rows make a block.
 
-    >>> block_width(8, torch.device("cpu")), block_width(8, torch.device("cuda"))
-    (32768, 2097152)
+    >>> cpu = torch.device("cpu")
+    >>> block_width(8, cpu), block_width(1000, cpu), block_width(8, torch.device("cuda"))
+    (32768, 2048, 2097152)
     """
-    if device.type != "cuda":
-        return BLOCK
-    return max(1, CUDA_BLOCK_VALUES // (max(1, num_rows) * BLOCK)) * BLOCK
+    if device.type == "cuda":
+        return max(1, CUDA_BLOCK_VALUES // (max(1, num_rows) * BLOCK)) * BLOCK
+    width = BLOCK
+    while width > NARROWEST and num_rows * width > CPU_BLOCK_VALUES:
+        width //= 2
+    return width
 
 
-class UpdateMatrix:
+def cut_columns(total: int, num_rows: int, device: torch.device, exchange: Exchange = ALONE) -> Columns:
+    """The columns of a matrix with so many rows; each rank's begin at a multiple of ``BLOCK``."""
+    width = block_width(num_rows, device)
+    return Columns.cut(total, width, exchange, multiple=max(width, BLOCK))
+
+
+class UpdateMatrix(BlockedMatrix):
     """K rows of D coordinates that must not change while the matrix is in use.
 
     Args:
         rows: tensor [K, D] of a floating dtype; it is neither copied nor changed.
         index: which rows of the tensor belong to the matrix, in which order (default: all).
+        columns: which columns of a matrix the tensor holds, if its other columns lie on other ranks, or if only some
+            columns of the tensor belong to the matrix.
+        maps: who runs its column maps, and those of all matrices that are made of it.
+
+    Statistics are always those of the whole matrix, also where its columns are distributed over ranks.
 
     >>> updates = UpdateMatrix(torch.tensor([[1.0, 2.0], [3.0, -4.0]]))
     >>> updates.row_norms()
@@ -52,31 +71,29 @@ class UpdateMatrix:
     tensor([ 2., -1.])
     """
 
-    def __init__(self, rows: Tensor, index: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        rows: Tensor,
+        index: Sequence[int] | None = None,
+        columns: Columns | None = None,
+        maps: MapRunner = EAGER,
+    ) -> None:
         if rows.ndim != 2 or not rows.is_floating_point():
             raise ValueError(f"rows must be a floating tensor [K, D], not {rows.dtype} {list(rows.shape)}")
         self._rows = rows
         self._picked = None if index is None else list(index)
+        self._columns = columns or cut_columns(rows.shape[1], len(rows), rows.device)
+        self._maps = maps
 
     @classmethod
-    def of(cls, rows: "Tensor | UpdateMatrix") -> "UpdateMatrix":
-        """``rows`` itself if it is an update matrix, else a matrix over the tensor [K, D]."""
-        return rows if isinstance(rows, UpdateMatrix) else cls(rows)
+    def of(cls, rows: "RowsLike | UpdateMatrix") -> "UpdateMatrix":
+        """``rows`` itself if it is an update matrix, else a matrix over the tensor, array or list [K, D]."""
+        return rows if isinstance(rows, UpdateMatrix) else cls(as_rows(rows))
 
     @property
     def num_rows(self) -> int:
         """K."""
         return len(self._rows) if self._picked is None else len(self._picked)
-
-    @property
-    def num_columns(self) -> int:
-        """D."""
-        return self._rows.shape[1]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(K, D)."""
-        return self.num_rows, self.num_columns
 
     @property
     def dtype(self) -> torch.dtype:
@@ -86,8 +103,10 @@ class UpdateMatrix:
     def device(self) -> torch.device:
         return self._rows.device
 
-    def __len__(self) -> int:
-        return self.num_rows
+    def _cut(self, cuts: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
+        for start, stop in cuts:
+            block = self._rows[:, start:stop]
+            yield block if self._index is None else block[self._index]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(rows={self.num_rows}, columns={self.num_columns}, dtype={self.dtype})"
@@ -99,26 +118,44 @@ class UpdateMatrix:
         if self._picked is not None:
             rows = [self._picked[row] for row in rows]
         if len(rows) > 0 and list(rows) == list(range(rows[0], rows[0] + len(rows))):
-            return UpdateMatrix(self._rows[rows[0] : rows[0] + len(rows)])  # neighbours need no gathering
-        return UpdateMatrix(self._rows, rows)
+            rows_alone = self._rows[rows[0] : rows[0] + len(rows)]  # neighbours need no gathering
+            return UpdateMatrix(rows_alone, columns=self._columns, maps=self._maps)
+        return UpdateMatrix(self._rows, rows, self._columns, self._maps)
+
+    def beside(self, vectors: Tensor) -> "UpdateMatrix":
+        """Other vectors [n, local_columns] over the same columns, as a matrix of their own.
+
+        A norm or an inner product of vectors is taken through it, since a rank may hold only some coordinates.
+
+        >>> UpdateMatrix(torch.zeros(1, 2)).beside(torch.tensor([[3.0, 4.0]])).row_norms()
+        tensor([5.], dtype=torch.float64)
+        """
+        return UpdateMatrix(vectors, columns=self._columns.compact(), maps=self._maps)
+
+    def local_rows(self) -> Tensor:
+        """The rows [K, local_columns] as a plain tensor; a copy where rows or columns were selected."""
+        return self._columns.read(self._rows if self._index is None else self._rows[self._index])
 
     def tensor(self) -> Tensor:
-        """The plain tensor [K, D]; a copy where rows were selected."""
-        return self._rows if self._index is None else self._rows[self._index]
+        """The plain tensor [K, D] of the whole matrix; of one that is distributed over ranks a copy on every rank."""
+        rows = self.local_rows()
+        if self._columns.is_whole:
+            return rows
+        text = "UpdateMatrix.tensor() gathers a matrix that is distributed over ranks: each rank then holds all of it"
+        warnings.warn(text, FedsimWarning, stacklevel=2)
+        return self._columns.concatenate_rows(rows)
 
     def row(self, position: int) -> Tensor:
-        """Row ``position`` as a tensor [D]."""
-        return self._rows[position if self._picked is None else self._picked[position]]
+        """Row ``position`` as a tensor [local_columns]."""
+        return self._columns.read(self._rows[position if self._picked is None else self._picked[position]])
 
     def columns(self, ranges: Sequence[tuple[int, int]]) -> "UpdateMatrix":
-        """The matrix of the columns [start, stop) of each range, one after another; nothing is copied."""
-        from fedsim.updates.sharded import ColumnShards
+        """The matrix of the columns [start, stop) of each range, in rising order; nothing is copied."""
+        return UpdateMatrix(self._rows, self._picked, self._columns.pick(ranges), self._maps)
 
-        pieces = [self._slice(start, stop) for start, stop in ranges]
-        return pieces[0] if len(pieces) == 1 else ColumnShards(pieces, aligned=False)
-
-    def _slice(self, start: int, stop: int) -> "UpdateMatrix":
-        return UpdateMatrix(self._rows[:, start:stop], self._picked)
+    def cut_out(self, vector: Tensor) -> Tensor:
+        """The part [..., local_columns] of vectors [..., D] that belongs to the columns here."""
+        return self._columns.cut_out(vector)
 
     @cached_property
     def _index(self) -> Tensor | None:
@@ -151,84 +188,23 @@ class UpdateMatrix:
 
         return ExtendedRows(self, rows)
 
-    # Primitives: all that the transport of a sharded matrix would have to provide ---------------
-
-    def blocks(self) -> Iterator[Tensor]:
-        """Blocks [K, b] of the matrix, from the first column to the last."""
-        width = self._block_width
-        for start in range(0, self.num_columns, width):
-            block = self._rows[:, start : start + width]
-            yield block if self._index is None else block[self._index]
-
-    @property
-    def _block_width(self) -> int:
-        return block_width(self.num_rows, self.device)
-
-    def sum_over_blocks(self, statistic: BlockMap) -> Tensor:
-        """Sum of ``statistic(block)`` over all blocks; the statistic should be float64 or int64."""
-        total: Tensor | None = None
-        for block in self.blocks():
-            value = statistic(block)
-            total = value.clone() if total is None else total.add_(value)
-        if total is None:
-            raise ValueError("an update matrix needs at least one column")
-        return total
-
-    def collect_over_blocks(self, pick: Callable[[Tensor], Sequence[Tensor]]) -> list[Tensor]:
-        """The tensors that ``pick(block)`` gives, always equally many: each one concatenated over the blocks."""
-        collected: list[GrowingTensor] = []
-        for block in self.blocks():
-            pieces = pick(block)
-            collected = collected or [GrowingTensor() for _ in pieces]
-            for growing, piece in zip(collected, pieces, strict=True):
-                growing.add(piece)
-        return [growing.values() for growing in collected]
-
-    def map_columns(self, function: BlockMap, height: int | None = None) -> Tensor:
-        """Column map: ``function`` turns each block [K, b] into [b]; the result [D] has the rows' dtype.
-
-        With a ``height`` it is [height, b], and the result [height, D].
-        """
-        shape = (self.num_columns,) if height is None else (height, self.num_columns)
-        result = torch.empty(shape, dtype=self.dtype, device=self.device)
-        for block, piece in zip(self.blocks(), result.split(self._block_width, dim=-1), strict=True):
-            piece.copy_(function(block))
-        return result
-
-    def map_columns_with_tally(
-        self, function: Callable[[Tensor], tuple[Tensor, Tensor]], height: int | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Column map that also counts: the function returns ([b], tally), the tallies are summed."""
-        total: list[Tensor] = []
-
-        def keep_tally(block: Tensor) -> Tensor:
-            values, tally = function(block)
-            # Added up at once: hundreds of small tensors among the large ones would scatter the heap.
-            total[:] = [total[0] + tally if total else tally]
-            return values
-
-        return self.map_columns(keep_tally, height), total[0]
-
-    def map_order_statistics(self, wanted: range, function: BlockMap) -> Tensor:
-        """Column map of order statistics: ``function`` turns the order statistics at these positions [n, b] into [b].
-
-        Position 0 is the smallest of a coordinate's K values.
-        """
-        return self.map_columns(lambda block: function(torch.stack(order_statistics(block, wanted))))
-
-    def kept_order_statistics(self, wanted: range) -> Tensor:
-        """The order statistics [n, D] at these positions; they are kept, with all that were asked for before."""
-        held: range | None = vars(self).get("_kept_positions")
-        if held is None or wanted.start < held.start or wanted.stop > held.stop:
-            held = wanted if held is None else range(min(held.start, wanted.start), max(held.stop, wanted.stop))
-            positions = held  # as it is now, for the type checker
-            self._kept_statistics = self.map_columns(
-                lambda block: torch.stack(order_statistics(block, positions)), len(held)
-            )
-            self._kept_positions = held
-        return self._kept_statistics[wanted.start - held.start : wanted.stop - held.start]
-
     # Row statistics -----------------------------------------------------------------------------
+
+    def prepare(self, *statistics: RowStatistic) -> None:
+        """Compute these statistics in one walk over the blocks; they are kept for later.
+
+        They have the bits that they have without it. A derived matrix with a shorter way to one takes that later.
+        """
+        attributes = {"norms": "_squared_norms", "gram": "_gram", "sign_agreement": "_sign_agreement"}
+        missing = [
+            name
+            for name in dict.fromkeys(statistics)
+            if attributes[name] not in vars(self)
+            and getattr(type(self), attributes[name]) is getattr(UpdateMatrix, attributes[name])
+        ]
+        if missing:
+            found = in_one_walk(missing, self.num_rows, self.sum_over_blocks)
+            vars(self).update(zip((attributes[name] for name in missing), found, strict=True))
 
     def finite_rows(self) -> list[bool]:
         """Which rows hold neither NaN nor infinity."""
@@ -236,8 +212,15 @@ class UpdateMatrix:
 
     @cached_property
     def _finite_rows(self) -> list[bool]:
-        # A finite sum of squares, which other statistics need anyway, shows it; only float64 rows can overflow it.
-        if bool(self._squared_norms.isfinite().all()):
+        # A finite sum of any kind shows it. What is finite may overflow in a sum, so that those rows are counted.
+        known: dict[str, Tensor] = vars(self)
+        if "_squared_norms" in known:
+            shows = known["_squared_norms"]
+        elif "_gram" in known:
+            shows = known["_gram"].diagonal()
+        else:
+            shows = self.sum_over_blocks(sums)
+        if bool(shows.isfinite().all()):
             return [True] * self.num_rows
         bad = self.sum_over_blocks(lambda block: block.shape[1] - block.isfinite().sum(1))
         return [count == 0 for count in bad.tolist()]
@@ -248,9 +231,7 @@ class UpdateMatrix:
 
     @cached_property
     def _squared_norms(self) -> Tensor:
-        # One kernel, without the float64 copies that squaring and summing would write.
-        norms = partial(torch.linalg.vector_norm, dim=1, dtype=torch.float64)
-        return self.sum_over_blocks(lambda block: norms(block).square_())
+        return self.sum_over_blocks(squared_norms)
 
     def gram(self) -> Tensor:
         """Inner products of each two rows [K, K], float64."""
@@ -258,7 +239,7 @@ class UpdateMatrix:
 
     @cached_property
     def _gram(self) -> Tensor:
-        return self.sum_over_blocks(block_gram)
+        return self.sum_over_blocks(gram_of_blocks())
 
     def squared_distances(self) -> Tensor:
         """Pairwise squared distances [K, K], float64, on the CPU: symmetric, zero diagonal, never negative."""
@@ -274,7 +255,7 @@ class UpdateMatrix:
 
     @cached_property
     def _sign_agreement(self) -> Tensor:
-        return self.sum_over_blocks(block_sign_agreement)
+        return self.sum_over_blocks(sign_agreement_of_blocks())
 
     def absolute_quantiles(self, share: float) -> Tensor:
         """The ``share``-quantile of each row's magnitudes [K], float64, linear interpolation, exact."""
@@ -292,15 +273,25 @@ class UpdateMatrix:
     # Sums of rows -------------------------------------------------------------------------------
 
     def mean(self) -> Tensor:
-        """Coordinate-wise mean [D]."""
-        return self.map_columns(lambda block: sum_rows(block).div_(len(block)))
+        """Coordinate-wise mean [local_columns]."""
+        return self.map_columns(_mean)
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
-        """Sum of the rows with weights [K], as [D]; rows of weight zero are not read."""
+        """Sum of the rows with weights [K], as [local_columns]; rows of weight zero are not read."""
         weights = weights.double().cpu()
         used = [row for row, weight in enumerate(weights.tolist()) if weight != 0]
         if not used:
-            return torch.zeros(self.num_columns, dtype=self.dtype, device=self.device)
+            return torch.zeros(self.local_columns, dtype=self.dtype, device=self.device)
         scale = weights[used, None].to(self.device)
         rows = self if len(used) == self.num_rows else self.select(used)
-        return rows.map_columns(lambda block: sum_rows(block * scale))
+        return rows.map_columns(_weighted_sum, scale)
+
+
+@column_map
+def _mean(block: Tensor) -> Tensor:
+    return sum_rows(block).div_(len(block))
+
+
+@column_map
+def _weighted_sum(block: Tensor, weights: Tensor) -> Tensor:
+    return sum_rows(block * weights)

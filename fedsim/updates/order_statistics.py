@@ -17,17 +17,19 @@ NETWORK_ROWS = 100
 
 
 @lru_cache(maxsize=256)
-def sorting_network(rows: int, wanted: range) -> tuple[tuple[int, int], ...]:
-    """Comparators (i, j), i < j, after which line r holds the r-th smallest value, for every r in ``wanted``.
+def sorting_network(rows: int, wanted: range) -> tuple[tuple[int, int, bool, bool], ...]:
+    """Comparators after which line r holds the r-th smallest value, for every r in ``wanted``.
 
-    >>> sorting_network(3, range(0, 3))
-    ((0, 2), (0, 1), (1, 2))
+    Each is (i, j, smaller, larger), i < j: whether its smaller value, to line i, is needed, and its larger one, to j.
+
+    >>> sorting_network(3, range(1, 2))
+    ((0, 2, True, True), (0, 1, False, True), (1, 2, True, False))
     """
     needed, kept = set(wanted), []
     for low, high in reversed(list(_odd_even_merge_sort(rows))):
         if low in needed or high in needed:
+            kept.append((low, high, low in needed, high in needed))
             needed |= {low, high}
-            kept.append((low, high))
     return tuple(reversed(kept))
 
 
@@ -56,12 +58,14 @@ def order_statistics(block: Tensor, wanted: range) -> list[Tensor]:
     if rows > NETWORK_ROWS:
         ordered = _sorted_columns(block)
         return [ordered[:, position] for position in wanted]
-    lines = list(block.clone().unbind(0))
-    spare = torch.empty_like(lines[0])
-    for low, high in sorting_network(rows, wanted):
-        torch.minimum(lines[low], lines[high], out=spare)
-        torch.maximum(lines[low], lines[high], out=lines[high])
-        lines[low], spare = spare, lines[low]
+    lines = list(block.unbind(0))
+    for low, high, smaller, larger in sorting_network(rows, wanted):
+        one, other = lines[low], lines[high]
+        # Nothing is written in place: so a compiler makes one pass of it, and a CPU without one loses nothing.
+        if smaller:
+            lines[low] = torch.minimum(one, other)
+        if larger:
+            lines[high] = torch.maximum(one, other)
     return [lines[position] for position in wanted]
 
 
@@ -83,14 +87,31 @@ def lower_median(block: Tensor) -> Tensor:
 def sum_rows(block: Tensor) -> Tensor:
     """Sum over the rows of ``block`` [K, b] in row order and float64: the same bits wherever it runs."""
     total = torch.zeros(block.shape[1], dtype=torch.float64, device=block.device)
-    for row in block.double():
+    for row in block.double().unbind(0):
         total += row
     return total
 
 
 def count(mask: Tensor, dim: int) -> Tensor:
-    """How many ones lie along ``dim`` of a mask of zeros and ones in a floating dtype; at most 2^24, int64.
+    """How many ones lie along ``dim`` of a mask [K, b] of zeros and ones in a floating dtype; exact up to 2^24.
 
     Masks of the rows' dtype, written by in-place comparisons, cost a CPU a fraction of what boolean ones do.
     """
-    return mask.sum(dim, dtype=torch.float32).long()
+    return weighted_count(mask, torch.ones(mask.shape[dim], device=mask.device), dim)
+
+
+def weighted_count(signs: Tensor, weights: Tensor, dim: int) -> Tensor:
+    """Sums along ``dim`` of ``signs`` [K, b], which are -1, 0 or 1, times ``weights``; exact up to 2^24.
+
+    Args:
+        signs: of a floating dtype.
+        weights: 0 or 1 in a floating dtype, or integers up to their number. TF32 and bfloat16, which a GPU may use
+            for float32, hold integers up to 256; float64 holds larger ones.
+
+    >>> weighted_count(torch.tensor([[1.0], [1.0], [-1.0]]), torch.tensor([3, 0, 1]), dim=0)
+    tensor([2.])
+    """
+    large = not weights.is_floating_point() and len(weights) > 256
+    dtype = torch.float64 if large or signs.dtype == torch.float64 else torch.float32
+    exact = signs.to(dtype)
+    return torch.mv(exact if dim == 1 else exact.T, weights.to(dtype))

@@ -5,22 +5,25 @@ On a GPU rows are sorted instead: it sorts as fast as it would look for a bracke
 
 from collections.abc import Callable, Sequence
 from math import floor, sqrt
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from fedsim.updates.order_statistics import count
 
-SAMPLE = 1 << 16
-"""About how many values of a row the bracket is taken from."""
+Numbers = npt.NDArray[Any]
 
 ROWS_AT_ONCE = 8
 """Rows that are computed together before each is sorted, where they are those of a derived matrix."""
 
+VALUES_OF_A_WALK = 1 << 19
+"""Magnitudes that are looked at together, few enough to stay in cache."""
+
 LARGEST_STRIDE = 1 << 14
-"""The stride of the sample, a power of two up to this, divides the block: every shard samples the same columns."""
+"""The stride of the sample, a power of two up to this, divides the block: every rank samples the same columns."""
 
 
 class BlockedRows(Protocol):
@@ -35,9 +38,12 @@ class BlockedRows(Protocol):
     @property
     def device(self) -> torch.device: ...
 
+    @property
+    def is_distributed(self) -> bool: ...
+
     def select(self, rows: Sequence[int]) -> "BlockedRows": ...
 
-    def tensor(self) -> Tensor: ...
+    def local_rows(self) -> Tensor: ...
 
     def sum_over_blocks(self, statistic: Callable[[Tensor], Tensor]) -> Tensor: ...
 
@@ -55,17 +61,19 @@ def absolute_quantiles(updates: BlockedRows, share: float) -> Tensor:
     columns = updates.num_columns
     position = share * (columns - 1)
     low_position = min(floor(position), columns - 1)
-    high_position = min(low_position + 1, columns - 1)
+    positions = (low_position, min(low_position + 1, columns - 1))
     lower, upper = _bracket(updates, share)
     at_or_below, candidates = _count_and_collect(updates, lower, upper)
     tied = bool((at_or_below > low_position).any())  # some row has many equal magnitudes, zeros mostly
-    counts = torch.stack([_count_below(updates, lower) if tied else at_or_below, at_or_below], dim=1)
+    below = _count_below(updates, torch.from_numpy(lower)).numpy() if tied else at_or_below
     quantiles = []
     for row in range(updates.num_rows):
-        low, high = (_value_at(at, counts[row], lower[row], candidates[row]) for at in (low_position, high_position))
-        if low is None or high is None:
+        counts = int(below[row]), int(at_or_below[row])
+        found = _values_at(positions, counts, float(lower[row]), candidates[row])
+        if found is None:
             whole = updates.select([row]).collect_over_blocks(lambda block: [block[0].abs()])[0]
-            low, high = (float(_smallest(whole, position)) for position in (low_position, high_position))
+            found = _smallest(_as_numbers(whole), positions).tolist()
+        low, high = found
         quantiles.append(low + (position - low_position) * (high - low))
     return torch.tensor(quantiles, dtype=torch.float64, device=updates.device)
 
@@ -82,73 +90,125 @@ def quantiles_by_sorting(updates: BlockedRows, share: float) -> Tensor:
     above = min(at + 1, updates.num_columns - 1)
     found = []
     for rows in torch.arange(updates.num_rows).split(ROWS_AT_ONCE):
-        for row in updates.select(rows.tolist()).tensor():
+        part = updates.select(rows.tolist())
+        whole = _gathered(part) if updates.is_distributed else part.local_rows()
+        for row in whole:
             magnitudes = row.abs().sort().values
             found.append(torch.stack([magnitudes[at], magnitudes[above]]).double())
     low, high = torch.stack(found).unbind(1)
     return low + (position - at) * (high - low)
 
 
-def _bracket(updates: BlockedRows, share: float) -> tuple[Tensor, Tensor]:
-    """Two values [K] each that should enclose the quantile: those of a regular sample, with a margin."""
+def _gathered(updates: BlockedRows) -> Sequence[Tensor]:
+    """The whole rows [D], of which each rank holds some columns."""
+    return updates.collect_over_blocks(lambda block: list(block.unbind(0)))
+
+
+def sample_stride(columns: int) -> int:
+    """The bracket is taken from every so manieth column: a power of two.
+
+    A sample of about D^(2/3) values costs as much as the candidates that it leaves.
+
+    >>> sample_stride(100), sample_stride(100_000), sample_stride(11_173_962)
+    (2, 16, 128)
+    """
     stride = 1
-    while updates.num_columns > 2 * stride * SAMPLE and stride < LARGEST_STRIDE:
+    while (3 * stride) ** 3 <= columns and stride < LARGEST_STRIDE:
         stride *= 2
-    sample = torch.stack(updates.collect_over_blocks(lambda block: list(block[:, ::stride].abs().unbind(0))))
+    return stride
+
+
+def _bracket(updates: BlockedRows, share: float) -> tuple[Numbers, Numbers]:
+    """Two values [K] each that should enclose the quantile: those of a regular sample, with a margin."""
+    stride, rows = sample_stride(updates.num_columns), updates.num_rows
+    found = updates.collect_over_blocks(lambda block: [block[:, ::stride].T.reshape(-1)])[0]
+    sample = np.abs(_as_numbers(found).reshape(-1, rows).T)
     size = sample.shape[1]
     margin = 4 * sqrt(size * share * (1 - share)) + 4
     first, last = floor(share * (size - 1) - margin), floor(share * (size - 1) + margin) + 1
-    lower = _smallest(sample, first) if first >= 0 else torch.full((updates.num_rows,), -1.0)
-    upper = _smallest(sample, last) if last < size else torch.full((updates.num_rows,), torch.inf)
-    return lower.to(sample), upper.to(sample)
+    ends = _smallest(sample, [max(first, 0), min(last, size - 1)])
+    lower = ends[0] if first >= 0 else np.full_like(ends[0], -1)
+    return lower, ends[1] if last < size else np.full_like(ends[1], np.inf)
 
 
-def _count_and_collect(updates: BlockedRows, lower: Tensor, upper: Tensor) -> tuple[Tensor, list[Tensor]]:
+def _count_and_collect(updates: BlockedRows, lower: Numbers, upper: Numbers) -> tuple[Numbers, list[Numbers]]:
     """Per row how many magnitudes are <= lower [K], and those strictly inside the bracket."""
-    lows, highs = lower.tolist(), upper.tolist()
-
-    def inside_and_above(block: Tensor) -> list[Tensor]:
-        found = [_between(row, low, high) for row, low, high in zip(block.abs(), lows, highs, strict=True)]
-        return [*(values for values, _ in found), torch.tensor([above for _, above in found])]
-
-    *candidates, above = updates.collect_over_blocks(inside_and_above)
-    at_or_below = updates.num_columns - above.view(-1, updates.num_rows).sum(0)
-    return at_or_below.to(updates.device), candidates
+    values, counts = updates.collect_over_blocks(InsideBracket(lower, upper))
+    above, inside = counts.view(-1, 2, updates.num_rows).numpy().swapaxes(0, 1)
+    # Those of the first block row by row, then those of the next block.
+    pieces = np.split(values.numpy(), inside.cumsum()[:-1])
+    at_or_below = updates.num_columns - above.sum(0)
+    return at_or_below, [np.concatenate(pieces[row :: updates.num_rows]) for row in range(updates.num_rows)]
 
 
-def _between(values: Tensor, low: float, high: float) -> tuple[Tensor, int]:
-    """The ``values`` [n] strictly between, and how many lie above ``low``.
+class InsideBracket:
+    """Finds in a block the magnitudes inside the brackets of its rows, in memory that is held between blocks.
 
     Numpy does it: boolean masks cost it a fraction of what they cost torch.
     """
-    if values.dtype not in (torch.float32, torch.float64):
-        above = values > low
-        return values[above & (values < high)], int(above.sum())
-    numbers = values.numpy()
-    mask = numbers > low
-    count_above = int(np.count_nonzero(mask))
-    mask &= numbers < high
-    return torch.from_numpy(numbers[mask]), count_above
+
+    def __init__(self, lower: Numbers, upper: Numbers) -> None:
+        self._lower, self._upper = lower[:, None], upper[:, None]
+        self._magnitudes = np.empty(0, lower.dtype)
+        self._masks = np.empty((2, 0), bool)
+
+    def __call__(self, block: Tensor) -> list[Tensor]:
+        """The values row by row; then how many values of each row lie above its lower end, and how many inside."""
+        values: list[Numbers] = []
+        above: list[int] = []
+        inside: list[int] = []
+        walks = -(-block.numel() // VALUES_OF_A_WALK)
+        step = -(-len(block) // walks)
+        for start in range(0, len(block), step):
+            some = slice(start, start + step)
+            found, mask = self._magnitudes_above(_as_numbers(block[some]), self._lower[some])
+            above += map(np.count_nonzero, mask)
+            mask &= np.less(found, self._upper[some], out=self._masks[1, : mask.size].reshape(mask.shape))
+            places = np.flatnonzero(mask)
+            values.append(found.reshape(-1)[places])
+            ends = np.searchsorted(places, np.arange(len(mask) + 1) * mask.shape[1])
+            inside += np.diff(ends).tolist()
+        return [torch.from_numpy(np.concatenate(values)), torch.tensor(above + inside)]
+
+    def _magnitudes_above(self, rows: Numbers, lower: Numbers) -> tuple[Numbers, Numbers]:
+        if rows.size > len(self._magnitudes):
+            self._magnitudes, self._masks = np.empty(rows.size, rows.dtype), np.empty((2, rows.size), bool)
+        magnitudes = np.abs(rows, out=self._magnitudes[: rows.size].reshape(rows.shape))
+        return magnitudes, np.greater(magnitudes, lower, out=self._masks[0, : rows.size].reshape(rows.shape))
+
+
+def _as_numbers(values: Tensor) -> Numbers:
+    """As numpy has them: without bfloat16, whose values float32 holds."""
+    return (values if values.dtype == torch.float64 else values.float()).numpy()
 
 
 def _count_below(updates: BlockedRows, lower: Tensor) -> Tensor:
     """Per row how many magnitudes are < lower [K]."""
-    return updates.sum_over_blocks(lambda block: count(block.abs().lt_(lower[:, None]), dim=1))
+    return updates.sum_over_blocks(lambda block: count(block.abs().lt_(lower[:, None].to(block)), dim=1).long())
 
 
-def _smallest(values: Tensor, position: int) -> Tensor:
-    """The value of this position (0 = smallest) along the last dimension, by a linear-time selection."""
-    return values.kthvalue(position + 1).values
+def _smallest(values: Numbers, positions: Sequence[int]) -> Numbers:
+    """The values of these positions (0 = smallest) along the last dimension, which comes first; by selection."""
+    return np.moveaxis(np.partition(values, positions, axis=-1)[..., list(positions)], -1, 0)
 
 
-def _value_at(position: int, counts: Tensor, lower: Tensor, inside: Tensor) -> float | None:
-    """The value of this position, or None where it lies outside the bracket."""
-    below, at_or_below = counts.tolist()
-    if below <= position < at_or_below:
-        return float(lower)
-    if at_or_below <= position < at_or_below + len(inside):
-        return float(_smallest(inside, position - at_or_below))
-    return None
+def _values_at(
+    positions: Sequence[int], counts: tuple[int, int], lower: float, inside: Numbers
+) -> list[float] | None:
+    """The values of these positions, or None where one lies outside the bracket.
+
+    Args:
+        counts: how many values are < ``lower``, and how many are <= ``lower``.
+        inside: the values inside the bracket.
+    """
+    below, at_or_below = counts
+    among = [position - at_or_below for position in positions]
+    if positions[0] < below or among[-1] >= len(inside):
+        return None
+    if among[-1] < 0:
+        return [lower] * len(among)
+    found = _smallest(inside, [max(place, 0) for place in among]).tolist()
+    return [lower if place < 0 else value for place, value in zip(among, found, strict=True)]
 
 
 def as_threshold(quantiles: Tensor, dtype: torch.dtype, *, inclusive: bool) -> Tensor:

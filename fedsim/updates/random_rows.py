@@ -18,27 +18,27 @@ def draw_seed(generator: torch.Generator) -> int:
 
 
 def draw_rows(seed: int, ids: Sequence[int], like: UpdateMatrix, draw: Draw) -> Tensor:
-    """Rows [n, D] of what ``draw`` draws, one for each id; columns, dtype and device are those of ``like``.
+    """Rows [n, local_columns] of what ``draw`` draws, one for each id; columns, dtype and device are as in ``like``.
 
     >>> like = UpdateMatrix(torch.zeros(1, 3))
     >>> rows = draw_rows(0, [4, 7], like, normal)
     >>> torch.equal(rows[1:], draw_rows(0, [7], like, normal))
     True
     """
-    rows = torch.empty(len(ids), like.num_columns, dtype=like.dtype, device=like.device)
+    rows = torch.empty(len(ids), like.local_columns, dtype=like.dtype, device=like.device)
     for row, its_id in zip(rows, ids, strict=True):
         # The bits of a draw must not depend on the device, so the CPU draws; a GPU is given whole rows.
         drawn = row if row.device.type == "cpu" else torch.empty_like(row, device="cpu")
-        _draw_row(drawn, seed, its_id, draw)
+        _draw_row(drawn, like.first_column // BLOCK, seed, its_id, draw)
         if drawn is not row:
             row.copy_(drawn)
     return rows
 
 
-def _draw_row(row: Tensor, seed: int, its_id: int, draw: Draw) -> None:
-    """Fill the row [D], which lies on the CPU."""
+def _draw_row(row: Tensor, first_block: int, seed: int, its_id: int, draw: Draw) -> None:
+    """Fill the row [local_columns], which lies on the CPU."""
     generator = torch.Generator()
-    for number, piece in enumerate(row.split(BLOCK)):
+    for number, piece in enumerate(row.split(BLOCK), first_block):
         generator.manual_seed(derive_seed(seed, "columns", its_id, number))
         piece.copy_(draw(len(piece), generator))
 

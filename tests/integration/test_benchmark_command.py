@@ -16,12 +16,19 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
 
 
-@pytest.mark.parametrize("what", ["gather", "broadcast"])
-def test_transports_start_their_own_ranks(tmp_path: Path, what: str) -> None:
-    done = run(what, "--clients", "2", "--columns", "40_000", "--repeats", "2", "--json", str(tmp_path / "g.json"))
+SHARDED = ["sharded", "--names", "fedseca", "krum"]  # it compares the steps, too
+
+
+@pytest.mark.parametrize(
+    ("what", "names"),
+    [(["gather"], ["fedsim", "dist.gather"]), (["broadcast"], ["fedsim", "dist.broadcast"]), (SHARDED, SHARDED[2:])],
+    ids=["gather", "broadcast", "sharded"],
+)
+def test_they_start_their_own_ranks(tmp_path: Path, what: list[str], names: list[str]) -> None:
+    done = run(*what, "--clients", "2", "--columns", "70_000", "--repeats", "2", "--json", str(tmp_path / "g.json"))
     assert done.returncode == 0, done.stderr
     stored = json.loads((tmp_path / "g.json").read_text())
-    assert [reading["name"] for reading in stored["readings"]] == ["fedsim", f"dist.{what}"]
+    assert [reading["name"] for reading in stored["readings"]] == names
     assert "2 ranks" in stored["title"]
 
 

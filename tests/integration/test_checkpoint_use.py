@@ -1,4 +1,4 @@
-"""Checkpoints in other programs, as docs/results.md says, and those of the form before."""
+"""Checkpoints in other programs, as docs/run_directory.md says, and those of the form before."""
 
 import json
 import re
@@ -15,7 +15,8 @@ from fedsim.run_directory.checkpoint import _checksum, unpack
 from support.launch import ROOT
 from support.runs import final_state
 
-LINES = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "results.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+PAGE = (ROOT / "docs" / "run_directory.md").read_text(encoding="utf-8")
+LINES = re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)[1]
 SMALL = [
     "rounds=10",
     "checkpoint.every=10",

@@ -55,6 +55,7 @@ def test_centres_augmented_on_three_ranks_and_resumed_give_the_bits_of_one(
     started = forked_ranks(3, *common, "rounds=2", "run_name=three")
     assert started.status == 0, started.err
     assert started.err.count("fedsim: images are normalised by mean ") == 1
+    assert started.err.count(f" in the cache {cache}, where ") == 1
     assert main([*common, "rounds=3", "run_name=one"]) == 0
     resumed = forked_ranks(2, *common, "rounds=3", "run_name=three", "--resume")
     assert resumed.status == 0, resumed.err
@@ -154,7 +155,7 @@ def test_check_looks_at_folders_and_tables_and_decodes_nothing(
 
 COUNTING = """
 import os, tempfile
-import fedsim.data.image_files as image_files
+import fedsim.data.images.image_files as image_files
 
 os.environ["FEDSIM_CACHE"] = "/proc/none"
 tempfile.tempdir = "{scratch}"

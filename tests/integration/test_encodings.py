@@ -101,7 +101,7 @@ def test_classes_with_such_names_are_shown_escaped(tmp_path: Path, cache: Path) 
             folder = tmp_path / "images" / part / kind
             folder.mkdir(parents=True)
             for number in range(2):
-                Image.new("RGB", (8, 8), (90 * number, 60, 9)).save(folder / f"{number}.png")
+                Image.new("RGB", (20, 20), (90 * number, 60, 9)).save(folder / f"{number}.png")
     data = f"data={{name: image_folder, root: '{tmp_path}/images'}}"
     assert main([*RUN, data, "clients.count=2", "rounds=2", "attack=[]", f"output_dir={tmp_path}"]) == 0
     assert status(tmp_path) == "completed"

@@ -51,6 +51,7 @@ def about_the_failure(err: str) -> list[str]:
         "fedsim: run directory ",
         "fedsim: device: ",
         "fedsim: images are ",
+        "fedsim: 3 ranks share ",
         "fedsim: 4 clients ",
         "fedsim: round ",
     )
@@ -137,7 +138,7 @@ def test_frozen_parameters_that_have_changed_are_refused(
     options = [*RUN, "model.freeze=['0.*']", f"output_dir={tmp_path}", "checkpoint.every=1"]
     assert main([*options, "rounds=1"]) == 0
     before = final_state(tmp_path / "run", 1)
-    monkeypatch.setattr("fedsim.build.parts.freeze", frozen_elsewhere)
+    monkeypatch.setattr("fedsim.build.model.freeze", frozen_elsewhere)
     assert main([*options, "rounds=2", "--resume"]) == 1
     assert "was made with other frozen parameters" in capfd.readouterr().err
     monkeypatch.undo()

@@ -1,5 +1,6 @@
 """The paper's three experiments: on small data in the published formats, by overrides only, and whole models once."""
 
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from fedsim.main import main
 from fedsim.records.summary import read_summary
 from fedsim.run_directory.directory import write_yaml
 from fedsim.sweep.plan import read_sweep
-from support.data_sets import write_cifar10, write_eurosat, write_flamby_isic
+from support.data_sets import write_cifar10, write_eurosat, write_flamby_isic, write_image
 from support.launch import ROOT
 
 PRESETS: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
@@ -21,13 +22,27 @@ PRESETS: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
 }
 
 
+def write_pictures(root: Path) -> Path:
+    """Two classes of pictures of 32 pixels, to train and to test."""
+    for seed, (side, name, number) in enumerate(itertools.product(("train", "test"), ("cat", "dog"), range(20))):
+        write_image(root / side / name / f"{number}.png", 32, 32, seed=seed)
+    return root
+
+
+SMALL: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
+    "cifar10_small_resnet8": (write_pictures, []),
+    "fed_isic_small_squeezenet": (write_flamby_isic, ["clients.count=6", "data.resize=48", "model.weights=null"]),
+}
+"""The same experiments for a laptop."""
+
+
 def config(name: str) -> list[str]:
     return ["--config", str(ROOT / "configs" / f"{name}.yaml")]
 
 
 def test_every_config_that_needs_data_is_here() -> None:
     need = {path.stem for path in (ROOT / "configs").glob("*.yaml") if "fedsim.prepare" in path.read_text()}
-    assert need == PRESETS.keys()
+    assert need == PRESETS.keys() | SMALL.keys()
 
 
 SWEEPS = dict(zip(("cifar10", "eurosat", "fed_isic2019"), PRESETS, strict=True))
@@ -43,7 +58,7 @@ ROUNDS = ["rounds=2", "clients.batch_size=4", "clients.local_steps=1", "tracking
 
 def small_data(tmp_path: Path, preset: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Overrides that make a preset run on small data in the published format."""
-    write, smaller = PRESETS[preset]
+    write, smaller = {**PRESETS, **SMALL}[preset]
     monkeypatch.setenv("FEDSIM_CACHE", str(tmp_path / "cache"))
     data = tmp_path / "data"
     if not data.exists():
@@ -70,9 +85,16 @@ def run_cells(
 
 
 @pytest.mark.filterwarnings("ignore::fedsim.errors.FedsimWarning")
-@pytest.mark.parametrize("name", list(PRESETS))
+@pytest.mark.parametrize("name", [*PRESETS, *SMALL])
 def test_a_preset_is_valid_where_its_data_are(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert main([*config(name), *small_data(tmp_path, name, monkeypatch), "--check"]) == 0
+
+
+@pytest.mark.filterwarnings("ignore::fedsim.errors.FedsimWarning")
+@pytest.mark.parametrize("name", list(SMALL))
+def test_a_small_preset_runs(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [*small_data(tmp_path, name, monkeypatch), f"output_dir={tmp_path}", *ROUNDS, "run_name=run"]
+    assert main([*config(name), *words]) == 0
 
 
 @pytest.mark.filterwarnings("ignore::fedsim.errors.FedsimWarning")

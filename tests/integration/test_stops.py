@@ -178,9 +178,20 @@ def test_a_loss_that_is_no_number_and_updates_that_are_none_are_divergence(
     options = [*RUN, *ATTACKED, f"output_dir={tmp_path}", "rounds=9", f"evaluation.every={every}"]
     assert main(options) == 3
     said = capfd.readouterr().err
-    assert ("the loss on the test data is NaN" if every == 1 else "every client's update contains NaN") in said
+    assert ("the loss on the test data is NaN" if every == 1 else "every honest client's update contains NaN") in said
     assert status(tmp_path) == "diverged"
     assert len(lines(tmp_path)) < 4
+
+
+def test_finite_rows_of_attackers_do_not_hide_that_no_honest_row_is_finite(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """ALIE makes rows of zeros where no honest row is left that it could hide among."""
+    attacked = ["aggregator={name: fedavg}", "attack={name: alie, num_byzantine: 1, z: 1e30}"]
+    assert main([*RUN, *attacked, f"output_dir={tmp_path}", "rounds=9", "evaluation.every=9"]) == 3
+    assert "every honest client's update contains NaN" in capfd.readouterr().err
+    assert json.loads(lines(tmp_path)[-1])["nonfinite_clients"] == [0, 1, 2]
+    assert status(tmp_path) == "diverged"
 
 
 def test_rounds_for_which_only_byzantine_clients_were_drawn_are_no_divergence(tmp_path: Path) -> None:

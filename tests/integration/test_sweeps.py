@@ -12,9 +12,10 @@ import pytest
 import yaml
 
 from fedsim.config.source import apply_overrides
+from fedsim.run_directory.lock import holder_of
 from fedsim.sweep.__main__ import main
 from support.launch import ROOT, clean_environment
-from support.runs import RUN, processes_with
+from support.runs import RUN, assert_same
 
 CELLS = 6
 
@@ -56,8 +57,9 @@ def wait_for_cells(process: "subprocess.Popen[str]", count: int) -> None:
     pytest.fail(f"it ended after {seen} cells")
 
 
-def cells_running(path: Path) -> list[int]:
-    return list(processes_with(str(path.parent / "runs" / "grid" / "cells")))
+def cells_running(path: Path) -> list[Path]:
+    """Those whose process lives: it holds its claim."""
+    return [claim for claim in (path.parent / "runs" / "grid" / "cells").glob("*.lock") if holder_of(claim)]
 
 
 def test_a_sweep_is_killed_stopped_edited_and_continued(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -125,6 +127,27 @@ def test_cells_that_fail_or_diverge_stop_no_other(tmp_path: Path, capfd: pytest.
     assert "1 cell to run" in capfd.readouterr().out
     assert main([str(path)]) == 1
     assert "0 cells to run" in capfd.readouterr().out
+
+
+def test_a_forked_cell_is_the_run_of_its_config(tmp_path: Path) -> None:
+    """The same bits, and the same records."""
+    path = sweep_file(tmp_path, axes={"aggregator": ["fedavg"]}, set={"runtime.device": "cpu"})
+    assert main([str(path), "--ranks", "1"]) == 0
+    (config,) = (tmp_path / "runs" / "grid" / "cells").glob("*.yaml")
+    by_command = tmp_path / "by_command"
+    arguments = ["--config", str(config), "--resume-or-start", f"output_dir={by_command}", "run_name=run"]
+    done = subprocess.run(
+        [sys.executable, "-m", "fedsim", *arguments], cwd=ROOT, env=clean_environment(), check=False
+    )
+    assert done.returncode == 0
+    (cell,) = (path.parent / "runs" / "grid" / "fedavg").iterdir()
+    (tmp_path / "forked").mkdir()
+    (tmp_path / "forked" / "run").symlink_to(cell)
+    assert_same(tmp_path / "forked", by_command, rounds=3)
+    facts, others = (json.loads((run / "environment.json").read_text()) for run in (cell, by_command / "run"))
+    assert facts.pop("command")[:4] == others.pop("command")[:4]
+    assert facts.keys() == others.keys()
+    assert [key for key in facts if facts[key] != others[key]] == ["run"]
 
 
 def test_a_cell_that_cannot_start_says_why(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

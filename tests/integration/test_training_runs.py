@@ -187,3 +187,20 @@ def test_naming_the_gradient_makes_local_options_idle(tmp_path: Path, capfd: pyt
     options = ["clients.send=gradient", "clients.local_steps=1", "clients.proximal=1.0", "rounds=1"]
     assert main([*COMMON, "clients.count=3", *options, f"output_dir={tmp_path}"]) == 0
     assert "clients.proximal has no effect" in capfd.readouterr().err
+
+
+def test_rare_diagnoses_leave_gaps_in_the_records_and_the_model_as_it_is(tmp_path: Path) -> None:
+    options = ["rounds=4", "attack={name: ipm, num_byzantine: 1}", "evaluation.every=2"]
+    for name, every in (("often", 1), ("rarely", 3)):
+        command = [*COMMON, SGD, "clients.count=3", *options, f"tracking.diagnose_every={every}"]
+        assert main([*command, f"output_dir={tmp_path}", f"run_name={name}"]) == 0
+    assert torch.equal(final_state(tmp_path / "often", 4), final_state(tmp_path / "rarely", 4))
+    often, rarely = records(tmp_path / "often"), records(tmp_path / "rarely")
+    for number, (whole, line) in enumerate(zip(often, rarely, strict=True), start=1):
+        assert whole["server"]["aggregation_error"] is not None
+        diagnosed = number in (3, 4)
+        assert ("cosine_to_honest" in line["clients"]) == diagnosed
+        assert (line["server"]["aggregation_error"] is not None) == diagnosed
+        assert line["clients"]["update_norm"] == whole["clients"]["update_norm"]
+        if diagnosed:
+            assert (line["server"], line["clients"]) == (whole["server"], whole["clients"])

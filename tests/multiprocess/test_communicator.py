@@ -29,10 +29,10 @@ def test_a_rank_that_drifts_is_named(tmp_path: Path) -> None:
         "import os\n"
         "from fedsim.simulation import Simulation\n"
         "evaluate = Simulation._evaluate\n"
-        "def drifting(self, done):\n"
-        "    if os.environ['RANK'] == '1' and done == 2:\n"
+        "def drifting(self, evaluator, round_index):\n"
+        "    if os.environ['RANK'] == '1' and round_index == 1:\n"
         "        self.model.state[5] += 1e-6\n"
-        "    return evaluate(self, done)\n"
+        "    return evaluate(self, evaluator, round_index)\n"
         "Simulation._evaluate = drifting\n"
     )
     options = ["data={name: synthetic}", "model={name: mlp}", "rounds=9", "runtime.check_every=3"]

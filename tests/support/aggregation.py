@@ -1,10 +1,10 @@
 """What an aggregator is called with in tests, and how near its step must come."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import is_dataclass
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from torch import Tensor
 
@@ -12,15 +12,11 @@ from fedsim.aggregators import RoundContext, build_aggregator
 from fedsim.aggregators.pre import PreAggregator
 from fedsim.updates.layout import RowLayout
 from fedsim.updates.matrix import BLOCK, UpdateMatrix
-from fedsim.updates.sharded import ColumnShards
 
 WIDE = 2 * BLOCK + 77
-"""Three blocks: one for each of three shards."""
+"""Three blocks: one for each of three ranks."""
 WIDER = 5 * BLOCK + 77
-"""Six blocks: two for each of three shards."""
-Form = Callable[[Tensor], UpdateMatrix]
-FORMS: list[Form] = [UpdateMatrix, lambda rows: ColumnShards.cut(rows, 3)]
-both_forms = pytest.mark.parametrize("form", FORMS, ids=["whole", "shards"])
+"""Six blocks: two for each of three ranks."""
 
 
 def context_of(
@@ -82,9 +78,11 @@ def assert_steps(found: Sequence[Tensor], expected: Sequence[Tensor], rtol: floa
 
 
 def assert_same(one: Any, other: Any) -> None:
-    """Equality of nested states, bit by bit."""
-    if isinstance(one, Tensor):
-        assert torch.equal(one, other)
+    """Equality of nested states, bit by bit; NaN equals NaN."""
+    if isinstance(one, Tensor | float):
+        torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
+    elif is_dataclass(one):
+        assert_same(vars(one), vars(other))
     elif isinstance(one, dict):
         assert one.keys() == other.keys()
         for key, value in one.items():

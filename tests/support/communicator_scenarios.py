@@ -126,6 +126,77 @@ def _row_of(client: int, round_index: int) -> Tensor:
     return torch.arange(1000.0) + 10_000 * client + 1_000_000 * round_index
 
 
+# Some columns on each rank ------------------------------------------------------------------------------------------
+
+RANGES = [[(0, 400), (900, 1000)], [], [(400, 900)]]
+"""Columns of three ranks: rank 0 has two ranges, rank 1 has none."""
+
+
+def gathered_values(place: RankPlace) -> list[list[tuple[str, list[int], list[float]]]]:
+    """What all ranks gather, as dtype, shape and values: tensors of other lengths, of none, and of each dtype in use.
+
+    Rank r gives r rows of its number; then nobody gives any.
+    """
+    comm = open_communicator(place, CPU, timeout=30)
+    found = []
+    for dtype in (torch.float32, torch.float64, torch.int64, torch.bool, torch.bfloat16):
+        for rows in (comm.rank, 0):
+            for shape in ((rows,), (rows, 2)):
+                parts = comm.gather(torch.full(shape, comm.rank, dtype=dtype))
+                found.append([(str(part.dtype), list(part.shape), part.flatten().tolist()) for part in parts])
+    comm.close()
+    return found
+
+
+def completed_vectors(place: RankPlace) -> list[bool]:
+    """Whether each rank gets what the others have, for small vectors and for those that go through shared memory."""
+    comm = open_communicator(place, CPU, timeout=30)
+    right = []
+    for size in (1000, LARGE_STEP):
+        comm.open_rows(2, size)
+        ranges = [[*RANGES[0], (1000, size)], *RANGES[1:]] if size > 1000 else RANGES
+        for turn in range(5):  # one at once after the other
+            expected = torch.arange(float(size)) + turn
+            vector = torch.full((size,), -1.0)
+            for start, stop in ranges[place.rank]:
+                vector[start:stop] = expected[start:stop]
+            comm.complete(vector, ranges)
+            right.append(torch.equal(vector, expected))
+    comm.close()
+    return right
+
+
+def columns_of_changing_owners(place: RankPlace, *, shared: bool) -> tuple[str, bool]:
+    """How rows travel, and whether every rank gets its columns of all rows, round after round.
+
+    Some slots are owned by others than in the round before, and in some rounds a rank owns none.
+    """
+    comm = open_communicator(place, CPU, timeout=30)
+    with patch.object(comm, "_one_host", shared):
+        transport = comm.open_rows(5, 1000, RANGES)
+    right = True
+    for round_index, owners in enumerate([[0, 1, 2, 0, 1], [2, 2, 0, 0], [1], [0, 0, 0, 0, 0], [2, 1, 0, 2, 1]]):
+        for slot, owner in enumerate(owners):
+            if owner == place.rank:
+                transport.row(slot).copy_(_row_of(slot, round_index))
+        matrix = transport.gather(owners)
+        assert matrix is not None
+        whole = torch.stack([_row_of(slot, round_index) for slot in range(len(owners))])
+        own = torch.cat([whole[:, :0], *(whole[:, start:stop] for start, stop in RANGES[place.rank])], dim=1)
+        right &= torch.equal(matrix, whole if shared else own)
+        comm.barrier("next round")
+    comm.close()
+    return type(transport).__name__, right
+
+
+def columns_in_shared_memory(place: RankPlace) -> tuple[str, bool]:
+    return columns_of_changing_owners(place, shared=True)
+
+
+def columns_point_to_point(place: RankPlace) -> tuple[str, bool]:
+    return columns_of_changing_owners(place, shared=False)
+
+
 # On a real GPU ------------------------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ from fedsim.aggregators.cwtm import CoordinateWiseTrimmedMean
 from fedsim.aggregators.defence import Defence
 from fedsim.attacks.base import Attack, AttackView
 from fedsim.run_directory.checkpoint import on_device, pack, unpack
-from fedsim.updates import matrix, quantiles
+from fedsim.updates import matrix
 from fedsim.updates.context import RoundContext
 from fedsim.updates.layout import RowLayout
 from fedsim.updates.matrix import UpdateMatrix
@@ -56,7 +56,6 @@ def scaled_blocks() -> Iterator[None]:
     with (
         patch.object(matrix, "BLOCK", matrix.BLOCK // SCALE),
         patch.object(matrix, "CUDA_BLOCK_VALUES", matrix.CUDA_BLOCK_VALUES // SCALE),
-        patch.object(quantiles, "SAMPLE", BLOCK // 2),  # not to scale, or its brackets would be much wider
     ):
         yield
 

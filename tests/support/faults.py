@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 from fedsim.records.phases import Phases
+from fedsim.training.schedules import Schedule, schedules
 
 PLACE, RANK, KIND, NTH = os.environ.get("FAULT", ":::").split(":")
 ONCE = os.environ.get("FAULT_ONCE")  # a file that the first fault leaves: there is then no second one
@@ -24,6 +25,14 @@ def visit(place: str) -> None:
     if KIND == "throw":
         raise ValueError("thrown on purpose")
     os.kill(os.getpid(), getattr(signal, KIND))
+
+
+@schedules.register("of_faults")
+class Unused(Schedule):
+    """Of no run: a plugin that registers nothing would count as a part of every run."""
+
+    def factor(self, round_index: int) -> float:
+        return 1.0
 
 
 class FaultyPhase:

@@ -20,14 +20,18 @@ PRELOADED = ["fedsim.main", "torch._dynamo", "timm", "torchvision", "mlxtend.dat
 def forked_ranks(
     ranks: int, *arguments: str, seconds: int = 240, variables: Mapping[str, str] | None = None
 ) -> Finished:
-    """Run fedsim on so many ranks; the status is the largest of theirs. ``variables`` are set when they begin."""
+    """Run fedsim on so many ranks; the status is the largest of theirs. ``variables`` are set when they begin.
+
+    The server that forks them has the environment of the test that started it; they are given this test's.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         server.close()  # free again, and nobody else asks for one at the moment
+        given = dict(os.environ), variables or {}
         processes = [
-            context.Process(target=_rank, args=(rank, ranks, port, arguments, Path(folder), variables or {}))
+            context.Process(target=_rank, args=(rank, ranks, port, arguments, Path(folder), *given))
             for rank in range(ranks)
         ]
         for process in processes:
@@ -44,9 +48,17 @@ def forked_ranks(
 
 
 def _rank(
-    rank: int, ranks: int, port: int, arguments: tuple[str, ...], folder: Path, variables: Mapping[str, str]
+    rank: int,
+    ranks: int,
+    port: int,
+    arguments: tuple[str, ...],
+    folder: Path,
+    inherited: Mapping[str, str],
+    variables: Mapping[str, str],
 ) -> None:
     environment = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks}
+    os.environ.clear()
+    os.environ.update(inherited)
     os.environ.update({name: str(value) for name, value in environment.items()})
     os.environ.update({"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), **variables})
     for descriptor, name in ((1, "out"), (2, "err")):

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from fedsim.data import Splits, TensorSamples
 from fedsim.data.augmentations import Augmentation, augmentations
-from fedsim.data.image_files import ImagesOfManySizes
+from fedsim.data.images.image_files import ImagesOfManySizes
 from fedsim.data.inputs import View
 
 

@@ -32,13 +32,15 @@ def split(
     columns: Columns | None = None,
     **settings: Any,
 ) -> list[Tensor]:
-    """Shares by any partitioner; those that need a column or a file get one that fits."""
+    """Shares by any partitioner; those that need a column, a file or so many classes get what fits."""
     if columns is None:
         columns = {"site": one_each_and_the_rest_to_the_first(len(labels), clients)} if clients <= len(labels) else {}
     if name == "file" and "path" not in settings:
         path = folder / "split.json"
         write_split(path, [torch.arange(len(labels))[client::clients] for client in range(clients)], labels)
         settings = {"path": str(path), **settings}
+    if name == "pathological" and "classes_per_client" not in settings:
+        settings = {"classes_per_client": -(-len(labels.unique()) // clients), **settings}
     partitioner = partitioners.build(name, **{**CALLS.get(name, {}), **settings})
     return list(partitioner.partition(labels, clients, seeded(seed), columns))
 

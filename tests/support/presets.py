@@ -5,7 +5,7 @@ from pathlib import Path
 from fedsim.build.components import build_components
 from fedsim.config.run import parse_config
 from fedsim.config.source import read_yaml
-from fedsim.data.channel_statistics import ChannelStatistics
+from fedsim.data.images.channel_statistics import ChannelStatistics
 from fedsim.data.inputs import View
 
 CONFIGS = Path(__file__).parents[2] / "configs"

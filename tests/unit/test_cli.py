@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from fedsim.cli import help_text, load_plugin, parse_command_line
+from fedsim.cli import help_text, parse_command_line
 from fedsim.errors import ConfigError
 from fedsim.help_pages import list_text
 from fedsim.main import main
+from fedsim.plugins import load_plugin
 
 
 def test_list_shows_every_component() -> None:
@@ -106,6 +107,9 @@ from fedsim.aggregators import Aggregator, aggregators
 @aggregators.register("plugin_of_the_command_line")
 class Mine(Aggregator):
     \"\"\"Only here.\"\"\"
+
+    def aggregate(self, updates, context):
+        return updates.mean()
 """
 
 

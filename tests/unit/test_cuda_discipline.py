@@ -24,6 +24,7 @@ from support.aggregation import case_id
 from support.cuda_counts import BLOCK, BLOCKS, Counts, counts_of_attack, counts_of_defence
 from support.pretend_cuda import CPU, GPU, PretendCuda
 from support.states import through_json
+from support.texts import write_play
 
 MOST_WAITS = 40
 """Of any method that does not try out others."""
@@ -126,14 +127,20 @@ PROPERTIES = SimpleNamespace(
 """Of the GPU, for those who ask the driver."""
 
 
-@pytest.mark.parametrize("rows", ["own GPU", "shared GPU"])
-def test_a_run_and_its_resumption_stay_on_one_device(
-    rows: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs find a GPU."""
     monkeypatch.setattr(client_module, "seeded", lambda seed, device=None: seeded(seed))  # asks the driver
     monkeypatch.setattr(RankPlace, "device", lambda self, wanted: GPU)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: PROPERTIES)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1 << 36, 1 << 36))
+
+
+@pytest.mark.usefixtures("pretended")
+@pytest.mark.parametrize("rows", ["own GPU", "shared GPU"])
+def test_a_run_and_its_resumption_stay_on_one_device(
+    rows: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if rows == "shared GPU":
         monkeypatch.setattr(communicator, "LocalRows", lambda slots, columns, device: LocalRows(slots, columns, CPU))
     for rounds in (1, 2):
@@ -144,3 +151,42 @@ def test_a_run_and_its_resumption_stay_on_one_device(
             assert run.simulation.model.state.is_cuda
             run.close(run.simulation.run())
         assert not gpu.alerts, "a deterministic run would refuse it"
+
+
+SEQUENCES = {
+    "clients": {
+        "count": 3,
+        "local_steps": 2,
+        "batch_size": 4,
+        "micro_batches": 2,
+        "loss": {"name": "focal", "class_weights": "client"},
+    },
+    "attack": {"name": "label_flip", "num_byzantine": 1},
+    "aggregator": {"name": "cwmed"},
+    "rounds": 1,
+}
+
+
+@pytest.mark.usefixtures("pretended")
+@pytest.mark.parametrize(
+    "model",
+    [{"name": "lstm", "hidden": 8}, {"name": "transformer", "width": 8, "heads": 2, "dropout": 0.1}],
+    ids=lambda model: model["name"],
+)
+def test_training_and_evaluation_of_sequences_stay_on_one_device_and_never_wait_within_a_pass(
+    model: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.nn.LSTM, "flatten_parameters", lambda self: None)  # of cuDNN, which is not pretended
+    write_play(tmp_path, 200)
+    data = {"name": "shakespeare", "root": str(tmp_path), "length": 10, "per_token": True}
+    data |= {"placement": "device", "partition": {"name": "natural"}}
+    components = build_components(
+        parse_config({**SEQUENCES, "data": data, "model": model, "output_dir": str(tmp_path / "runs")})
+    )
+    with PretendCuda() as gpu:
+        run = open_run(components, RankPlace(0, 1, 0, 1), resume=False)
+        gpu.reset()
+        run.close(run.simulation.run())
+    assert not gpu.alerts, "a deterministic run would refuse it"
+    waits = [count for place, count in gpu.waits.items() if place.startswith(("training/", "evaluation/"))]
+    assert sorted(waits) == [1, 3], "once for the evaluation's counts, once for each client's loss"

@@ -10,15 +10,19 @@ import pytest
 
 from fedsim.aggregators import aggregators, available_aggregators
 from fedsim.attacks import available_attacks
+from fedsim.evaluation.metrics import metrics
 from fedsim.main import main
 from support.launch import ROOT
 
 GLOSSARY = ROOT / "docs" / "glossary.md"
+FURTHER = [name for name, _ in metrics.describe().items() if metrics.get(name).__module__.startswith("fedsim.")]
 TINY = [
     "data={name: synthetic, num_train: 100, num_test: 20, num_classes: 3, shape: [1, 4, 4]}",
     "model={name: mlp, hidden: [4]}",
 ]
-EVERY_PHASE = ["rounds=3", "checkpoint.every=1", "runtime.check_every=1"]
+EVERY_METRIC = f"evaluation.metrics=[{', '.join(f'{{name: {name}}}' for name in FURTHER)}]"
+METRIC = "evaluation.metrics=[{name: brier}]"
+EVERY_PHASE = ["rounds=3", "checkpoint.every=1", "runtime.check_every=1", "data.validation=0.1"]
 ATTACK_SETTINGS: Mapping[str, str] = {"fang": ", target: krum", "poisonedfl": ", period: 1"}
 """With these the attack reports everything that it can report."""
 
@@ -32,6 +36,7 @@ def cases() -> Iterator[list[str]]:
         if not aggregators.get(aggregator).__module__.startswith("fedsim."):
             continue  # of another test
         yield [f"aggregator={{name: {aggregator}}}", "attack={name: alie, num_byzantine: 1}", "clients.count=7"]
+    yield [EVERY_METRIC.replace("top_k", "top_k, k: 2"), "attack={name: ipm, num_byzantine: 1}"]
     sections = [
         f"{{name: {name}, clients: [{client}], allow_byzantine_majority: true{ATTACK_SETTINGS.get(name, '')}}}"
         for client, name in enumerate(available_attacks())
@@ -89,17 +94,17 @@ def test_the_glossary_lists_exactly_what_metrics_hold(tmp_path: Path) -> None:
 def test_the_glossary_lists_exactly_what_tensorboard_and_the_summary_hold(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    directory = run(["attack={name: alie, num_byzantine: 1}", "clients.count=7", *EVERY_PHASE], tmp_path)
-    tags: set[str] = set()
-    for folder in (directory, directory / "honest", directory / "byzantine"):
-        events = EventAccumulator(str(folder)).Reload()
-        tags.update(events.Tags()["scalars"], events.Tags()["images"], events.Tags()["tensors"])
+    asked = ["tracking.clients=7", "tracking.classes=true"]
+    case = [METRIC, "attack={name: alie, num_byzantine: 1}", "clients.count=7", *asked, *EVERY_PHASE]
+    directory = run(case, tmp_path)
+    events = EventAccumulator(str(directory)).Reload()
+    tags = {*events.Tags()["scalars"], *events.Tags()["images"], *events.Tags()["tensors"]}
     shown = {tag for tag in tags if not tag.startswith(("_hparams_", "custom_scalars"))}
     entries = documented("TensorBoard")
     assert {tag for tag in shown if not any(covers(entry, tag) for entry in entries)} == set()
     assert {entry for entry in entries if not any(covers(entry, tag) for tag in shown)} == set()
     summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
-    assert documented("summary.json") == {*summary, "reason"}  # the reason of a failure
+    assert documented("summary.json") == {*summary, "reason", "stopped_early"}  # of runs that end otherwise
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Cores, GPUs and memory: what control groups, affinity, SLURM and variables allow."""
 
 import os
+import platform
 import sys
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from fedsim.errors import ConfigError
-from fedsim.machine import available_memory, count_cores, count_gpus, gpu_name, require_memory, why_no_gpu
+from fedsim.machine import available_memory, count_cores, count_gpus, gpu_name, processor, require_memory, why_no_gpu
 
 
 @pytest.fixture(autouse=True)
@@ -126,3 +127,21 @@ def test_memory_that_is_not_there_is_said_with_its_key() -> None:
     require_memory(1, "model", "all", "take fewer")
     with pytest.raises(ConfigError, match=r"^model: all take 1e\+15 PB of memory, and .* available; take fewer$"):
         require_memory(10**30, "model", "all", "take fewer")
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "said"),
+    [
+        (
+            "cpu family\t: 25\nmodel\t\t: 1\nmodel name\t: AMD EPYC\nstepping\t: 1\n\nmodel\t: 99\n",
+            "AMD EPYC (family 25, model 1, stepping 1)",
+        ),
+        ("model name\t: Some Core: fast\n", "Some Core: fast"),
+        ("processor\t: 0\nCPU part\t: 0xd0c\n", platform.machine()),
+        ("", platform.machine()),
+    ],
+)
+def test_a_processor_is_named_by_what_the_system_says_of_the_first(cpuinfo: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "cpuinfo").write_text(cpuinfo)
+    assert processor(tmp_path) == said

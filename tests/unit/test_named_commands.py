@@ -46,7 +46,7 @@ def commands(program: str) -> Iterator[tuple[Path, list[str]]]:
 def check_run(arguments: list[str]) -> None:
     """What ``--check`` does, without the data: the reader's own config is the default here."""
     command = parse_command_line(arguments)
-    if any(path.name == "shout.py" for path in command.plugins) and "shout" not in attacks.describe():
+    if any(word == "shout.py" for word in command.plugins) and "shout" not in attacks.describe():
         text = (ROOT / "README.md").read_text(encoding="utf-8")
         exec(next(code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "Shout" in code), {})
     config = QUICKSTART if command.config.name in OF_THE_READER else ROOT / command.config
@@ -56,7 +56,7 @@ def check_run(arguments: list[str]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_data(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_data(plugins_unloaded: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """No data set is on this machine, and none is needed."""
     for registered in REGISTRIES["data sets"].describe():
         monkeypatch.setattr(REGISTRIES["data sets"].get(registered), "check", lambda *_: None)

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from fedsim.cli import load_plugin
 from fedsim.config.source import read_yaml
-from fedsim.data.image_files import read_rgb
-from fedsim.data.image_table import columns_of_images
+from fedsim.data.formats.table import read_table
+from fedsim.data.images.image_files import read_rgb
+from fedsim.data.images.image_table import columns_of_images
 from fedsim.data.split_file import read_split
-from fedsim.data.table import read_table
 from fedsim.errors import ConfigError
 from fedsim.files import NotAFileError, read_text, whole_or_not_at_all, write_text
 from fedsim.models.weights import read_weights, require_weights
+from fedsim.plugins import load_plugin
 from fedsim.records.logs import start_logs
 from fedsim.run_directory.lock import hold, is_locked, lock_run_directory
 

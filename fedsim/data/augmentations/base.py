@@ -46,4 +46,4 @@ def uniform(low: float, high: float, shape: tuple[int, ...], generator: torch.Ge
     return low + (high - low) * torch.rand(shape, generator=generator, dtype=torch.float64)
 
 
-augmentations = Registry[Augmentation]("augmentation")
+augmentations = Registry("augmentation", Augmentation)

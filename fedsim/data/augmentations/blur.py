@@ -7,7 +7,7 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 
 from fedsim.data.augmentations.base import Augmentation, augmentations
-from fedsim.data.pixels import change_some, to_bytes
+from fedsim.data.images.pixels import change_some, to_bytes
 from fedsim.data.transfer import to_device
 from fedsim.errors import ConfigError
 from fedsim.registry import Reference

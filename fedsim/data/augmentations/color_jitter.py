@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.data.augmentations.base import Augmentation, augmentations, uniform
-from fedsim.data.pixels import to_bytes
+from fedsim.data.images.pixels import to_bytes
 from fedsim.data.transfer import to_device
 from fedsim.registry import Reference
 from fedsim.settings import Schema

@@ -5,7 +5,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.data.augmentations.base import Augmentation, augmentations, uniform
-from fedsim.data.pixels import change_some
+from fedsim.data.images.pixels import change_some
 from fedsim.settings import Schema
 
 

@@ -5,7 +5,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fedsim.data.augmentations.base import Augmentation, augmentations
-from fedsim.data.pixels import cut, random_places
+from fedsim.data.images.pixels import cut, random_places
 from fedsim.data.transfer import to_device
 from fedsim.registry import Reference
 from fedsim.settings import Schema

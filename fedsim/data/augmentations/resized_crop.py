@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.data.augmentations.base import Augmentation, augmentations
-from fedsim.data.pixels import resample
+from fedsim.data.images.pixels import resample
 from fedsim.data.transfer import to_device
 from fedsim.registry import Reference
 from fedsim.settings import Schema

@@ -5,7 +5,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fedsim.data.augmentations.base import Augmentation, augmentations, uniform
-from fedsim.data.pixels import resample
+from fedsim.data.images.pixels import resample
 from fedsim.data.transfer import to_device
 from fedsim.settings import Schema
 

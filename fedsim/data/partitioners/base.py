@@ -4,13 +4,14 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from heapq import heapify, heapreplace
 from itertools import accumulate
+from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from fedsim.data.samples import NO_COLUMNS, Columns
-from fedsim.errors import ConfigError
+from fedsim.errors import ComponentError, ConfigError
 from fedsim.registry import Component, Registry
 from fedsim.settings import Schema
 
@@ -31,6 +32,17 @@ class Partitioner(Component):
     class Settings(PartitionSettings):
         pass
 
+    by_class: ClassVar[bool] = True
+    """Whether it looks at the class of a sample, and so cannot distribute sequences with one for each position."""
+
+    follows_owners: ClassVar[bool] = False
+    """Whether the data or a file say whose a sample is: then validation samples are taken from the clients. Else they
+    are set aside first, and the others are distributed."""
+
+    def validation_samples(self) -> Tensor | None:
+        """Sorted indices of the samples that a saved split keeps for validation; None if there is no such split."""
+        return None
+
     def check(self) -> None:
         """Raise ConfigError for what is wrong whatever the data are; called before any rank starts work."""
 
@@ -40,18 +52,35 @@ class Partitioner(Component):
         """Sorted sample indices of each client: every sample once, no client without any unless asked.
 
         Args:
-            labels: classes of the training samples [N].
+            labels: classes of the training samples [N], or of their positions [N, T].
             generator: of whatever is random about it.
             columns: further facts about the samples.
 
         Raises:
-            ConfigError: fewer samples than clients, or a column or file that does not fit.
+            ConfigError: fewer samples than clients, a column or file that does not fit, or labels of positions where
+                samples are distributed by class.
         """
+        if self.by_class and labels.ndim > 1:
+            others = ", ".join(name for name in partitioners.describe() if not partitioners.get(name).by_class)
+            problem = f"{self.name} distributes samples by class, and here each position of a sample has its own"
+            raise ConfigError("data.partition.name", problem, f"take one of {others}")
         self.require_enough(len(labels), num_clients)
-        owners = self.assign(labels, num_clients, generator, columns)
-        assert owners.shape == labels.shape, f"{self.name} must name an owner of each sample"
+        with self.own_draws(generator.initial_seed):
+            assigned = self.assign(labels, num_clients, generator, columns)
+        owners = self._checked(assigned, len(labels), num_clients)
         owners = fill_up(owners, num_clients, self.settings.min_samples)
         return samples_of(owners, num_clients)
+
+    def _checked(self, assigned: object, samples: int, num_clients: int) -> Tensor:
+        """The owners that :meth:`assign` has returned; ComponentError if they cannot be."""
+        owners = self.returned(assigned, "assign", torch.device("cpu"))
+        if owners.shape != (samples,) or owners.is_floating_point():
+            found, wanted = f"{owners.dtype} of shape {list(owners.shape)}", f"a whole number for each of {samples}"
+            raise ComponentError(f"{self.who}: assign returned {found}, not {wanted} samples")
+        if not 0 <= int(owners.min()) <= int(owners.max()) < num_clients:
+            what = f"clients {int(owners.min())} to {int(owners.max())}"
+            raise ComponentError(f"{self.who}: assign named {what}, not 0 to {num_clients - 1}")
+        return owners.long()
 
     def require_enough(self, samples: int, num_clients: int) -> None:
         """ConfigError if there are not enough training samples for the clients."""
@@ -108,4 +137,4 @@ def samples_of(owners: Tensor, num_clients: int) -> list[Tensor]:
     return list(owners.argsort(stable=True).split(sizes.tolist()))
 
 
-partitioners = Registry[Partitioner]("partitioner")
+partitioners = Registry("partitioner", Partitioner)

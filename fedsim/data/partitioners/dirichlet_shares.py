@@ -5,6 +5,11 @@ import torch
 from torch import Tensor
 
 
+def concentration(alpha: float) -> float:
+    """alpha, within limits between which numpy draws fairly: sums of it are finite, parts of it not zero."""
+    return min(max(alpha, 1e-300), 1e300)
+
+
 class DirichletShares:
     """Deals samples out to clients in shares drawn from Dirichlet(alpha).
 
@@ -13,7 +18,7 @@ class DirichletShares:
 
     def __init__(self, alpha: float, num_clients: int, generator: torch.Generator) -> None:
         self._draws = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
-        self._alphas = np.full(num_clients, min(alpha, 1e300))  # their sum is finite
+        self._alphas = np.full(num_clients, concentration(alpha))
 
     def deal(self, count: int) -> Tensor:
         """The client that gets each of ``count`` samples [count], after a shuffle."""

@@ -22,6 +22,8 @@ class SplitFile(Partitioner):
         path: str | None = Field(None, description="the file, which every run writes as partition.json")
 
     settings: Settings
+    by_class = False
+    follows_owners = True
 
     @property
     def _path(self) -> Path:
@@ -32,13 +34,17 @@ class SplitFile(Partitioner):
     def check(self) -> None:
         read_split(self._path)
 
+    def validation_samples(self) -> Tensor | None:
+        kept = read_split(self._path).get("validation", [])
+        return torch.tensor(sorted(kept), dtype=torch.int64) if kept else None
+
     def assign(self, labels: Tensor, num_clients: int, generator: torch.Generator, columns: Columns) -> Tensor:
         split = read_split(self._path)
         clients: list[list[int]] = split["clients"]
         if len(clients) != num_clients:
             remedy = f"set it to {len(clients)}"
             raise ConfigError("clients.count", f"{num_clients}, but {self._path} splits among {len(clients)}", remedy)
-        named = Counter(index for indices in clients for index in indices)
+        named = Counter(index for indices in [*clients, split.get("validation", [])] for index in indices)
         wrong = [index for index, times in named.items() if times > 1 or not 0 <= index < len(labels)]
         wrong = wrong or [index for index in range(len(labels)) if index not in named]
         if wrong:
@@ -55,7 +61,7 @@ class SplitFile(Partitioner):
         if short:
             problem = f"{self._path} leaves clients {short} fewer than {least} samples"
             raise ConfigError(KEY, problem, "set data.partition.min_samples: 0 to allow that")
-        owners = torch.empty_like(labels)
+        owners = torch.zeros(len(labels), dtype=torch.int64)  # validation samples are taken away again
         for client, indices in enumerate(clients):
             owners[torch.tensor(indices, dtype=torch.int64)] = client
         return owners

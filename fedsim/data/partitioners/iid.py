@@ -11,7 +11,9 @@ from fedsim.data.samples import Columns
 class Iid(Partitioner):
     """Samples shuffled and dealt out: sizes differ by one at most."""
 
+    by_class = False
+
     def assign(self, labels: Tensor, num_clients: int, generator: torch.Generator, columns: Columns) -> Tensor:
-        owners = torch.empty_like(labels)
+        owners = torch.empty(len(labels), dtype=torch.int64)
         owners[torch.randperm(len(labels), generator=generator)] = torch.arange(len(labels)) % num_clients
         return owners

@@ -27,6 +27,7 @@ class Quantity(Partitioner):
         alpha: float = Field(1.0, gt=0, description="concentration: 0.1 very unequal sizes, 100 nearly equal")
 
     settings: Settings
+    by_class = False
 
     def assign(self, labels: Tensor, num_clients: int, generator: torch.Generator, columns: Columns) -> Tensor:
         return DirichletShares(self.settings.alpha, num_clients, generator).deal(len(labels))

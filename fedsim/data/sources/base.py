@@ -8,11 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fedsim.data.channel_statistics import ChannelStatistics, Normalization, are_images, cached_statistics
+from fedsim.data.images.channel_statistics import ChannelStatistics, Normalization, are_images, cached_statistics
 from fedsim.data.samples import Columns, Samples, Splits, Subset, TensorSamples
 from fedsim.data.sides import check_splits
 from fedsim.errors import ConfigError, FedsimWarning
-from fedsim.files import folder_exists
+from fedsim.files import file_exists, folder_exists
 from fedsim.registry import Component, Registry
 
 Outline = tuple[Samples, Samples]
@@ -37,13 +37,20 @@ class DataSource(Component):
     reads_root: ClassVar[bool] = False
     """Whether the data lie in a folder that the user names by ``data.root``."""
 
+    accepts_file: ClassVar[bool] = False
+    """Whether ``data.root`` may also be the one file of the data."""
+
     def check(self, root: Path | None) -> None:
         """Raise ConfigError if the data are not where they should be; called before any rank starts work."""
-        if self.reads_root and (root is None or not folder_exists(root)):
-            problem = "missing" if root is None else f"there is no folder {root}"
-            raise ConfigError("root", problem, f"name the folder that holds {self.name}; {self.repair(root)}")
+        if self.reads_root and (root is None or not self._exists(root)):
+            what = "file or folder" if self.accepts_file else "folder"
+            problem = "missing" if root is None else f"there is no {what} {root}"
+            raise ConfigError("root", problem, f"name the {what} that holds {self.name}; {self.repair(root)}")
         if root is not None and not self.reads_root:
             warnings.warn(f"data.root has no effect: {self.name} needs no folder", FedsimWarning, stacklevel=2)
+
+    def _exists(self, root: Path) -> bool:
+        return folder_exists(root) or (self.accepts_file and file_exists(root))
 
     def repair(self, root: Path | None) -> str:
         """What the user does about missing or damaged data, in words."""
@@ -65,14 +72,28 @@ class DataSource(Component):
         """What :meth:`load` gives, but for the values of the inputs, where it takes no time; for ``--check``."""
         return None
 
+    def fetch(self, root: Path) -> None:
+        """Fetch the data, which are not there, if they can be fetched.
+
+        Raises:
+            ConfigError: there is no network, or a folder of the data's name that is not whole.
+        """
+
     def prepare(self, root: Path | None) -> Splits:
         """Fetch what can be fetched, and check, decode and measure everything, so that no run has to.
 
         Raises:
             ConfigError: the data are missing and cannot be fetched, or damaged.
         """
-        self.check(root)
-        splits = self.load(root)
+        try:
+            self.check(root)
+        except ConfigError:
+            if root is None:
+                raise
+            self.fetch(root)
+            self.check(root)
+        with self.own_draws(lambda: 0, "load"):
+            splits = self.load(root)
         check_splits(splits)
         self.statistics(splits)
         return splits
@@ -109,4 +130,4 @@ class DataSource(Component):
         raise NotImplementedError
 
 
-sources = Registry[DataSource]("data set")
+sources = Registry("data set", DataSource)

@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from fedsim.data.cache import cached_arrays
-from fedsim.data.channel_statistics import Normalization
-from fedsim.data.fetch import fetch
+from fedsim.data.images.channel_statistics import Normalization
 from fedsim.data.samples import Splits, TensorSamples
 from fedsim.data.sources.base import DataSource, sources
+from fedsim.data.storage.cache import cached_arrays
+from fedsim.data.storage.fetch import fetch
 from fedsim.errors import ConfigError
 from fedsim.files import folder_exists, read_bytes
 from fedsim.registry import Reference

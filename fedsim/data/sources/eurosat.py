@@ -6,16 +6,16 @@ from pathlib import Path
 from pydantic import Field
 from torch import Tensor
 
-from fedsim.data.class_folders import (
+from fedsim.data.images.class_folders import (
     LabelledFiles,
     draw_for_testing,
     labelled_files,
     warn_of_what_is_left_out,
 )
-from fedsim.data.fetch import fetch
-from fedsim.data.image_files import decode_images
-from fedsim.data.samples import Splits, Subset
+from fedsim.data.images.image_files import decode_images, survey_images
+from fedsim.data.samples import Splits
 from fedsim.data.sources.base import DataSource, Outline, outline, sources
+from fedsim.data.storage.fetch import fetch
 from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.registry import Reference
 from fedsim.settings import Schema
@@ -65,16 +65,7 @@ class EuroSat(DataSource):
         assert root is not None
         self._folder(root)
 
-    def prepare(self, root: Path | None) -> Splits:
-        try:
-            self.check(root)
-        except ConfigError:
-            if root is None:
-                raise
-            self._fetch(root)
-        return super().prepare(root)
-
-    def _fetch(self, root: Path) -> None:
+    def fetch(self, root: Path) -> None:
         import torchvision
 
         fetch(root, "eurosat", lambda place: torchvision.datasets.EuroSAT(place, download=True), self.name)
@@ -92,6 +83,7 @@ class EuroSat(DataSource):
         super().survey(root)
         assert root is not None
         found, for_test = self._files(root)
+        survey_images(found.files, name=self.name, short_side=None, repair=self._replace(root))
         return outline(found.labels, {}, for_test)
 
     def _files(self, root: Path) -> tuple[LabelledFiles, Tensor]:
@@ -116,9 +108,9 @@ class EuroSat(DataSource):
         samples, shape, one_size = decode_images(
             found.files, found.labels, {}, name=self.name, short_side=None, repair=self._replace(root)
         )
-        return Splits(
-            train=Subset(samples, (~for_test).nonzero().flatten()),
-            test=Subset(samples, for_test.nonzero().flatten()),
+        return Splits.divided(
+            samples,
+            for_test,
             class_names=CLASSES,
             input_shape=shape,
             one_size=one_size,

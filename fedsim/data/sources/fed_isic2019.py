@@ -1,12 +1,13 @@
 """Fed-ISIC2019: skin lesions from six hospitals, as FLamby preprocesses and splits them."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from pydantic import Field
 
-from fedsim.data.image_files import decode_images
-from fedsim.data.samples import Splits, Subset
+from fedsim.data.images.image_files import decode_images, survey_images
+from fedsim.data.samples import Splits
 from fedsim.data.sides import check_sides
 from fedsim.data.sources.base import DataSource, Outline, outline, sources
 from fedsim.data.sources.isic2019_preparation import IMAGES, prepare_images
@@ -83,31 +84,38 @@ class FedIsic2019(DataSource):
         super().survey(root)
         assert root is not None
         rows = read_split_rows(split_file(root, own_fold=self.settings.own_fold))
-        missing = [row["image"] for row in rows if not (root / IMAGES / f"{row['image']}.jpg").is_file()]
+        missing = [file.name for file in self._files(root, rows) if not file.is_file()]
         if missing:
-            problem = f"{len(missing)} images of the split are not in {root / IMAGES} ({missing[0]}.jpg)"
+            problem = f"{len(missing)} images of the split are not in {root / IMAGES} ({missing[0]})"
             raise ConfigError("root", problem, self.repair(root))
         labels = torch.tensor([int(row["target"]) for row in rows], dtype=torch.int64)
         for_test = torch.tensor([row["fold"] == "test" for row in rows], dtype=torch.bool)
         check_sides(labels[~for_test], labels[for_test], CLASSES)
+        survey_images(self._files(root, rows), name=self.name, short_side=None, repair=self._replace(root))
         return outline(labels, {"center": [row["center"] for row in rows]}, for_test)
+
+    def _files(self, root: Path, rows: Sequence[Mapping[str, str]]) -> list[Path]:
+        return [root / IMAGES / f"{row['image']}.jpg" for row in rows]
+
+    def _replace(self, root: Path) -> str:
+        return f"remove it; then {self.repair(root)}"
 
     def load(self, root: Path | None) -> Splits:
         assert root is not None
         self.check(root)
         rows = read_split_rows(split_file(root, own_fold=self.settings.own_fold))
         samples, shape, one_size = decode_images(
-            [root / IMAGES / f"{row['image']}.jpg" for row in rows],
+            self._files(root, rows),
             torch.tensor([int(row["target"]) for row in rows]),
             {"center": [row["center"] for row in rows]},
             name=self.name,
             short_side=None,
-            repair=f"remove it; then {self.repair(root)}",
+            repair=self._replace(root),
         )
         for_test = torch.tensor([row["fold"] == "test" for row in rows])
-        return Splits(
-            train=Subset(samples, (~for_test).nonzero().flatten()),
-            test=Subset(samples, for_test.nonzero().flatten()),
+        return Splits.divided(
+            samples,
+            for_test,
             class_names=CLASSES,
             input_shape=shape,
             one_size=one_size,

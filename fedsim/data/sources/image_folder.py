@@ -1,20 +1,23 @@
 """Any folder of images, in a subfolder for each class."""
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 
-from fedsim.data.class_folders import LabelledFiles, draw_for_testing, labelled_files, warn_of_what_is_left_out
-from fedsim.data.image_files import decode_images
-from fedsim.data.image_table import columns_of_images, warn_of_other_tables
-from fedsim.data.samples import Splits, Subset
+from fedsim.data.images.class_folders import LabelledFiles, draw_for_testing, labelled_files, warn_of_what_is_left_out
+from fedsim.data.images.image_files import decode_images, survey_images
+from fedsim.data.images.image_table import columns_of_images, warn_of_other_tables
+from fedsim.data.samples import Splits
 from fedsim.data.sides import check_sides
 from fedsim.data.sources.base import DataSource, Outline, outline, sources
 from fedsim.errors import ConfigError
 from fedsim.settings import Schema
 
 TRAIN, TESTS = "train", ("test", "val", "validation", "valid")
+
+REPAIR, SMALLER = "replace or remove it", "set data.short_side to fewer pixels"
 
 
 @sources.register("image_folder")
@@ -26,8 +29,10 @@ class ImageFolder(DataSource):
     """
 
     class Settings(Schema):
-        short_side: int | None = Field(
-            256, ge=8, description="pixels to which the shorter side is scaled; null: as they are"
+        short_side: Annotated[int, Field(ge=8)] | Literal["auto"] | None = Field(
+            "auto",
+            description="pixels above which the shorter side is scaled down to them; null: images stay as they are; "
+            "auto: so they do where all have one size, else 256",
         )
         test_share: float = Field(
             0.2, gt=0, lt=1, description="share of each class that is held out where there is no folder for testing"
@@ -46,6 +51,9 @@ class ImageFolder(DataSource):
         found, for_test = self._files(root)
         columns = columns_of_images(root, found.files)
         check_sides(found.labels[~for_test], found.labels[for_test], found.class_names)
+        survey_images(
+            found.files, name=self.name, short_side=self.settings.short_side, repair=REPAIR, smaller=SMALLER
+        )
         return outline(found.labels, columns, for_test)
 
     def load(self, root: Path | None) -> Splits:
@@ -58,11 +66,12 @@ class ImageFolder(DataSource):
             columns_of_images(root, found.files),
             name=self.name,
             short_side=self.settings.short_side,
-            repair="replace or remove it",
+            repair=REPAIR,
+            smaller=SMALLER,
         )
-        return Splits(
-            train=Subset(samples, (~for_test).nonzero().flatten()),
-            test=Subset(samples, for_test.nonzero().flatten()),
+        return Splits.divided(
+            samples,
+            for_test,
             class_names=found.class_names,
             input_shape=shape,
             one_size=one_size,

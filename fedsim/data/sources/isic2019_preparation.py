@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fedsim.data.image_files import in_threads, read_rgb, scaled
+from fedsim.data.formats.table import write_table
+from fedsim.data.images.image_files import in_threads, read_rgb, scaled
 from fedsim.data.sources.isic2019_tables import ISIC_URL, OWN_SPLIT, draw_split, read_split_rows, split_file
-from fedsim.data.table import write_table
 from fedsim.errors import ConfigError
 from fedsim.files import whole_or_not_at_all
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from fedsim.data.class_folders import held_out
-from fedsim.data.table import Row, is_missing, read_table, rows_by_key
+from fedsim.data.formats.table import Row, is_missing, read_table, rows_by_key
+from fedsim.data.images.class_folders import held_out
 from fedsim.errors import ConfigError
 
 CLASSES = ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC")

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fedsim.data.cache import cached_arrays
-from fedsim.data.channel_statistics import Normalization
-from fedsim.data.samples import Splits, Subset, TensorSamples
+from fedsim.data.images.channel_statistics import Normalization
+from fedsim.data.samples import Splits, TensorSamples
 from fedsim.data.sources.base import DataSource, sources
+from fedsim.data.storage.cache import cached_arrays
 from fedsim.registry import Reference
 
 PER_CLASS = 500
@@ -58,9 +58,9 @@ class Mnist5k(DataSource):
         samples = TensorSamples(images, table[:, PIXELS].long())
         # Fixed and stratified: of each class's 500 digits every fifth is for testing.
         for_test = torch.arange(len(samples)) % PER_CLASS % 5 == 4
-        return Splits(
-            train=Subset(samples, (~for_test).nonzero().flatten()),
-            test=Subset(samples, for_test.nonzero().flatten()),
+        return Splits.divided(
+            samples,
+            for_test,
             class_names=tuple("0123456789"),
             input_shape=(1, 28, 28),
         )

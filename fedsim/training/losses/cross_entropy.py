@@ -35,5 +35,7 @@ class CrossEntropy(Loss):
     def mean(self, logits: Tensor, labels: Tensor, class_weights: Tensor | None) -> Tensor:
         if class_weights is not None:
             return super().mean(logits, labels, class_weights)
-        # Fused: the same bits as a plain loop that calls it so.
-        return nn.functional.cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing)
+        # Fused: the same bits as a plain loop that calls it so. It leaves out positions without a class.
+        return nn.functional.cross_entropy(
+            logits.flatten(0, -2), labels.flatten(), label_smoothing=self.settings.label_smoothing
+        )

@@ -17,4 +17,4 @@ class Schedule(Component):
         raise NotImplementedError
 
 
-schedules = Registry[Schedule]("schedule")
+schedules = Registry("schedule", Schedule)

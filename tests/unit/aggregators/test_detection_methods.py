@@ -10,7 +10,6 @@ from torch import Tensor
 
 from fedsim.aggregators import build_aggregator
 from fedsim.updates.matrix import UpdateMatrix
-from fedsim.updates.sharded import ColumnShards
 from support.aggregation import context_of
 from support.references import random_rows
 
@@ -36,18 +35,6 @@ def run_rounds(
         last = aggregator(rows, context_of(clients, number, last)).clone()
         steps.append(last)
     return steps
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_whole_and_three_shards_agree_over_rounds(name: str) -> None:
-    settings = dict(STATEFUL).get(name, {})
-    rounds = [random_rows(7, 100_001, seed=seed) for seed in range(5 if name == "fldetector" else 2)]
-    assert len(ColumnShards.cut(rounds[0], 3)._shards) == 3
-    ids = [range(7)] * len(rounds)
-    whole = run_rounds(build_aggregator(name, **settings), rounds, ids)
-    cut = run_rounds(build_aggregator(name, **settings), [ColumnShards.cut(rows, 3) for rows in rounds], ids)
-    for one, other in zip(whole, cut, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "settings"), STATEFUL)

@@ -10,8 +10,7 @@ import torch
 
 from fedsim.aggregators import build_aggregator
 from fedsim.errors import ConfigError
-from fedsim.updates.sharded import ColumnShards
-from support.aggregation import WIDE, assert_step, context_of
+from support.aggregation import assert_step, context_of
 from support.references import random_rows
 
 # DETOX ---------------------------------------------------------------------------------------------
@@ -106,16 +105,6 @@ def test_one_huge_row_in_a_group_does_not_disturb_the_median_of_detox() -> None:
 
 
 # All of them ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("vote", ["median", "mean"])
-def test_votes_of_detox_over_shards(vote: str) -> None:
-    rows = random_rows(5, WIDE)
-    steps = [
-        build_aggregator("detox", vote=vote, inner="krum")(form, context_of(range(5)))
-        for form in (rows, ColumnShards.cut(rows, 3))
-    ]
-    assert torch.equal(steps[0], steps[1])
 
 
 def test_detox_names_the_nearest_inner_rule() -> None:

@@ -15,8 +15,7 @@ from fedsim.aggregators import build_aggregator
 from fedsim.aggregators.pre import pre_aggregators
 from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.updates.matrix import UpdateMatrix
-from fedsim.updates.sharded import ColumnShards
-from support.aggregation import WIDE, context_of
+from support.aggregation import context_of
 from support.distance_references import bulyan, caf, mda, meamed, multi_krum
 from support.references import random_rows
 
@@ -77,16 +76,6 @@ def test_a_dropped_client_counts_against_f(name: str) -> None:
     step = build_aggregator(name, num_byzantine=2)(rows, context_of(range(11), dropped=1))
     assert torch.equal(step, build_aggregator(name, num_byzantine=1)(rows))
     assert not torch.equal(step, build_aggregator(name, num_byzantine=2)(rows))
-
-
-@pytest.mark.parametrize("name", AGGREGATORS)
-@pytest.mark.parametrize("clients", [5, 11])
-def test_whole_and_three_shards_agree(clients: int, name: str) -> None:
-    rows = random_rows(clients, WIDE)
-    cut = ColumnShards.cut(rows, 3)
-    assert len(cut._shards) == 3
-    one, other = build_aggregator(name)(rows), build_aggregator(name)(cut)
-    torch.testing.assert_close(one, other, rtol=0 if name != "caf" else 1e-6, atol=0 if name != "caf" else 1e-7)
 
 
 @pytest.mark.parametrize("name", AGGREGATORS)

@@ -9,11 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedsim.aggregators import Aggregator, RoundContext, available_aggregators, build_aggregator
+from fedsim.aggregators import Aggregator, RoundContext, aggregators, available_aggregators, build_aggregator
+from fedsim.aggregators.defence import Defence
+from fedsim.aggregators.pre import pre_aggregators
+from fedsim.attacks import attacks
 from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.updates.matrix import UpdateMatrix
-from fedsim.updates.sharded import ColumnShards
-from support.aggregation import WIDER, assert_same, case_id, context_of
+from support.aggregation import assert_same, case_id, context_of
+from support.attack_views import full_context
+from support.column_ranks import AggregatorOnRanks, shrink_blocks
 from support.fedseca_reference import fedseca_of_a_round
 from support.references import krum, mean, median, random_rows, trimmed_mean
 
@@ -31,7 +35,6 @@ MORE: list[Case] = [
 CASES: list[Case] = [(name, {}) for name in available_aggregators()] + MORE
 every_aggregator = pytest.mark.parametrize(("name", "settings"), CASES, ids=case_id)
 robust_ones = pytest.mark.parametrize("name", ["cwmed", "cwtm", "krum", "fedseca"])
-SAME_BITS = {"fedavg", "cwmed", "cwtm", "fedseca"}
 KEEPS_A_COMMON_ROW = {"fedavg", "cwmed", "cwtm", "krum"}
 
 
@@ -69,16 +72,113 @@ def test_step_equals_the_float64_reference_with_ties(name: str) -> None:
 # Properties of every aggregator --------------------------------------------------------------------
 
 
-@every_aggregator
-def test_whole_and_three_shards_agree(name: str, settings: dict[str, Any]) -> None:
-    rows = random_rows(6, WIDER)
-    cut = ColumnShards.cut(rows, 3)
-    assert len(cut._shards) == 3
-    one, other = run(build_aggregator(name, **settings), rows), run(build_aggregator(name, **settings), cut)
-    if name in SAME_BITS:
-        assert torch.equal(one, other)
-    else:
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+COLUMN_CASES: list[Case] = [
+    *CASES,
+    ("centered_clipping", {"radius": 0.5, "iterations": 3}),
+    ("detox", {"vote": "mean", "inner": "krum"}),
+    ("election_coding", {"assignment": "bernoulli"}),
+    ("fedavg", {"weighting": "samples"}),
+    ("fldetector", {"window": 1}),
+    ("huber", {"threshold": 0.1}),
+    ("rffl", {"warmup_rounds": 1, "fade": 0.3}),
+    ("robust_tailor", {"pool": ["cwmed", "centered_clipping"], "attacks": ["mimic", "gaussian"]}),
+    ("ties", {"election": "sign"}),
+]
+
+
+def tricky_rounds(rounds: int, count: int, columns: int, dtype: torch.dtype) -> list[Tensor]:
+    """Rows with zeros, all that rank 0 of several has; equal rows; NaN of a client in the last round."""
+    made = [random_rows(count, columns, seed=seed) + random_rows(1, columns, seed=99) for seed in range(rounds)]
+    for rows in made:
+        rows[:, ::7] = rows[:, : columns // 3] = 0
+        rows[3:4] = rows[2:3]
+    made[-1][: count - 1][:1, -1] = torch.nan  # not the only client
+    return [rows.to(dtype) for rows in made]
+
+
+@pytest.mark.filterwarnings("ignore::fedsim.errors.FedsimWarning")
+@pytest.mark.parametrize(("name", "settings"), COLUMN_CASES, ids=case_id)
+@pytest.mark.parametrize(
+    ("count", "columns", "ranks", "rounds", "dtype"),
+    [
+        (7, 450, 5, 3, torch.float32),
+        (5, 150, 2, 2, torch.float64),
+        (6, 150, 3, 2, torch.bfloat16),
+        (5, 1, 2, 2, torch.float32),  # a single block, which lies on rank 0
+        (1, 150, 3, 1, torch.float32),
+    ],
+    ids=case_id,
+)
+def test_steps_on_any_number_of_ranks_are_those_of_the_whole(
+    count: int,
+    columns: int,
+    ranks: int,
+    rounds: int,
+    dtype: torch.dtype,
+    name: str,
+    settings: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shrink_blocks(monkeypatch, 64)  # a multiple of what a processor computes at once, as the real width is
+    whole = build_for(count, name, settings)
+    distributed, last = AggregatorOnRanks(whole, ranks), None
+    for number, rows in enumerate(tricky_rounds(rounds, count, columns, dtype)):
+        context = full_context(count, columns, number, last)
+        found = distributed(rows, context)
+        last = whole(rows, context)
+        assert torch.equal(found, last)
+        assert_same(distributed.diagnostics, whole.diagnostics)
+        assert_same(distributed.state_dict(), whole.state_dict())
+
+
+@pytest.mark.parametrize("name", available_aggregators())
+def test_every_aggregator_is_shardable_and_a_step_of_its_own_inherits_no_promise(name: str) -> None:
+    rule = build_aggregator(name)
+    assert rule.shardable, "see CONTRIBUTING.md"
+
+    class Own(type(rule)):  # type: ignore[misc]
+        def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
+            return updates.mean()
+
+    class Renamed(type(rule)):  # type: ignore[misc]
+        """No step of its own."""
+
+    class Promised(Own):
+        shardable = True
+
+        def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
+            return updates.mean()
+
+    assert [cls().shardable for cls in (Own, Renamed, Promised)] == [False, True, True]
+
+
+def test_a_step_made_of_the_whole_tensor_is_cut_to_the_columns_of_a_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gathering(Aggregator):
+        def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
+            return updates.tensor().sort(dim=1).values.mean(0)
+
+    shrink_blocks(monkeypatch, 64)
+    rows = random_rows(5, 150)
+    assert not Gathering.shardable
+    assert torch.equal(AggregatorOnRanks(Gathering(), 4)(rows), Gathering()(rows))
+
+
+def test_a_method_made_of_others_is_shardable_if_all_of_them_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    def shardable() -> list[bool]:
+        pool = build_aggregator("robust_tailor", pool=["cwmed", "krum"], attacks=["ipm", "alie"])
+        behind = Defence(build_aggregator("krum"), [pre_aggregators.build("nnm")])
+        return [pool.shardable, build_aggregator("detox", inner="krum").shardable, behind.shardable]
+
+    assert shardable() == [True, True, True]
+    for component, expected in [
+        (aggregators.get("cwmed"), [False, True, True]),
+        (attacks.get("alie"), [False, True, True]),
+        (aggregators.get("krum"), [False, False, False]),
+        (pre_aggregators.get("nnm"), [True, True, False]),
+    ]:
+        with monkeypatch.context() as patch:
+            patch.setattr(component, "shardable", False)
+            assert shardable() == expected
 
 
 @every_aggregator
@@ -169,17 +269,23 @@ def test_without_context_the_clients_are_numbered_by_row(name: str, settings: di
 
 
 @every_aggregator
-@pytest.mark.parametrize("form", [UpdateMatrix, lambda rows: ColumnShards.cut(rows, 3)], ids=["whole", "shards"])
 def test_without_a_usable_row_the_step_is_zero_and_the_state_unchanged(
-    name: str, settings: dict[str, Any], form: Any
+    name: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    shrink_blocks(monkeypatch, 16)
     aggregator = build_for(3, name, settings)
     run(aggregator, random_rows(3, 77))
     before = copy.deepcopy(aggregator.state_dict())
     with pytest.warns(FedsimWarning, match=r"\[5, 6, 7\]"):
-        step = run(aggregator, form(torch.full((3, 77), torch.nan)), [7, 6, 5])
+        step = run(aggregator, torch.full((3, 77), torch.nan), [7, 6, 5])
     assert torch.equal(step, torch.zeros(77))
     assert_same(aggregator.state_dict(), before)
+    distributed = AggregatorOnRanks(aggregator, 3)  # each with the state of the whole
+    bad = torch.zeros(3, 77)
+    bad[:, 40] = torch.inf  # which one rank alone holds
+    assert torch.equal(distributed(bad, context_of([7, 6, 5])), torch.zeros(77))
+    for rank in distributed.ranks:
+        assert_same(rank.state_dict(), before)
 
 
 @every_aggregator
@@ -283,5 +389,5 @@ def test_a_step_of_a_wrong_shape_is_named() -> None:
         def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
             return updates.tensor()
 
-    with pytest.raises(ValueError, match=r"aggregator 'wrong' made a step of shape \[3, 4\]"):
+    with pytest.raises(ValueError, match=r"'wrong' .* aggregate returned a step of shape \[3, 4\], not \[4\]"):
         Wrong()(torch.ones(3, 4))

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from torch import Tensor
 from fedsim.aggregators import RoundContext, build_aggregator
 from fedsim.aggregators.fldetector import hessian_times, suspicious
 from fedsim.errors import FedsimWarning
+from fedsim.updates.layout import RowLayout
+from fedsim.updates.matrix import UpdateMatrix
 from support.aggregation import context_of
 from support.references import random_rows, random_vectors
 from support.slow_fldetector import SlowFLDetector, bfgs_matrix, slow_suspects
@@ -37,7 +40,9 @@ def test_l_bfgs_equals_the_bfgs_recursion(columns: int, pairs: int) -> None:
         vector = random_vectors(1, columns, 1000 + seed)[0]
         expected = bfgs_matrix(moves, bends) @ vector
         scale = float(expected.norm())
-        torch.testing.assert_close(hessian_times(vector, moves, bends), expected, rtol=1e-5, atol=1e-6 * scale)
+        torch.testing.assert_close(
+            hessian_times(UpdateMatrix(vector[None]), vector, moves, bends), expected, rtol=1e-5, atol=1e-6 * scale
+        )
 
 
 def test_l_bfgs_with_pairs_of_very_different_lengths() -> None:
@@ -46,7 +51,9 @@ def test_l_bfgs_with_pairs_of_very_different_lengths() -> None:
     longer = [[length * v for length, v in zip(lengths, group, strict=True)] for group in (moves, bends)]
     vector = random_vectors(1, 6, 8)[0]
     expected = bfgs_matrix(moves, bends) @ vector
-    torch.testing.assert_close(hessian_times(vector, *longer), expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        hessian_times(UpdateMatrix(vector[None]), vector, *longer), expected, rtol=1e-6, atol=1e-6
+    )
 
 
 def test_l_bfgs_of_a_singular_system_uses_the_pseudo_inverse() -> None:
@@ -62,7 +69,9 @@ def test_l_bfgs_of_a_singular_system_uses_the_pseudo_inverse() -> None:
     inner = np.linalg.pinv(system) @ np.concatenate([sigma * S.T @ vector.numpy(), Y.T @ vector.numpy()])
     expected = sigma * vector.numpy() - np.hstack([sigma * S, Y]) @ inner
     assert np.any(expected)
-    torch.testing.assert_close(hessian_times(vector, moves, bends), torch.from_numpy(expected))
+    torch.testing.assert_close(
+        hessian_times(UpdateMatrix(vector[None]), vector, moves, bends), torch.from_numpy(expected)
+    )
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 6, 9])
@@ -189,11 +198,11 @@ def test_fldetector_predicts_the_parameters_where_rows_hold_buffers_too() -> Non
     whole, cut = (build_aggregator("fldetector", window=2) for _ in range(2))
     last = None
     for number, rows in enumerate(rounds):
-        step = whole(rows, context_of(range(5), number, last))
-        shorter = cut(rows[:, :9], context_of(range(5), number, last))
+        step = whole(rows, replace(context_of(range(5), number, last), layout=RowLayout({"weight": (9,)})))
+        shorter = cut(rows[:, :9], context_of(range(5), number, None if last is None else last[:9]))
         assert torch.equal(step[:9], shorter)
         assert torch.equal(whole.diagnostics.per_client["score"], cut.diagnostics.per_client["score"])
-        last = step[:9]
+        last = step
     assert bool(whole.diagnostics.per_client["score"].any())
 
 

@@ -10,7 +10,6 @@ from torch import Tensor
 from fedsim.aggregators import build_aggregator
 from fedsim.errors import ConfigError
 from fedsim.updates.matrix import BLOCK
-from fedsim.updates.sharded import ColumnShards
 from support.aggregation import assert_near, context_of
 from support.iterative_references import Step, plain_clipping, plain_fednga, plain_huber, plain_rfa
 from support.references import random_rows
@@ -129,17 +128,6 @@ def test_a_saved_reference_continues_with_the_same_bits(name: str) -> None:
 
 
 # What all of them share ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("name", "settings"), [SHARED[1], SHARED[4], *SHARED[-6:]])
-def test_whole_and_shards_agree_over_rounds(name: str, settings: dict[str, Any]) -> None:
-    whole, cut = (build_aggregator(name, **settings) for _ in range(2))
-    for number in range(2):
-        rows = random_rows(5, WIDER, seed=number)
-        step = whole(rows, context_of(range(5), number))
-        shards = ColumnShards.cut(rows, 3)
-        assert len(shards._shards) == 3
-        assert_near(cut(shards, context_of(range(5), number)), step.double(), 1e-6)
 
 
 @every_case

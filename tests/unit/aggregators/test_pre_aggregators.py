@@ -7,11 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from fedsim.aggregators import RoundContext, build_aggregator
+from fedsim.aggregators.defence import Defence
 from fedsim.aggregators.pre import pre_aggregators
 from fedsim.errors import ConfigError
 from fedsim.updates.matrix import UpdateMatrix
-from fedsim.updates.sharded import ColumnShards
-from support.aggregation import WIDE, context_of, transform
+from support.aggregation import assert_same, context_of, transform
+from support.attack_views import full_context
+from support.column_ranks import AggregatorOnRanks, distributed, shrink_blocks, the_same, whole_of
 from support.distance_references import arc, nnm
 from support.references import random_rows
 
@@ -56,14 +59,64 @@ def test_tolerant_pre_aggregators_refuse_half_and_count_dropped_clients(name: st
 
 
 @pytest.mark.parametrize("name", PRE)
-def test_pre_aggregators_on_whole_and_cut_matrices_and_inputs_unchanged(name: str) -> None:
-    rows = random_rows(7, WIDE) * torch.linspace(0.001, 3, 7)[:, None]
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("columns", "ranks"), [(450, 2), (450, 5), (1, 2)])
+def test_pre_aggregators_on_any_number_of_ranks_and_inputs_unchanged(
+    columns: int, ranks: int, dtype: torch.dtype, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shrink_blocks(monkeypatch, 64)
+    pre = pre_aggregators.build(name)
+    rows = (random_rows(7, columns) * torch.linspace(0.001, 3, 7)[:, None]).to(dtype)
+    rows[3] = rows[2]
     before = rows.clone()
-    one = transform(pre_aggregators.build(name), rows)
-    other = transform(pre_aggregators.build(name), ColumnShards.cut(rows, 3))
-    torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)
+    expected = transform(pre, rows)
+
+    def transformed(updates: UpdateMatrix) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+        found, context = pre(updates, context_of(range(7)))
+        return whole_of(found), found.gram(), context.client_ids
+
+    found, gram, ids = the_same(distributed(rows, ranks, transformed))
+    assert torch.equal(found, expected)
+    assert_same(transformed(UpdateMatrix(rows))[1:], (gram, ids))
     assert torch.equal(rows, before)
-    assert not torch.equal(one[: len(rows)], rows[: len(one)])
+    assert not torch.equal(expected[: len(rows)], rows[: len(expected)])
+
+
+@pytest.mark.parametrize("rule", ["cwtm", "signguard", "centered_clipping", "lasa"])
+def test_defences_on_any_number_of_ranks_step_as_the_whole(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the aggregator sees is a matrix that others derived, and its columns."""
+    shrink_blocks(monkeypatch, 64)
+    whole = Defence(build_aggregator(rule), [pre_aggregators.build(name) for name in ("arc", "nnm", "bucketing")])
+    assert whole.shardable
+    distributed, last = AggregatorOnRanks(whole, 4), None
+    for number in range(2):
+        rows, context = random_rows(9, 450, seed=number), full_context(9, 450, number, last)
+        found, last = distributed(rows, context), whole(rows, context)
+        assert torch.equal(found, last)
+        assert_same(distributed.diagnostics, whole.diagnostics)
+
+
+@pytest.mark.parametrize("name", PRE)
+def test_pre_aggregators_are_shardable_and_rows_of_their_own_inherit_no_promise(name: str) -> None:
+    known = pre_aggregators.get(name)
+
+    class Own(known):  # type: ignore[misc, valid-type]
+        def __call__(self, updates: UpdateMatrix, context: RoundContext) -> tuple[UpdateMatrix, RoundContext]:
+            return updates, context
+
+    class Renamed(known):  # type: ignore[misc, valid-type]
+        """No rows of its own."""
+
+    class Promised(Own):
+        shardable = commutes_with_rotations = True
+
+        def __call__(self, updates: UpdateMatrix, context: RoundContext) -> tuple[UpdateMatrix, RoundContext]:
+            return updates, context
+
+    assert [cls.shardable for cls in (known, Own, Renamed, Promised)] == [True, False, True, True]
+    assert not Own.commutes_with_rotations
+    assert Promised.commutes_with_rotations
+    assert not Defence(build_aggregator("fedavg"), [Own()]).shardable
 
 
 @pytest.mark.parametrize("name", PRE)

@@ -15,8 +15,6 @@ from fedsim.aggregators import Aggregator, available_aggregators, build_aggregat
 from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.updates.context import RoundContext
 from fedsim.updates.layout import RowLayout
-from fedsim.updates.matrix import BLOCK, UpdateMatrix
-from fedsim.updates.sharded import ColumnShards
 
 HONEST, BYZANTINE, COLUMNS, LENGTH = 9, 2, 2000, 100.0
 LAYOUT = RowLayout({"first": (40, 40), "second": (20, 15), "bias": (100,)})
@@ -171,27 +169,6 @@ def test_clients_that_come_and_go_are_not_mixed_up(name: str) -> None:
             other(rows[shuffled], replace(context(round_index, shuffled, steps[1]), dropped=8 - len(clients))),
         ]
         torch.testing.assert_close(steps[0], steps[1], rtol=1e-5, atol=1e-5)
-
-
-@every_aggregator
-def test_with_a_layout_whole_and_three_shards_agree(name: str) -> None:
-    columns = 3 * BLOCK + 100
-    rows = torch.randn(7, columns, generator=torch.Generator().manual_seed(0)) + 0.3
-    layout = RowLayout({"weight": (150, 200), "conv": (10, 5, 3, 3), "bias": (columns - 30_450,)})
-    found = []
-    for form in (UpdateMatrix(rows), ColumnShards.cut(rows, 3)):
-        aggregator, step = build(name, 1), None
-        for round_index in range(2):
-            facts = RoundContext(
-                round=round_index,
-                client_ids=tuple(range(7)),
-                layout=layout,
-                last_step=step,
-                generator=torch.Generator().manual_seed(round_index),
-            )
-            step = aggregator(form, facts)
-        found.append(step)
-    torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(

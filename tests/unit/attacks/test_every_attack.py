@@ -3,18 +3,20 @@
 import io
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Literal, get_args, get_origin
 
 import pytest
 import torch
 from torch import Tensor
 
+from fedsim.aggregators import build_aggregator
 from fedsim.attacks import Attack, AttackView, attacks, available_attacks, build_attack
 from fedsim.errors import ConfigError
 from fedsim.updates.matrix import UpdateMatrix
-from fedsim.updates.sharded import ColumnShards
-from support.aggregation import WIDER, case_id
+from support.aggregation import assert_same, case_id
 from support.attack_views import full_view
+from support.column_ranks import AttackOnRanks, shrink_blocks
 from support.references import random_rows
 
 Case = tuple[str, dict[str, Any]]
@@ -52,15 +54,6 @@ every_attack = among(CASES)
 blind_attacks = among([case for case in CASES if not build_attack(case[0], **case[1]).sees_honest])
 seeing_attacks = among([case for case in CASES if build_attack(case[0], **case[1]).sees_honest])
 SENDS_NONFINITE = {"nonfinite", "bit_flip"}
-THROUGH_ROW_STATISTICS = {("fang", "krum")}
-"""Cases of the attacks below that are no column maps."""
-SAME_BITS = {"none", "scaling", "label_flip", "ipm", "alie", "fang", "gaussian", "sign_flip", "zero", "bit_flip"}
-SAME_BITS |= {"nonfinite", "mimic", "poisonedfl"}
-
-
-def has_the_same_bits(name: str, settings: dict[str, Any]) -> bool:
-    """Whether the rows are the same to the last bit however columns are cut."""
-    return name in SAME_BITS and not any((name, value) in THROUGH_ROW_STATISTICS for value in settings.values())
 
 
 def act(attack: Attack, view: AttackView) -> Tensor:
@@ -71,12 +64,6 @@ def act(attack: Attack, view: AttackView) -> Tensor:
 
 def assert_same_bits(one: Tensor, other: Tensor) -> None:
     torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
-
-
-def cut(rows: Tensor) -> ColumnShards:
-    shards = ColumnShards.cut(rows, 3)
-    assert len(shards._shards) == 3
-    return shards
 
 
 # Properties of every attack ------------------------------------------------------------------------
@@ -106,15 +93,76 @@ def test_equal_or_zero_honest_rows_give_finite_rows(name: str, settings: dict[st
         assert name in SENDS_NONFINITE or bool(rows.isfinite().all())
 
 
-@every_attack
-def test_whole_and_three_shards_agree(name: str, settings: dict[str, Any]) -> None:
-    honest, own = random_rows(5, WIDER), random_rows(2, WIDER, seed=1)
-    whole = act(build_attack(name, **settings), full_view(honest, own))
-    sharded = act(build_attack(name, **settings), full_view(cut(honest), cut(own)))
-    if has_the_same_bits(name, settings):
-        assert_same_bits(sharded, whole)
-    else:
-        torch.testing.assert_close(sharded, whole, rtol=1e-5, atol=1e-6, equal_nan=True)
+# Against rules that are probed by inner products, by statistics of rows, and by order statistics, with a state.
+PROBED: list[Case] = [("krum", {}), ("fedseca", {"sparsity": 0.5, "momentum": 0.5}), ("cwtm", {})]
+COLUMN_CASES: list[tuple[str, dict[str, Any], Case]] = [
+    *((name, settings, PROBED[2]) for name, settings in CASES),
+    ("agr_tailored", {}, PROBED[0]),
+    ("agr_tailored", {"search": "released"}, PROBED[0]),
+    ("opt_alie", {}, PROBED[1]),
+    ("worst_of", {"members": ["mimic", "poisonedfl", "gaussian"]}, PROBED[1]),
+]
+
+
+@pytest.mark.parametrize(("name", "settings", "rule"), COLUMN_CASES, ids=case_id)
+@pytest.mark.parametrize(
+    ("honest", "columns", "ranks", "rounds", "dtype"),
+    [
+        (5, 450, 5, 3, torch.float32),
+        (3, 150, 2, 2, torch.float64),
+        (4, 1, 2, 2, torch.float32),  # a single block, which lies on rank 0
+        (1, 150, 3, 1, torch.float32),
+    ],
+    ids=case_id,
+)
+def test_rows_on_any_number_of_ranks_are_those_of_the_whole(
+    honest: int,
+    columns: int,
+    ranks: int,
+    rounds: int,
+    dtype: torch.dtype,
+    name: str,
+    settings: dict[str, Any],
+    rule: Case,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shrink_blocks(monkeypatch, 64)  # a multiple of what a processor computes at once, as the real width is
+    whole = build_attack(name, **settings)
+    distributed = AttackOnRanks(whole, ranks)
+    for number in range(rounds):
+        views = []
+        for _ in range(2):  # an attack uses up the randomness of its view
+            rows = random_rows(honest + 2, columns, seed=number).to(dtype) + 0.5
+            rows[:, ::7] = rows[:, : columns // 3] = 0  # all that rank 0 has of several
+            rows[honest - 1 :] = rows[honest - 1]
+            view = full_view(rows[:honest], rows[honest:], round_index=number)
+            view.facts.last_step[: columns // 3] = 0
+            views.append(replace(view, aggregator=build_aggregator(rule[0], **rule[1])))
+        assert_same_bits(distributed(views[0]), act(whole, views[1]))
+        assert_same(distributed.diagnostics, whole.diagnostics)
+        assert_same(distributed.state_dict(), whole.state_dict())
+
+
+@pytest.mark.parametrize("name", available_attacks())
+def test_every_attack_is_shardable_and_rows_of_its_own_inherit_no_promise(name: str) -> None:
+    attack = build_attack(name)
+    assert attack.shardable, "see CONTRIBUTING.md"
+    assert attack.for_buffers().shardable
+
+    class Own(type(attack)):  # type: ignore[misc]
+        def craft(self, view: AttackView) -> Tensor:
+            return view.honest.mean()
+
+    class Renamed(type(attack)):  # type: ignore[misc]
+        """No rows of its own."""
+
+    class Promised(Own):
+        shardable = True
+
+        def craft(self, view: AttackView) -> Tensor:
+            return view.honest.mean()
+
+    assert [cls().shardable for cls in (Own, Renamed, Promised)] == [False, True, True]
 
 
 @every_attack
@@ -262,6 +310,22 @@ def test_impossible_settings_are_named(name: str, key: str, value: object) -> No
     assert caught.value.key == key
 
 
+def test_rows_made_of_whole_tensors_are_cut_to_the_columns_of_a_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gathering(Attack):
+        def craft(self, view: AttackView) -> Tensor:
+            return view.honest.tensor().sort(dim=1).values[:2] - view.own.tensor()
+
+    class GatheringOne(Attack):
+        def craft(self, view: AttackView) -> Tensor:
+            return view.honest.tensor().mean(0)
+
+    shrink_blocks(monkeypatch, 64)
+    view = full_view(random_rows(3, 150), random_rows(2, 150, seed=1))
+    for attack in (Gathering(), GatheringOne()):
+        assert not attack.shardable
+        assert torch.equal(AttackOnRanks(attack, 4)(view), attack(view))
+
+
 # One by one ----------------------------------------------------------------------------------------
 
 
@@ -288,5 +352,5 @@ def test_rows_of_a_wrong_shape_are_named(shape: tuple[int, ...]) -> None:
         def craft(self, view: AttackView) -> Tensor:
             return torch.zeros(shape)
 
-    with pytest.raises(ValueError, match=r"attack 'wrong' made rows of shape .* not \[2, 4\] or \[4\]"):
+    with pytest.raises(ValueError, match=r"'wrong' .* craft returned rows of shape .* not \[2, 4\] or \[4\]"):
         Wrong()(AttackView(honest=UpdateMatrix(torch.ones(3, 4)), own=UpdateMatrix(torch.ones(2, 4))))

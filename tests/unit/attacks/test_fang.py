@@ -11,8 +11,8 @@ from fedsim.attacks import build_attack
 from fedsim.attacks.fang import upper_bound
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import BLOCK
-from fedsim.updates.sharded import ColumnShards
 from support.attack_views import COLUMNS, full_context, full_view, view_against
+from support.column_ranks import AttackOnRanks
 from support.references import direct_squared_distances, krum_choice, random_rows
 
 
@@ -128,8 +128,8 @@ def test_fangs_draws_belong_to_the_client_and_the_round() -> None:
 
 
 @pytest.mark.parametrize("target", ["krum", "trimmed_mean"])
-def test_fangs_targets_agree_whole_and_in_three_shards(target: str) -> None:
+def test_fangs_targets_agree_whole_and_on_three_ranks(target: str) -> None:
     rows = random_rows(5, 3 * BLOCK + 77)
-    whole, cut = build_attack("fang", target=target), build_attack("fang", target=target)
-    one, other = whole(view_against(rows)), cut(view_against(ColumnShards.cut(rows, 3)))
-    torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)
+    whole = build_attack("fang", target=target)
+    distributed = AttackOnRanks(whole, 3)
+    assert torch.equal(whole(view_against(rows)), distributed(view_against(rows)))

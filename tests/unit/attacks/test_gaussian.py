@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from fedsim.attacks import build_attack
-from fedsim.updates.matrix import BLOCK, UpdateMatrix
-from fedsim.updates.sharded import ColumnShards
+from fedsim.updates.matrix import BLOCK
 from support.attack_views import round_view
+from support.column_ranks import AttackOnRanks
 from support.references import random_rows
 
 
@@ -35,14 +35,12 @@ def test_what_a_client_draws_depends_on_the_round_and_the_client_alone(name: str
     columns = 2 * BLOCK + 77
     own = torch.zeros(3, columns)
 
-    def rows(ids: Sequence[int], seed: int = 5, cut: bool = False) -> Tensor:
-        zeros = own[: len(ids)]
-        matrix = ColumnShards.cut(zeros, 3) if cut else UpdateMatrix(zeros)
-        honest = torch.empty(0, columns)
-        return build_attack(name, **settings)(round_view(honest, matrix, own_ids=ids, seed=seed)).nan_to_num(7.0)
+    def rows(ids: Sequence[int], seed: int = 5, ranks: int = 1) -> Tensor:
+        view = round_view(torch.empty(0, columns), own[: len(ids)], own_ids=ids, seed=seed)
+        return AttackOnRanks(build_attack(name, **settings), ranks)(view).nan_to_num(7.0)
 
     alone = rows([4])[0]
-    assert torch.equal(rows([4], cut=True)[0], alone)
+    assert torch.equal(rows([4], ranks=3)[0], alone)
     assert torch.equal(rows([2, 9, 4])[2], alone)
     assert not torch.equal(rows([9])[0], alone)
     assert not torch.equal(rows([4], seed=6)[0], alone)

@@ -13,9 +13,9 @@ from fedsim.attacks import Attack, build_attack
 from fedsim.participation.attack_plan import AttackPlan, Campaign
 from fedsim.server.adversary import Adversary, Target
 from fedsim.updates.context import RoundContext
-from fedsim.updates.matrix import BLOCK, UpdateMatrix
-from fedsim.updates.sharded import ColumnShards
+from fedsim.updates.matrix import BLOCK
 from support.attack_views import round_view
+from support.column_ranks import AttackOnRanks, joined
 from support.references import Array, random_rows
 from support.states import through_a_file
 
@@ -133,14 +133,13 @@ def test_mimic_counts_the_rounds_in_which_it_acts() -> None:
 
 
 @pytest.mark.parametrize("ids", [(9, 4, 7), (4, 7, 9), (7, 9, 4)])
-@pytest.mark.parametrize("rounds", [1, 3])
-def test_mimic_takes_the_lowest_id_of_equal_rows(ids: tuple[int, ...], rounds: int) -> None:
+@pytest.mark.parametrize(("rounds", "ranks"), [(1, 1), (3, 1), (3, 3)])
+def test_mimic_takes_the_lowest_id_of_equal_rows(ids: tuple[int, ...], rounds: int, ranks: int) -> None:
     columns = 2 * BLOCK + 11
-    attack = build_attack("mimic")
+    attack = AttackOnRanks(build_attack("mimic"), ranks)
     for round_index in range(rounds):
-        row = random_rows(1, columns, seed=round_index)
-        far = ColumnShards.cut(torch.cat([row, row, row]), 3) if round_index % 2 else torch.cat([row, row, row])
-        attack(round_view(far, torch.zeros(1, columns), ids=ids, round_index=round_index))
+        rows = random_rows(1, columns, seed=round_index).expand(3, -1)
+        attack(round_view(rows, torch.zeros(1, columns), ids=ids, round_index=round_index))
         assert attack.diagnostics == {"target": 4.0}
 
 
@@ -171,14 +170,14 @@ def test_mimic_of_a_single_honest_row_keeps_the_random_direction(monkeypatch: py
 def test_the_random_direction_depends_on_the_generator_alone() -> None:
     columns = BLOCK + 3
 
-    def direction(honest: UpdateMatrix | Tensor, seed: int = 5) -> Tensor:
-        attack = build_attack("mimic")
+    def direction(honest: Tensor, seed: int = 5, ranks: int = 1) -> Tensor:
+        attack = AttackOnRanks(build_attack("mimic"), ranks)
         attack(round_view(honest, torch.zeros(1, columns), seed=seed))
-        return attack.state_dict()["direction"]
+        return joined([rank.state_dict()["direction"] for rank in attack.ranks])
 
     row = random_rows(1, columns)
     whole = direction(row)
-    assert torch.equal(direction(ColumnShards.cut(row, 2)), whole)
+    assert torch.equal(direction(row, ranks=2), whole)
     assert torch.equal(direction(2 * row), whole)
     assert not torch.equal(direction(row, seed=6), whole)
     assert float(whole.double().norm()) == pytest.approx(1, abs=1e-6)

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from fedsim.attacks import build_attack
 from fedsim.updates.matrix import BLOCK
-from fedsim.updates.sharded import ColumnShards
 from support.attack_views import view_against
+from support.column_ranks import AttackOnRanks
 from support.references import direct_squared_distances, random_rows
 
 DIRECTIONS = ["unit", "sign", "std"]
@@ -77,13 +77,12 @@ def test_min_max_and_min_sum_by_hand() -> None:
 
 @pytest.mark.parametrize("name", ["min_max", "min_sum"])
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_perturbations_agree_whole_and_in_three_shards(name: str, direction: str) -> None:
+def test_perturbations_agree_whole_and_on_three_ranks(name: str, direction: str) -> None:
     rows = random_rows(5, 3 * BLOCK + 77)
-    whole, cut = build_attack(name, direction=direction), build_attack(name, direction=direction)
-    shards = ColumnShards.cut(rows, 3)
-    assert len(shards._shards) == 3
-    torch.testing.assert_close(whole(view_against(rows)), cut(view_against(shards)), rtol=1e-6, atol=1e-7)
-    assert whole.diagnostics["gamma"] == pytest.approx(cut.diagnostics["gamma"], rel=1e-12)
+    whole = build_attack(name, direction=direction)
+    distributed = AttackOnRanks(whole, 3)
+    assert torch.equal(whole(view_against(rows)), distributed(view_against(rows)))
+    assert whole.diagnostics == distributed.diagnostics
     assert whole.diagnostics["gamma"] == pytest.approx(bisected_gamma(name, rows, direction), rel=1e-9)
 
 

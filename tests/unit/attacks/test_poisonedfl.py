@@ -11,8 +11,8 @@ from torch import Tensor
 
 from fedsim.attacks import build_attack
 from fedsim.updates.matrix import BLOCK
-from fedsim.updates.sharded import ColumnShards
 from support.attack_views import round_view
+from support.column_ranks import AttackOnRanks
 from support.references import Array, random_rows
 from support.states import through_a_file
 
@@ -101,9 +101,9 @@ def test_poisonedfl_keeps_its_signs_for_the_whole_run() -> None:
 def test_poisonedfl_draws_the_same_signs_however_columns_are_cut() -> None:
     columns = 2 * BLOCK + 9
     rows = []
-    for own in (torch.zeros(1, columns), ColumnShards.cut(torch.zeros(1, columns), 3)):
-        attack = build_attack("poisonedfl")
-        rows.append(attack(round_view(torch.empty(0, columns), own, last_step=torch.ones(columns))))
+    for ranks in (1, 3):
+        view = round_view(torch.empty(0, columns), torch.zeros(1, columns), last_step=torch.ones(columns))
+        rows.append(AttackOnRanks(build_attack("poisonedfl"), ranks)(view))
     assert torch.equal(*rows)
 
 

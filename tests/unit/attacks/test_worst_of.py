@@ -205,3 +205,12 @@ def test_what_poisons_data_cannot_be_a_member() -> None:
         if attacks.get(name).poisons_data:
             with pytest.raises(ConfigError, match="training of its own"):
                 build_attack("worst_of", members=[name])
+
+
+def test_worst_of_is_shardable_if_all_its_members_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    attack = build_attack("worst_of", members=["mimic", {"name": "ipm", "epsilon": 0.2}])
+    assert attack.shardable
+    assert attack.for_buffers().shardable
+    monkeypatch.setattr(attacks.get("ipm"), "shardable", False)
+    assert not attack.shardable
+    assert not attack.for_buffers().shardable

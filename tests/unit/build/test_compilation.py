@@ -28,7 +28,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_compiler_that_is_missing_is_found_by_check(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["--check", "runtime.compile=true", "runtime.device=cpu"]) == 2
     (sentence,) = [line for line in capfd.readouterr().err.splitlines() if "runtime.compile: " in line]
-    assert "No working C++ compiler found" in sentence
+    assert "runtime.compile: torch.compile does not work here: " in sentence  # why, in torch's words, differs
     assert sentence.endswith("install a compiler (gcc and g++), or set runtime.compile: false")
     assert main(["--check", "runtime.device=cpu"]) == 0
 

@@ -49,7 +49,7 @@ def message(*overrides: str) -> str:
         ("runtime.compile_mode=max-autotune", ["runtime.compile_mode", "max-autotune", "reduce-overhead"]),
         ("clients.batch_size=99999999999999999999", ["clients.batch_size"]),
         ("attack.clients=[1, 1, 2]", ["attack.clients", "[1, 1, 2]"]),
-        ("data.name=mnist", ["data.name", "'mnist5k'"]),
+        ("data.name=mnist5", ["data.name", "'mnist5k'"]),
         ("data.partition.alpha=0", ["data.partition.alpha", "greater than 0"]),
         ("model.name=cnn", ["model.name", "small_cnn"]),
         ("clients.optimizer.name=sdg", ["clients.optimizer.name", "'sgd'"]),

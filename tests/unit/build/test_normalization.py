@@ -10,6 +10,7 @@ from fedsim.build.components import build_components
 from fedsim.build.data import RunData, load_data
 from fedsim.comm import SingleProcess
 from fedsim.data.fingerprint import fingerprint
+from fedsim.errors import ConfigError
 from support.configuration import configured
 from support.images import pictures, splits
 from support.thread_ranks import Ring, ThreadRank
@@ -87,6 +88,12 @@ def test_all_ranks_have_the_numbers_and_rank_0_logs_them(
         views = [rank.result(timeout=60).view.normalization for rank in ranks]
     assert caplog.messages == said * 2
     assert views[0] == views[1] == views[2]
+
+
+def test_numbers_for_data_without_channels_are_refused() -> None:
+    """They would be broadcast along the wrong dimension."""
+    with pytest.raises(ConfigError, match=r"data\.normalize: these data are no images; leave it out"):
+        loaded("data={name: synthetic, shape: [1]}", "data.normalize={mean: [0.5], std: [0.5]}")
 
 
 def test_data_normalised_by_other_numbers_are_other_data() -> None:

@@ -8,7 +8,7 @@ import torch
 
 from fedsim import machine
 from fedsim.build.components import build_components
-from fedsim.build.parts import memory_errors_named
+from fedsim.build.model import memory_errors_named
 from fedsim.build.rehearsal import rehearse
 from fedsim.data import Splits
 from fedsim.data.sources import sources
@@ -49,6 +49,10 @@ def test_what_does_not_fit_into_memory_is_said_with_both_sizes(overrides: list[s
     assert caught.value.key == key
     assert words in str(caught.value)
     assert monotonic() - started < 20
+
+
+def test_rows_that_lie_on_several_hosts_need_not_fit_on_this_one() -> None:
+    check("clients.count=3000", "model.width=400", "data.partition.min_samples=0", "server.sharded=true")
 
 
 @pytest.mark.parametrize(

@@ -44,3 +44,28 @@ def test_a_rank_keeps_as_many_rows_as_it_has_owned_at_once() -> None:
     for rank, (right, buffers, most) in enumerate(on_gloo_ranks(3, scenarios.rows_of_changing_owners)):
         assert right
         assert rank == 0 or buffers <= most
+
+
+def test_ranks_gather_tensors_of_other_lengths_and_of_none() -> None:
+    found = on_gloo_ranks(3, scenarios.gathered_values)
+    assert found[1:] == found[:1] * 2
+    kinds = iter(found[0])
+    for dtype in ("float32", "float64", "int64", "bool", "bfloat16"):
+        for rows in ([0, 1, 2], [0, 0, 0]):
+            for width in (1, 2):
+                parts = next(kinds)
+                assert [part[0] for part in parts] == [f"torch.{dtype}"] * 3
+                assert [part[1] for part in parts] == [[count, 2][:width] for count in rows]
+                values = [min(rank, 1) if dtype == "bool" else rank for rank in range(3)]
+                assert [part[2] for part in parts] == [
+                    [value] * width * count for value, count in zip(values, rows, strict=True)
+                ]
+
+
+def test_every_rank_gets_the_parts_of_a_step_that_others_have() -> None:
+    assert on_gloo_ranks(3, scenarios.completed_vectors) == [[True] * 10] * 3
+
+
+def test_every_rank_gets_its_columns_of_all_rows() -> None:
+    assert on_gloo_ranks(3, scenarios.columns_in_shared_memory) == [("SharedRows", True)] * 3
+    assert on_gloo_ranks(3, scenarios.columns_point_to_point) == [("ExchangedColumns", True)] * 3

@@ -7,8 +7,8 @@ from torch import Tensor
 from fedsim.data import TensorSamples
 from fedsim.data.augmentations import Augmentation, augmentations
 from fedsim.data.feeds import copied_to, size_in_bytes
+from fedsim.data.images.pixels import Interpolation
 from fedsim.data.inputs import Inputs, View
-from fedsim.data.pixels import Interpolation
 from fedsim.errors import ConfigError
 from support.images import FULL, many_sizes, pictures, seeded
 from support.meta_device import META, CopiesToMeta

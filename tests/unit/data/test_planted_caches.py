@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedsim.data.cache import cache_folder, cached_arrays, is_lasting
+from fedsim.data.storage.cache import cache_folder, cached_arrays, is_lasting
 from fedsim.errors import FedsimWarning
 from support.data_checks import refuse
 

@@ -8,7 +8,7 @@ import torch
 from torchvision.transforms.v2 import functional
 
 from fedsim.data import Subset, TensorSamples
-from fedsim.data.image_files import ImagesOfManySizes
+from fedsim.data.images.image_files import ImagesOfManySizes
 from fedsim.data.inputs import Inputs, View
 from support.images import (
     FULL,

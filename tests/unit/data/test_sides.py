@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 
+from fedsim.data.labels import IGNORED
 from fedsim.data.sides import check_sides
 from fedsim.data.sources import sources
 from fedsim.errors import ConfigError, FedsimWarning
@@ -76,7 +77,7 @@ def test_a_class_that_is_not_tested_is_said_before_anything_is_decoded(
     write_class_folders(tmp_path / "train", ("ant", "bee", "cow"))
     write_class_folders(tmp_path / "valid", ("bee",))
     with monkeypatch.context() as patch:
-        patch.setattr(Image, "open", refuse)
+        patch.setattr(ImageFile.ImageFile, "load", refuse)
         with pytest.warns(FedsimWarning, match="classes 'ant', 'cow' have training samples but no test samples"):
             sources.build("image_folder").survey(tmp_path)
     assert main(["image_folder", "--root", str(tmp_path)]) == 0
@@ -103,3 +104,22 @@ def test_the_survey_of_isic_looks_at_table_and_names(tmp_path: Path) -> None:
         (folder / f"{rows[number]['image']}.jpg").unlink()
     with pytest.raises(ConfigError, match=rf"2 images of the split are not in {folder} \({rows[3]['image']}\.jpg\)"):
         source.survey(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("train", "said"),
+    [
+        (torch.tensor([[0, 1], [2, 3]]), "sample 1 to train has the class 3; classes go from 0 to 2"),
+        (torch.tensor([0, -1]), "sample 1 to train has the class -1; classes go from 0 to 2"),
+        (torch.tensor([[0, 1], [IGNORED, IGNORED]]), "sample 1 to train has no class at any position"),
+        (torch.tensor([0, IGNORED]), "sample 1 to train has no class; give it one"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused(train: torch.Tensor, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        check_sides(train, labels(0, 1, 2), ("a", "b", "c"))
+
+
+def test_classes_of_positions_are_looked_for_at_all_of_them() -> None:
+    with pytest.warns(FedsimWarning, match="^class 'c' has test samples but no training samples"):
+        check_sides(torch.tensor([[0, IGNORED], [0, 1]]), labels(0, 1, 2), ("a", "b", "c"))

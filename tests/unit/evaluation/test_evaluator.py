@@ -3,6 +3,7 @@
 import math
 import warnings
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +15,13 @@ from fedsim.comm import SingleProcess
 from fedsim.data import TensorSamples
 from fedsim.data.augmentations import augmentations
 from fedsim.data.inputs import Inputs, View
+from fedsim.data.labels import IGNORED
 from fedsim.evaluation.evaluator import RECORDED_CLASSES, Evaluation, Evaluator
+from fedsim.evaluation.metrics import Metric, Predictions
+from fedsim.evaluation.run_metrics import RunMetrics
 from fedsim.records.round_record import Quality
 from support.meta_device import META
+from support.texts import tokens
 from support.thread_ranks import on_ranks
 
 
@@ -32,11 +37,18 @@ class Answers(nn.Module):
 
 
 def asked(
-    logits: Tensor, labels: Tensor, batch_size: int = 7, owners: Tensor | None = None, ranks: int = 1
+    logits: Tensor,
+    labels: Tensor,
+    batch_size: int = 7,
+    owners: Tensor | None = None,
+    ranks: int = 1,
+    **more: Any,
 ) -> list[Evaluation]:
-    """The evaluation of a model with these logits [N, C], by every rank."""
-    inputs, classes = Inputs(TensorSamples(logits, labels)), logits.shape[1]
-    return on_ranks(ranks, lambda comm: Evaluator(inputs, classes, batch_size, comm, owners).evaluate(Answers()))
+    """The evaluation of a model with these logits [N, C] or [N, T, C], by every rank."""
+    inputs, classes = Inputs(TensorSamples(logits, labels)), logits.shape[-1]
+    return on_ranks(
+        ranks, lambda comm: Evaluator(inputs, classes, batch_size, comm, owners, **more).evaluate(Answers())
+    )
 
 
 def random_answers(seed: int, count: int = 150, classes: int = 8) -> tuple[Tensor, Tensor]:
@@ -174,6 +186,51 @@ def test_the_result_is_the_same_bit_for_bit_on_any_number_of_ranks(batch_size: i
     assert int(results[0].confusion.sum()) == 131
 
 
+class Shown(Metric):
+    """Keeps what it is given."""
+
+    name = "shown"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[Predictions] = []
+
+    def of_predictions(self, predictions: Predictions) -> float:
+        self.given.append(predictions)
+        return float(predictions.logits.double().sum())
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(131, 9), (131, 131), (20, 1), (4, 3)])
+def test_metrics_are_given_the_predictions_in_the_order_of_the_samples_on_rank_0(count: int, batch_size: int) -> None:
+    logits = torch.randn(count, 4, generator=seeded(0))
+    labels, owners = torch.arange(count) % 4, torch.arange(count) % 3
+    for ranks in (1, 2, 3, 7):
+        shown = Shown()
+        more: dict[str, Any] = {"metrics": RunMetrics([shown]), "class_names": ("a", "b", "c", "d")}
+        evaluations = asked(logits, labels, batch_size, owners, ranks, **more)
+        (given,) = shown.given
+        assert torch.equal(given.logits, logits)
+        assert torch.equal(given.labels, labels)
+        assert torch.equal(given.owners, owners)
+        assert given.class_names == more["class_names"]
+        assert evaluations[0].metrics == {"shown": float(logits.double().sum())}
+        assert not any(other.metrics for other in evaluations[1:])
+
+
+@pytest.mark.parametrize("ranks", [1, 3, 6])
+def test_metrics_are_given_each_position_of_a_sequence_that_has_a_class(ranks: int) -> None:
+    logits, labels = torch.randn(20, 5, 4, generator=seeded(0)), torch.arange(100).view(20, 5) % 4
+    labels[3, 2:] = labels[19] = IGNORED
+    shown, owners = Shown(), torch.arange(20)
+    asked(logits, labels, 5, owners, ranks, metrics=RunMetrics([shown]))
+    (given,) = shown.given
+    places = [(sample, place) for sample in range(20) for place in range(5) if labels[sample, place] != IGNORED]
+    assert len(given.labels) == 92
+    assert torch.equal(given.logits, torch.stack([logits[place] for place in places]))
+    assert given.labels.tolist() == [int(labels[place]) for place in places]
+    assert given.owners.tolist() == [sample for sample, _ in places]
+
+
 def test_losses_are_added_in_the_order_of_the_batches() -> None:
     """Losses so unlike each other that any other order rounds to another sum."""
     sizes = (50 * torch.rand(60, generator=seeded(1))).exp2()
@@ -272,6 +329,26 @@ def test_evaluation_by_hand() -> None:
     assert evaluation.balanced_accuracy == pytest.approx(sum(recalls) / 2)
 
 
+# Sequences
+
+
+def test_sequences_are_measured_position_by_position_and_padding_counts_nowhere() -> None:
+    """The same as if every position with a class were a sample of its own; and equal bits on several ranks."""
+    labels = tokens(10, 4, 5).labels
+    logits = torch.randn(10, 4, 5, generator=seeded(0))
+    owners = torch.arange(10) % 3 - 1
+    everyone = [one for ranks in (1, 3) for one in asked(logits, labels, 3, owners, ranks)]
+    assert all(str(asdict(one)) == str(asdict(everyone[0])) for one in everyone)
+    known = labels.flatten() != IGNORED
+    (flat,) = asked(
+        logits.view(40, 5)[known], labels.flatten()[known], owners=owners.repeat_interleave(4)[known], batch_size=40
+    )
+    assert torch.equal(everyone[0].confusion, flat.confusion)
+    assert everyone[0].client_accuracy == flat.client_accuracy
+    assert everyone[0].accuracy == float((logits.argmax(2) == labels).sum() / known.sum().double())
+    assert everyone[0].loss == pytest.approx(flat.loss, rel=1e-12)
+
+
 # Devices
 
 
@@ -283,7 +360,9 @@ def test_the_device_is_waited_for_once_after_the_last_batch() -> None:
             shown.append(len(inputs))
             return super().forward(inputs)
 
-    evaluator = Evaluator(Inputs(digits(11), device=META), 2, 4, SingleProcess(META), torch.arange(11) % 3)
-    with pytest.raises(NotImplementedError, match="copy out of meta"):
-        evaluator.evaluate(Watched(3, 2, device=META))
-    assert shown == [4, 4, 3]
+    for samples in (digits(11), TensorSamples(torch.zeros(11, 5, 3), torch.zeros(11, 5, dtype=torch.int64))):
+        evaluator = Evaluator(Inputs(samples, device=META), 2, 4, SingleProcess(META), torch.arange(11) % 3)
+        with pytest.raises(NotImplementedError, match="copy out of meta"):
+            evaluator.evaluate(Watched(3, 2, device=META))
+        assert shown == [4, 4, 3]
+        shown.clear()

@@ -14,7 +14,7 @@ from fedsim.participation.attack_plan import AttackPlan, Campaign
 from fedsim.records.phases import Phases
 from fedsim.records.round_record import AttackRecord
 from fedsim.server.adversary import Adversary, Target
-from fedsim.server.round import RankZeroRound
+from fedsim.server.round import WorkingRound
 from fedsim.server.server import Server
 from fedsim.training.optimizers import optimizer_maker
 from fedsim.updates.context import RoundContext
@@ -178,7 +178,7 @@ def test_buffers_are_attacked_by_themselves_or_in_the_row(buffers: str) -> None:
         torch.tensor([False]),
     )
     subject = adversary([Campaign(name="ipm", clients=(2,))], [attack])
-    server_round = RankZeroRound(subject, server, RowLayout({"weight": (2,)}), seed=0, phases=Phases())
+    server_round = WorkingRound(subject, server, RowLayout({"weight": (2,)}), seed=0, phases=Phases())
     rows = torch.tensor([[1.0, 2.0, 10.0], [3.0, 2.0, 30.0], [0.0, 0.0, 0.0]])
     for round_index in range(2):
         outcome = server_round.aggregate(rows.clone(), torch.zeros(3), round_index, (0, 1, 2))
@@ -196,7 +196,7 @@ def test_a_round_with_a_byzantine_majority_is_logged_once(caplog: pytest.LogCapt
         torch.zeros(0, dtype=torch.bool),
     )
     subject = adversary([Campaign(name="ipm", clients=(3, 4))], [build_attack("ipm")])
-    server_round = RankZeroRound(subject, server, RowLayout({"weight": (2,)}), seed=0, phases=Phases())
+    server_round = WorkingRound(subject, server, RowLayout({"weight": (2,)}), seed=0, phases=Phases())
     for round_index, ids in enumerate([(0, 1, 2, 3, 4), (0, 3, 4), (1, 3, 4)]):
         server_round.aggregate(torch.ones(len(ids), 2), torch.zeros(2), round_index, ids)
     assert [record.getMessage().split(";")[0] for record in caplog.records] == [

@@ -6,7 +6,8 @@ import torch
 from fedsim.errors import NonFiniteError
 from fedsim.server.nonfinite import count_nonfinite, usable_rows, zero_nonfinite
 from fedsim.updates.matrix import UpdateMatrix
-from support.aggregation import WIDE, Form, both_forms
+from support.aggregation import WIDE
+from support.column_ranks import Form, both_forms, whole_of
 from support.references import random_rows
 
 
@@ -26,11 +27,10 @@ def test_zeroing_replaces_bad_rows_in_a_copy(form: Form) -> None:
     rows = random_rows(3, WIDE)
     rows[1, 4] = torch.nan
     before = rows.clone()
-    zeroed = zero_nonfinite(form(rows)).tensor()
-    assert torch.equal(zeroed, torch.stack([before[0], torch.zeros(WIDE), before[2]]))
+    for zeroed in form(rows, lambda updates: whole_of(zero_nonfinite(updates))):
+        assert torch.equal(zeroed, torch.stack([before[0], torch.zeros(WIDE), before[2]]))
     torch.testing.assert_close(rows, before, rtol=0, atol=0, equal_nan=True)
-    clean = form(before[[0, 2]])
-    assert zero_nonfinite(clean) is clean
+    assert all(form(before[[0, 2]], lambda clean: zero_nonfinite(clean) is clean))
 
 
 def test_bad_coordinates_of_a_step_are_counted() -> None:

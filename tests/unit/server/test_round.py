@@ -8,7 +8,7 @@ from fedsim.aggregators.defence import Defence
 from fedsim.aggregators.pre import pre_aggregators
 from fedsim.attacks import build_attack
 from fedsim.records.phases import Phases
-from fedsim.server.round import RankZeroRound
+from fedsim.server.round import WorkingRound
 from fedsim.server.server import Server
 from fedsim.training.optimizers import optimizer_maker
 from fedsim.updates.layout import RowLayout
@@ -29,7 +29,7 @@ def test_trust_is_recorded_by_client_unless_a_pre_aggregator_mixes_the_clients(p
     )
     rows = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
     layout = RowLayout({"weight": (3,)})
-    server_round = RankZeroRound(lone_adversary([5], build_attack("ipm")), server, layout, seed=0, phases=Phases())
+    server_round = WorkingRound(lone_adversary([5], build_attack("ipm")), server, layout, seed=0, phases=Phases())
     outcome = server_round.aggregate(rows, torch.zeros(3), 0, range(6))
     assert ("trust" in outcome.clients) == recorded
     assert (outcome.server["detection_auc"] is not None) == recorded
@@ -49,7 +49,7 @@ def test_an_attack_on_weights_is_given_the_global_ones_of_rows_and_of_buffers(in
     )
     state, rows = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([[0.5, 0.25, 0.125], [0.5, -1.0, 2.0]])
     scaling = lone_adversary([1], build_attack("scaling", of="weights"))
-    server_round = RankZeroRound(scaling, server, RowLayout({"weight": (2,)}), seed=0, phases=Phases())
+    server_round = WorkingRound(scaling, server, RowLayout({"weight": (2,)}), seed=0, phases=Phases())
     trained = state - rows[1]
     server_round.aggregate(rows, state, 0, range(2))
     assert torch.equal(rows[1], state - 10 * trained)

@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from fedsim.aggregators import aggregators, build_aggregator
 from fedsim.aggregators.defence import Defence
 from fedsim.errors import NonFiniteError
-from fedsim.server.server import Server
+from fedsim.server.server import Decision, Server
 from fedsim.training.optimizers import optimizer_maker
 from fedsim.updates.context import RoundContext
 
@@ -24,9 +25,13 @@ def server(policy: Any = "drop", aggregator: str = "fedavg", parameters: int = 2
     )
 
 
+def decide(subject: Server, rows: Tensor, state: Tensor, context: RoundContext) -> Decision:
+    return subject.decide(subject.columns.rows(rows), state, context)
+
+
 def test_the_server_steps_parameters_by_its_optimiser_and_buffers_by_one() -> None:
     rows = torch.tensor([[1.0, 2.0, 3.0, 4.0], [3.0, 2.0, 5.0, 6.0], [5.0, 2.0, 4.0, 90.0]])
-    decision = server().decide(rows, torch.tensor([0.0, 0.0, 1.0, 5.0]), RoundContext.of(3))
+    decision = decide(server(), rows, torch.tensor([0.0, 0.0, 1.0, 5.0]), RoundContext.of(3))
     assert decision.step.tolist() == [1.5, 1.0, 4.0, 5.0]  # the variance 5 may fall to 0, not below
 
 
@@ -36,7 +41,7 @@ def test_a_client_that_sends_nan_is_named_once_and_treated_by_the_policy(
 ) -> None:
     rows = torch.tensor([[1.0, 1, 0, 0], [2.0, 2, 0, 0], [torch.nan, 0, 0, 0], [3.0, 3, 0, 0]])
     context = RoundContext(client_ids=(4, 5, 6, 7))
-    decision = server(policy).decide(rows, torch.zeros(4), context)
+    decision = decide(server(policy), rows, torch.zeros(4), context)
     assert decision.nonfinite_clients == [6]
     assert decision.step[:2].tolist() == [expected, expected]
     assert len(caplog.records) == 1
@@ -45,17 +50,17 @@ def test_a_client_that_sends_nan_is_named_once_and_treated_by_the_policy(
 
 def test_infinite_buffers_count_too_and_the_policy_error_stops() -> None:
     rows = torch.tensor([[1.0, 1, 0, torch.inf], [2.0, 2, 0, 0]])
-    assert server().decide(rows, torch.zeros(4), RoundContext.of(2)).nonfinite_clients == [0]
+    assert decide(server(), rows, torch.zeros(4), RoundContext.of(2)).nonfinite_clients == [0]
     with pytest.raises(NonFiniteError, match=r"\[0\]"):
-        server("error").decide(rows, torch.zeros(4), RoundContext.of(2))
+        decide(server("error"), rows, torch.zeros(4), RoundContext.of(2))
 
 
 def test_no_finite_row_is_a_zero_step_and_leaves_the_state() -> None:
     with_momentum = server(aggregator="fedseca", momentum=0.5, sparsity=0.0)
     good = torch.tensor([[1.0, 2.0, 0.0, 0.0], [1.5, 2.0, 0.0, 0.0]])
-    with_momentum.decide(good, torch.zeros(4), RoundContext.of(2))
+    decide(with_momentum, good, torch.zeros(4), RoundContext.of(2))
     before = with_momentum.defence.state_dict()["smoothed"].clone()
-    decision = with_momentum.decide(good * torch.nan, torch.zeros(4), RoundContext.of(2))
+    decision = decide(with_momentum, good * torch.nan, torch.zeros(4), RoundContext.of(2))
     assert not decision.step.any()
     assert torch.equal(with_momentum.defence.state_dict()["smoothed"], before)
 
@@ -69,6 +74,6 @@ def test_an_aggregate_that_overflows_is_no_step() -> None:
 
     subject = server()
     subject.defence = Defence(Overflowing())
-    decision = subject.decide(torch.ones(3, 4), torch.zeros(4), RoundContext.of(3))
+    decision = decide(subject, torch.ones(3, 4), torch.zeros(4), RoundContext.of(3))
     assert decision.nonfinite_aggregate == 1
     assert not decision.step.any()

@@ -36,7 +36,7 @@ def rounds_of(subject: Server, state: Tensor, deltas: Tensor, start: int = 0) ->
     path = []
     for offset, delta in enumerate(deltas):
         context = RoundContext(client_ids=(0, 1, 2), round=start + offset)
-        state = state - subject.decide(delta.repeat(3, 1), state, context).step
+        state = state - subject.decide(subject.columns.rows(delta.repeat(3, 1)), state, context).step
         path.append(state)
     return torch.stack(path)
 

@@ -1,12 +1,15 @@
 """What ``python -m fedsim.sweep`` says without running anything."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from fedsim.errors import ConfigError
+from fedsim.sweep import __main__ as command
 from fedsim.sweep.__main__ import main
 from fedsim.sweep.array import max_array_size
+from fedsim.sweep.processes import StartCell, fork, start_command
 from support.sweeps import sweep_file
 
 
@@ -37,6 +40,42 @@ def test_what_runs_nothing_needs_no_data(
 def test_what_runs_needs_them(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main([str(path)]) == 2
     assert "cell seed=4: data.root: there is no folder" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("ranks", "gpus", "system", "start", "says"),
+    [
+        ("1", 0, "linux", fork, ""),
+        ("2", 0, "linux", start_command, "it has 2 ranks, which torchrun starts\n"),
+        ("1", 1, "linux", start_command, "it computes on a GPU\n"),
+        ("1", 0, "darwin", start_command, "programs of this system may not go on after a fork\n"),
+    ],
+)
+def test_cells_are_forked_where_that_is_possible(
+    ranks: str,
+    gpus: int,
+    system: str,
+    start: StartCell,
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    class NoRunner:
+        def __init__(self, *arguments: object) -> None:
+            assert arguments[-1] is start
+
+        def run(self, cells: object) -> bool:
+            return True
+
+    monkeypatch.setattr(command, "Runner", NoRunner)
+    monkeypatch.setattr(command, "count_gpus", lambda: gpus)
+    monkeypatch.setattr(sys, "platform", system)
+    path = sweep_file(tmp_path, axes={"seed": [0, 1]}, set={"output_dir": str(tmp_path / "runs")})
+    assert main([str(path), "--ranks", ranks]) == 1  # no cell is done
+    out = capfd.readouterr().out
+    assert out.count("each cell starts as a command of its own, which takes seconds: ") == bool(says)
+    assert says in out
 
 
 @pytest.mark.parametrize(("says", "largest"), [("MaxArraySize            = 77\n", 77), ("", 1001)])

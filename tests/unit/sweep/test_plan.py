@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import create_model
@@ -12,11 +13,14 @@ from fedsim.config.source import read_yaml
 from fedsim.data.sources.cifar import Cifar10
 from fedsim.data.sources.eurosat import EuroSat
 from fedsim.data.sources.fed_isic2019 import FedIsic2019
+from fedsim.data.sources.image_folder import ImageFolder
 from fedsim.errors import ConfigError
 from fedsim.results_version import RESULTS_VERSION
 from fedsim.sweep import plan
+from fedsim.sweep.axes import labelled
 from fedsim.sweep.plan import read_sweep
 from fedsim.sweep.runner import keep_config
+from fedsim.yaml_text import yaml_text
 from support.launch import ROOT
 from support.sweeps import AXES, sweep_file
 
@@ -37,6 +41,12 @@ def test_cells_are_the_product_of_the_axes_in_their_order(tmp_path: Path) -> Non
     assert str(sweep.cells[-1].directory).startswith("runs/grid/fang_target=krum/krum/seed1-")
 
 
+def test_without_a_base_cells_start_from_the_quickstart(tmp_path: Path) -> None:
+    with_base = read_sweep(sweep_file(tmp_path, axes=AXES))
+    (tmp_path / "grid.yaml").write_text(yaml_text({"axes": AXES}))
+    assert read_sweep(tmp_path / "grid.yaml") == with_base
+
+
 def test_a_cell_is_known_by_what_decides_about_its_results(tmp_path: Path) -> None:
     def marks(*overrides: str, **content: object) -> list[str]:
         return [cell.config_hash for cell in read_sweep(sweep_file(tmp_path, axes=AXES, **content), overrides).cells]
@@ -44,9 +54,33 @@ def test_a_cell_is_known_by_what_decides_about_its_results(tmp_path: Path) -> No
     plain = marks()
     assert len(set(plain)) == 8
     assert marks("output_dir=elsewhere", "checkpoint.every=1", "runtime.timeout=9") == plain
-    assert not set(marks("rounds=21")) & set(plain)
-    edited = marks(overrides=[{"where": {"aggregator": "krum", "seed": [1]}, "set": {"rounds": 3}}])
+    assert marks("rounds=21", "server.sharded=true", "runtime.compile_kernels=true") == plain
+    assert not set(marks("clients.local_epochs=3")) & set(plain)
+    edited = marks(overrides=[{"where": {"aggregator": "krum", "seed": [1]}, "set": {"clients.momentum": 0.5}}])
     assert [one == other for one, other in zip(plain, edited, strict=True)] == [True, True, True, False] * 2
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [{"rounds": [2, 5]}, {"length": {"short": {"rounds": 2}, "long": {"rounds": 5}}, "seed": [0, 1]}],
+)
+def test_rounds_make_another_cell_where_an_axis_sets_them(tmp_path: Path, axes: dict[str, Any]) -> None:
+    both = read_sweep(sweep_file(tmp_path, axes=axes)).cells
+    assert len({cell.config_hash for cell in both}) == len({cell.directory for cell in both}) == len(both)
+    key, label = ("rounds", "5") if "rounds" in axes else ("length", "long")
+    some = read_sweep(sweep_file(tmp_path, axes=axes), only=[f"{key}={label}"]).cells  # it makes no difference
+    assert [cell.config_hash for cell in some] == [cell.config_hash for cell in both if cell.labels[key] == label]
+
+
+def test_rounds_that_bring_more_attackers_make_another_cell_of_a_rule_that_knows_them(tmp_path: Path) -> None:
+    attack = {"name": "ipm", "num_byzantine": 3, "first_round": 15}
+    cells = {}
+    for rounds in (10, 14, 20):
+        settings = {"attack": attack, "aggregator.num_byzantine": "oracle", "rounds": rounds}
+        path = sweep_file(tmp_path, axes={"aggregator": ["krum"]}, set=settings)
+        (cells[rounds],) = read_sweep(path).cells
+    assert [cells[rounds].config["aggregator"]["num_byzantine"] for rounds in cells] == [0, 0, 3]
+    assert cells[10].config_hash == cells[14].config_hash != cells[20].config_hash
 
 
 def test_defaults_are_no_part_of_a_hash_but_the_version_of_results_is(
@@ -99,6 +133,12 @@ def test_only_keeps_labels_by_their_first_word(tmp_path: Path) -> None:
     assert {cell.labels["attack"] for cell in sweep.cells} == {"fang target=krum"}
     assert len(sweep.cells) == 4
     assert list(sweep.axes["seed"]) == ["0", "1"]
+
+
+def test_only_takes_a_word_that_is_a_label_itself_as_that_label(tmp_path: Path) -> None:
+    variants = {"fang": "fang", "fang on krum": {"name": "fang", "target": "krum"}}
+    path = sweep_file(tmp_path, axes={**AXES, "attack": variants})
+    assert {cell.labels["attack"] for cell in read_sweep(path, only=["attack=fang"]).cells} == {"fang"}
 
 
 def test_an_axis_of_any_name_sets_dotted_keys(tmp_path: Path) -> None:
@@ -156,19 +196,27 @@ def test_a_mistake_is_reported_with_its_file_before_anything_runs(
     assert re.search(says, str(caught.value)), str(caught.value)
 
 
-def test_the_sweeps_that_come_with_fedsim_are_valid_where_their_data_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    for source in (Cifar10, EuroSat, FedIsic2019):
+SWEEPS = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_the_sweeps_that_come_with_fedsim_are_valid_where_their_data_are(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every label of every axis, beside the first ones of the others."""
+    for source in (Cifar10, EuroSat, FedIsic2019, ImageFolder):
         monkeypatch.setattr(source, "check", lambda self, root: None)
-    files = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))
-    sizes = {
-        path.stem: len(read_sweep(path, only=["seed=0"]).cells) * len(read_yaml(path)["axes"]["seed"])
-        for path in files
-    }
-    assert sizes["mnist5k_grid"] == 8 * 7 * 3
-    papers = {name: size for name, size in sizes.items() if name.startswith("paper_")}
-    assert papers == dict.fromkeys(("paper_cifar10", "paper_eurosat", "paper_fed_isic2019"), 12 * 8 * 3)
-    revised = {name: size for name, size in sizes.items() if name.startswith("revised_")}
-    assert revised == {name.replace("paper", "revised"): 12 * 9 * 3 for name in papers}
+    axes = {axis: [*labelled(axis, values)] for axis, values in read_yaml(path)["axes"].items()}
+    for axis, labels in axes.items():
+        only = [f"{other}={first}" for other, (first, *_) in axes.items() if other != axis]
+        assert [cell.labels[axis] for cell in read_sweep(path, only=only).cells] == labels
+
+
+@pytest.mark.parametrize("name", ["cifar10", "eurosat", "fed_isic2019"])
+def test_the_papers_table_has_all_its_cells(name: str) -> None:
+    for sweep, columns in ((f"paper_{name}", 8), (f"revised_{name}", 9)):
+        axes = read_yaml(ROOT / "configs" / "sweeps" / f"{sweep}.yaml")["axes"]
+        assert [len(axes[axis]) for axis in ("attack", "aggregator", "seed")] == [columns, 12, 3]
 
 
 @pytest.mark.parametrize("name", ["cifar10", "eurosat", "fed_isic2019"])

@@ -1,5 +1,6 @@
 """Tables of results, and what is left to do."""
 
+import csv
 import json
 import math
 
@@ -25,6 +26,31 @@ def test_a_table_has_mean_deviation_and_the_worst_of_each_row(sweep: Sweep) -> N
     written = json.loads((sweep.folder / "results.json").read_text())
     assert [record["state"] for record in written] == [cell.state for cell in cells]
     assert (sweep.folder / "results.csv").read_text().count("\n") == 9
+
+
+def test_results_have_a_column_for_each_further_metric_and_for_their_version(sweep: Sweep) -> None:
+    for position, brier in enumerate([0.5, 0.25]):
+        leave(sweep, position, "completed", 0.3, 0.9)
+        directory = sweep.cells[position].directory
+        metrics = {"brier": {"final": brier, "smallest": 0.125, "largest": 2.0}}
+        summary = {"status": "completed", "rounds": 2, "final_accuracy": 0.9, "metrics": metrics}
+        (directory / "summary.json").write_text(json.dumps(summary))
+        (directory / "environment.json").write_text(json.dumps({"results_version": 3 + position}))
+    keep_results(sweep, [progress_of(cell, sweep.folder) for cell in sweep.cells])
+    with (sweep.folder / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["metrics.brier"] for row in rows] == ["0.5", "0.25"] + [""] * 6
+    assert [row["results_version"] for row in rows] == ["3", "4"] + [""] * 6
+    accuracy, title, table = (sweep.folder / "table.md").read_text().split("\n\n")
+    assert accuracy == markdown(sweep, [progress_of(cell, sweep.folder) for cell in sweep.cells])
+    assert title == "**brier**"
+    deviation = math.sqrt(2 * 0.125**2)
+    assert table.splitlines() == [
+        "| aggregator | none | fang target=krum |",
+        "|---|---|---|",
+        f"| cwtm | 0.375 ± {deviation:.3f} | pending |",
+        "| krum | pending | pending |",
+    ]
 
 
 def test_cells_that_are_left_are_counted_apart_from_those_that_are_done(sweep: Sweep) -> None:

@@ -127,7 +127,7 @@ def test_a_restored_adaptive_optimizer_goes_on_bit_for_bit(kind: str, travel: An
 @pytest.mark.parametrize(("name", "kind"), [("FedAdam", FedAdam), ("FEDYOGI", FedYogi), ("fedadagrad", FedAdagrad)])
 def test_adaptive_optimizers_are_found_by_name_in_any_case(name: str, kind: type[torch.optim.Optimizer]) -> None:
     optimizer = optimizer_maker(name, {"lr": 0.5, "tau": 0.25}, "x")([torch.zeros(1)])
-    assert type(optimizer) is kind
+    assert isinstance(optimizer, kind)
     assert (optimizer.defaults["lr"], optimizer.defaults["tau"]) == (0.5, 0.25)
     assert name.lower() in available_optimizers()
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -10,11 +11,13 @@ from fedsim.build.attack_plan import plan_attacks
 from fedsim.config.run import parse_config
 from fedsim.data import TensorSamples
 from fedsim.data.inputs import Inputs
+from fedsim.data.labels import IGNORED
 from fedsim.participation.attack_plan import AttackPlan, Campaign
 from fedsim.training.client import ClientData, LocalWork, Trainer
 from fedsim.training.optimizers import optimizer_maker
 from fedsim.training.poisoned_labels import PoisonedLabels
 from fedsim.updates.model_rows import ModelRows
+from support.texts import tokens
 
 
 def plan(attack: Any, count: int = 8, rounds: int = 12, seed: int = 0) -> AttackPlan:
@@ -58,3 +61,19 @@ def test_random_labels_are_the_same_in_every_round() -> None:
     assert torch.equal(poisoned(0, 0), poisoned(0, 2))
     assert torch.equal(poisoned(0, 0), again(0, 1))
     assert not torch.equal(poisoned(0, 0), labels)
+
+
+@pytest.mark.parametrize("mode", ["reverse", "random", "pairs"])
+def test_labels_of_positions_are_poisoned_one_by_one_and_padding_stays(mode: str) -> None:
+    labels = tokens(6, 5, 4).labels
+    plan = AttackPlan([Campaign(name="x", clients=(0,), trains=True)], num_clients=2, rounds=3, seed=0)
+    shares = [torch.tensor([5, 0, 3]), torch.tensor([1, 2, 4])]
+    poisoned = PoisonedLabels(plan, [build_attack("label_flip", mode=mode)], labels, shares, 4, seed=0)
+    clean, flipped = labels[shares[0]], poisoned(0, 0)
+    assert torch.equal(poisoned(1, 0), labels[shares[1]])
+    assert torch.equal(flipped == IGNORED, clean == IGNORED)
+    assert (clean == IGNORED).any()
+    assert ((flipped != clean) == (clean != IGNORED)).all()
+    assert flipped.max() < 4
+    if mode == "reverse":
+        assert torch.equal(flipped[clean != IGNORED], 3 - clean[clean != IGNORED])

@@ -12,6 +12,7 @@ from fedsim.models import models
 from fedsim.training.freezing import freeze
 from fedsim.training.optimizers import available_optimizers, optimizer_maker
 from fedsim.training.vectorized_checks import require_elementwise, require_vectorizable
+from support.texts import tiny
 from support.vectorized import conv
 
 IMAGE = (3, 32, 32)
@@ -158,3 +159,9 @@ def test_an_optimiser_that_looks_at_a_whole_tensor_is_refused() -> None:
 
     with pytest.raises(ConfigError, match="the optimiser normalised does not"):
         require_elementwise(lambda parameters: Normalised(parameters, lr=0.1), "normalised")
+
+
+def test_an_lstm_is_refused_by_its_name_and_a_transformer_passes() -> None:
+    with pytest.raises(ConfigError, match=r"the module 'encoder.lstm' \(LSTM\) cannot be vectorised"):
+        require_vectorizable(tiny("lstm", 5, 4), (5,), token_ids=True)
+    require_vectorizable(tiny("transformer", 5, 4), (5,), token_ids=True)

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from torch import Tensor
 
 from fedsim.updates.affine_iteration import AffineIterate
 from fedsim.updates.matrix import BLOCK, UpdateMatrix
-from fedsim.updates.sharded import ColumnShards
+from support.column_ranks import distributed, the_same
 from support.references import random_rows
 
 
@@ -18,10 +19,15 @@ def test_distances_that_cancel_are_right(gap: float, offset: float) -> None:
     rows = torch.stack([a, -a, 2 * b, -2 * b, gap * tilt]) + offset
     weights = torch.tensor([0.5, 0.5, 0.1, 0.1, 0.0], dtype=torch.float64)
     expected = [((weights / weights.sum())[:, None] * (rows - row)).sum(0).norm() for row in rows]
-    for shards in (1, 2):
-        iterate = AffineIterate(ColumnShards.cut(torch.cat([rows, torch.zeros(5, BLOCK)], dim=1), shards))
+
+    def distances(updates: UpdateMatrix) -> Tensor:
+        iterate = AffineIterate(updates)
         iterate.move_to_mean(weights)
-        torch.testing.assert_close(iterate.distances(), torch.stack(expected), rtol=1e-6, atol=0)
+        return iterate.distances()
+
+    for ranks in (1, 2):
+        found = the_same(distributed(torch.cat([rows, torch.zeros(5, BLOCK)], dim=1), ranks, distances))
+        torch.testing.assert_close(found, torch.stack(expected), rtol=1e-6, atol=0)
 
 
 def test_a_distance_is_right_where_one_row_has_nearly_all_the_weight() -> None:

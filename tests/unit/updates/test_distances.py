@@ -4,12 +4,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from support.aggregation import WIDE, Form, both_forms
+from fedsim.updates.matrix import UpdateMatrix
+from support.aggregation import WIDE
+from support.column_ranks import Form, both_forms, the_same
 from support.references import direct_squared_distances, random_rows
 
 
+def distances(rows: Tensor, form: Form) -> Tensor:
+    return the_same(form(rows, UpdateMatrix.squared_distances))
+
+
 def assert_distances_right(rows: Tensor, form: Form, honest: int) -> None:
-    found = form(rows).squared_distances()
+    found = distances(rows, form)
     expected = direct_squared_distances(rows)
     assert torch.equal(found, found.T)
     assert torch.equal(found.diagonal(), torch.zeros(len(rows), dtype=torch.float64))
@@ -36,7 +42,7 @@ def test_honest_distances_beside_a_row_at_1e20(size: float, place: int, form: Fo
     honest = 1e-3 * random_rows(6, WIDE)
     rows = torch.cat([honest[:place], torch.full((1, WIDE), size), honest[place:]])
     order = [row for row in range(7) if row != place] + [place]
-    found = form(rows).squared_distances()[order][:, order]
+    found = distances(rows, form)[order][:, order]
     expected = direct_squared_distances(rows)[order][:, order]
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
 
@@ -55,7 +61,7 @@ def test_distances_of_two_groups_of_identical_rows(copies: tuple[int, int], gap:
     b = a + gap * random_rows(1, WIDE, seed=2)
     rows = torch.cat([a.expand(copies[0], -1), b.expand(copies[1], -1)])
     assert_distances_right(rows, form, honest=sum(copies))
-    found = form(rows).squared_distances()
+    found = distances(rows, form)
     assert not found[: copies[0], : copies[0]].any()
     assert not found[copies[0] :, copies[0] :].any()
 
@@ -66,5 +72,5 @@ def test_two_nearly_equal_rows_far_from_the_others(form: Form) -> None:
     rows[4] = 1000 + rows[4]
     rows[3] = rows[4]
     rows[3, 5] = rows[3, 5].nextafter(torch.tensor(torch.inf))
-    assert 0 < float(form(rows).squared_distances()[3, 4]) < 1e-7
+    assert 0 < float(distances(rows, form)[3, 4]) < 1e-7
     assert_distances_right(rows, form, honest=5)

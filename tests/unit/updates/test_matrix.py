@@ -1,6 +1,7 @@
-"""Row statistics and column maps, whole and cut into shards, against direct float64 forms."""
+"""Row statistics and column maps, whole and distributed over ranks, against direct float64 forms."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -8,8 +9,8 @@ from torch import Tensor
 
 from fedsim.updates.matrix import BLOCK, UpdateMatrix
 from fedsim.updates.order_statistics import lower_median
-from fedsim.updates.sharded import ColumnShards
-from support.aggregation import WIDE, WIDER, Form, both_forms
+from support.aggregation import WIDE, WIDER, assert_same
+from support.column_ranks import Form, both_forms, distributed, joined, the_same, whole_of
 from support.references import direct_squared_distances, random_rows
 
 COLUMNS = [1, 2, BLOCK - 1, BLOCK, BLOCK + 1, WIDE, WIDER]
@@ -38,39 +39,35 @@ def test_the_matrix_reads_the_tensor_it_was_given() -> None:
 
 @both_forms
 def test_shape_length_and_dtype(form: Form) -> None:
-    updates = form(torch.zeros(5, WIDE, dtype=torch.float64))
-    assert updates.shape == (len(updates), updates.num_columns) == (updates.num_rows, WIDE) == (5, WIDE)
-    assert updates.dtype == torch.float64
-    assert "rows=5" in repr(updates)
+    def check(updates: UpdateMatrix) -> int:
+        assert updates.shape == (len(updates), updates.num_columns) == (updates.num_rows, WIDE) == (5, WIDE)
+        assert updates.dtype == torch.float64
+        assert "rows=5" in repr(updates)
+        return updates.local_columns
+
+    here = form(torch.zeros(5, WIDE, dtype=torch.float64), check)
+    assert here in ([WIDE], [BLOCK, BLOCK, 77])
 
 
 @both_forms
 def test_select_keeps_order_repetition_and_nests(form: Form) -> None:
     rows = random_rows(6, WIDE)
-    chosen = form(rows).select([4, 0, 5, 4]).select([3, 2, 1])
-    assert torch.equal(chosen.tensor(), rows[[4, 5, 0]])
-    assert torch.equal(chosen.row(1), rows[5])
-    assert chosen.shape == (3, WIDE)
-    close(chosen.row_norms(), rows[[4, 5, 0]].double().norm(dim=1))
-    close(chosen.squared_distances(), direct_squared_distances(rows[[4, 5, 0]]))
+
+    def check(updates: UpdateMatrix) -> None:
+        chosen = updates.select([4, 0, 5, 4]).select([3, 2, 1])
+        assert torch.equal(whole_of(chosen), rows[[4, 5, 0]])
+        assert torch.equal(chosen.row(1), updates.cut_out(rows[5]))
+        assert chosen.shape == (3, WIDE)
+        close(chosen.row_norms(), rows[[4, 5, 0]].double().norm(dim=1))
+        close(chosen.squared_distances(), direct_squared_distances(rows[[4, 5, 0]]))
+
+    form(rows, check)
 
 
 def test_select_shares_the_memory_of_the_matrix() -> None:
     rows = random_rows(3, 10)
     chosen = UpdateMatrix(rows).select([2, 1])
     assert chosen.row(0).data_ptr() == rows[2].data_ptr()
-
-
-@pytest.mark.parametrize("columns", COLUMNS)
-@pytest.mark.parametrize("shards", [1, 2, 3, 7])
-def test_cut_shards_begin_at_whole_blocks_and_lose_nothing(shards: int, columns: int) -> None:
-    rows = random_rows(2, columns)
-    cut = ColumnShards.cut(rows, shards)
-    assert torch.equal(cut.tensor(), rows)
-    assert len(cut._shards) <= shards
-    assert all(shard.num_columns % BLOCK == 0 for shard in cut._shards[:-1])
-    if columns in (WIDE, WIDER) and shards == 3:
-        assert len(cut._shards) == 3
 
 
 # Statistics ----------------------------------------------------------------------------------------
@@ -80,14 +77,17 @@ def test_cut_shards_begin_at_whole_blocks_and_lose_nothing(shards: int, columns:
 @pytest.mark.parametrize("columns", COLUMNS)
 def test_row_statistics_equal_their_direct_forms(columns: int, form: Form) -> None:
     rows = random_rows(5, columns, seed=columns)
-    updates = form(rows)
-    close(updates.row_norms(), rows.double().norm(dim=1))
-    close(updates.squared_distances(), direct_squared_distances(rows))
-    torch.testing.assert_close(updates.gram(), rows.double() @ rows.double().T, rtol=1e-12, atol=1e-9)
     signs = rows.sign().long()
-    agreement = updates.sign_agreement()
-    assert agreement.dtype == torch.int64
-    assert torch.equal(agreement, (signs[:, None] * signs[None]).sum(2))
+
+    def check(updates: UpdateMatrix) -> None:
+        close(updates.row_norms(), rows.double().norm(dim=1))
+        close(updates.squared_distances(), direct_squared_distances(rows))
+        torch.testing.assert_close(updates.gram(), rows.double() @ rows.double().T, rtol=1e-12, atol=1e-9)
+        agreement = updates.sign_agreement()
+        assert agreement.dtype == torch.int64
+        assert torch.equal(agreement, (signs[:, None] * signs[None]).sum(2))
+
+    form(rows, check)
 
 
 @both_forms
@@ -95,39 +95,53 @@ def test_row_statistics_equal_their_direct_forms(columns: int, form: Form) -> No
 def test_sums_of_rows_equal_their_direct_forms(columns: int, form: Form) -> None:
     rows = random_rows(5, columns, seed=columns)
     weights = torch.tensor([0.5, 0.0, -2.0, 1e-3, 3.0])
-    updates = form(rows)
-    assert torch.equal(updates.mean(), rows.double().mean(0).float())
+    assert torch.equal(joined(form(rows, UpdateMatrix.mean)), rows.double().mean(0).float())
     expected = (weights.double()[:, None] * rows.double()).sum(0)
-    torch.testing.assert_close(updates.weighted_sum(weights).double(), expected, rtol=1e-6, atol=1e-7)
-    assert updates.weighted_sum(weights).dtype == torch.float32
+    found = joined(form(rows, lambda updates: updates.weighted_sum(weights)))
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=1e-7)
 
 
-def test_whole_and_shards_give_the_same_bits_for_column_maps_and_counts() -> None:
+@pytest.mark.parametrize("ranks", [2, 3, 7])
+def test_ranks_give_the_same_bits_as_the_whole(ranks: int) -> None:
     rows = random_rows(7, WIDER)
-    whole, cut = UpdateMatrix(rows), ColumnShards.cut(rows, 3)
     weights = torch.linspace(-1, 2, 7)
-    assert torch.equal(whole.mean(), cut.mean())
-    assert torch.equal(whole.weighted_sum(weights), cut.weighted_sum(weights))
-    assert torch.equal(whole.map_columns(lower_median), cut.map_columns(lower_median))
-    assert torch.equal(whole.sign_agreement(), cut.sign_agreement())
-    assert whole.finite_rows() == cut.finite_rows()
 
-    def largest_and_count(block: Tensor) -> tuple[Tensor, Tensor]:
-        return block.amax(0), (block > 0).sum(1)
+    def statistics(updates: UpdateMatrix) -> dict[str, Any]:
+        return {
+            "norms": updates.row_norms(),
+            "gram": updates.gram(),
+            "distances": updates.squared_distances(),
+            "sign agreement": updates.sign_agreement(),
+            "quantiles": updates.absolute_quantiles(0.9),
+            "finite": updates.finite_rows(),
+            "tally": updates.map_columns_with_tally(largest_and_count)[1],
+        }
 
-    for updates in (whole, cut):
-        values, tally = updates.map_columns_with_tally(largest_and_count)
-        assert torch.equal(values, rows.amax(0))
-        assert torch.equal(tally, (rows > 0).sum(1))
+    def vectors(updates: UpdateMatrix) -> Tensor:
+        largest = updates.map_columns_with_tally(largest_and_count)[0]
+        median = updates.map_columns(lower_median)
+        return torch.stack([updates.mean(), updates.weighted_sum(weights), median, largest, *updates.local_rows()])
+
+    whole = UpdateMatrix(rows)
+    assert_same(the_same(distributed(rows, ranks, statistics)), statistics(whole))
+    assert torch.equal(joined(distributed(rows, ranks, vectors)), vectors(whole))
+    assert torch.equal(vectors(whole)[3], rows.amax(0))
+    assert torch.equal(statistics(whole)["tally"], (rows > 0).sum(1))
+
+
+def largest_and_count(block: Tensor) -> tuple[Tensor, Tensor]:
+    return block.amax(0), (block > 0).sum(1)
 
 
 @both_forms
 def test_a_row_of_weight_zero_is_not_read(form: Form) -> None:
     rows = torch.ones(3, WIDE)
     rows[1] = torch.nan
-    step = form(rows).weighted_sum(torch.tensor([1.0, 0.0, 2.0]))
+    step = joined(form(rows, lambda updates: updates.weighted_sum(torch.tensor([1.0, 0.0, 2.0]))))
     assert torch.equal(step, torch.full((WIDE,), 3.0))
-    assert torch.equal(form(rows).weighted_sum(torch.zeros(3)), torch.zeros(WIDE))
+    nothing = joined(form(rows, lambda updates: updates.weighted_sum(torch.zeros(3))))
+    assert torch.equal(nothing, torch.zeros(WIDE))
 
 
 @both_forms
@@ -136,8 +150,8 @@ def test_a_row_of_weight_zero_is_not_read(form: Form) -> None:
 def test_a_single_bad_value_is_found_wherever_it_lies(column: int, bad: float, form: Form) -> None:
     rows = random_rows(3, WIDE)
     rows[1, column] = bad
-    assert form(rows).finite_rows() == [True, False, True]
-    assert form(rows).select([2, 1]).finite_rows() == [True, False]
+    assert all(finite == [True, False, True] for finite in form(rows, UpdateMatrix.finite_rows))
+    assert all(finite == [True, False] for finite in form(rows, lambda updates: updates.select([2, 1]).finite_rows()))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])

@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from fedsim.updates.order_statistics import NETWORK_ROWS, lower_median, order_statistics, sum_rows
+from fedsim.updates.order_statistics import (
+    NETWORK_ROWS,
+    count,
+    lower_median,
+    order_statistics,
+    sum_rows,
+    weighted_count,
+)
 from support.references import random_rows
 
 
@@ -31,3 +38,14 @@ def test_sum_of_rows_is_float64_and_keeps_what_float32_loses() -> None:
     block = torch.tensor([[2.0**40], [1.0], [-(2.0**40)]])
     assert sum_rows(block).tolist() == [1.0]
     assert sum_rows(block).dtype == torch.float64
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("rows", [1, 10, 300])
+def test_counts_are_those_of_integers(rows: int, dtype: torch.dtype) -> None:
+    signs = torch.randint(-1, 2, (rows, 5_001), generator=torch.Generator().manual_seed(rows))
+    votes, chosen = torch.arange(rows) + 1, signs[0].abs()
+    assert torch.equal(weighted_count(signs.to(dtype), votes, dim=0).long(), (signs * votes[:, None]).sum(0))
+    assert torch.equal(weighted_count(signs.to(dtype), chosen.to(dtype), dim=1).long(), (signs * chosen).sum(1))
+    for dim in (0, 1):
+        assert torch.equal(count(signs.abs().to(dtype), dim).long(), signs.abs().sum(dim))

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from fedsim.updates.matrix import BLOCK, UpdateMatrix
-from fedsim.updates.quantiles import SAMPLE, absolute_quantiles, quantiles_by_sorting
-from fedsim.updates.sharded import ColumnShards
+from fedsim.updates.quantiles import absolute_quantiles, quantiles_by_sorting
+from support.column_ranks import distributed
 
 SHARES = [0.0, 0.1, 1 / 3, 0.5, 0.9, 0.999, 1.0]
 EXACT = 1e-15  # relative: numpy interpolates in another order, which may differ in the last bit
@@ -25,7 +25,7 @@ def assert_exact(rows: Tensor, share: float) -> None:
 
 
 @pytest.mark.parametrize("share", SHARES)
-@pytest.mark.parametrize("columns", [1, 2, 3, 10, 11, 101, BLOCK, BLOCK + 1, 2 * SAMPLE + 1, 3 * BLOCK + 77, 150_001])
+@pytest.mark.parametrize("columns", [1, 2, 3, 10, 11, 101, BLOCK, BLOCK + 1, 131_073, 3 * BLOCK + 77, 150_001])
 def test_quantiles_equal_numpy_for_every_length(columns: int, share: float) -> None:
     rows = torch.randn(3, columns, generator=torch.Generator().manual_seed(columns))
     assert_exact(rows, share)
@@ -73,12 +73,11 @@ def test_rows_of_very_different_size_do_not_disturb_each_other(share: float) -> 
 
 
 @pytest.mark.parametrize("share", SHARES)
-def test_shards_give_the_same_bits(share: float) -> None:
+def test_ranks_give_the_same_bits(share: float) -> None:
     rows = torch.stack(list(tricky_rows(5 * BLOCK + 77).values()))
     whole = absolute_quantiles(UpdateMatrix(rows), share)
-    cut = ColumnShards.cut(rows, 3)
-    assert len(cut._shards) == 3
-    assert torch.equal(whole, absolute_quantiles(cut, share))
+    for found in distributed(rows, 3, lambda updates: absolute_quantiles(updates, share)):
+        assert torch.equal(found, whole)
 
 
 def test_selected_rows_have_their_own_quantiles() -> None:
@@ -103,9 +102,12 @@ def test_a_whole_position_gives_an_element_of_the_row(columns: int) -> None:
 @pytest.mark.parametrize("share", SHARES)
 @pytest.mark.parametrize("columns", [1, 2, 11, 3 * BLOCK + 77])
 def test_sorted_rows_give_the_same_bits(columns: int, share: float) -> None:
-    """As on a GPU: whole, in shards and of a derived matrix with more rows than are computed at once."""
+    """As on a GPU: whole, on ranks and of a derived matrix with more rows than are computed at once."""
     rows = torch.randn(11, columns, generator=torch.Generator().manual_seed(columns))
     rows[1], rows[2, ::2], rows[3] = 0, 0, rows[3].round()
     scales = torch.linspace(-2, 3, 11)
-    for updates in (UpdateMatrix(rows), ColumnShards.cut(rows, 3), UpdateMatrix(rows).scale(scales)):
-        assert torch.equal(quantiles_by_sorting(updates, share), absolute_quantiles(updates, share))
+    for updates in (UpdateMatrix(rows), UpdateMatrix(rows).scale(scales)):
+        expected = absolute_quantiles(updates, share)
+        assert torch.equal(quantiles_by_sorting(updates, share), expected)
+    for found in distributed(rows, 3, lambda updates: quantiles_by_sorting(updates.scale(scales), share)):
+        assert torch.equal(found, expected)

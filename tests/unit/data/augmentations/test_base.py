@@ -8,9 +8,9 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from fedsim.cli import load_plugin
 from fedsim.data.augmentations import Augmentation, augmentations, uniform
 from fedsim.errors import ConfigError
+from fedsim.plugins import load_plugin
 from support.randomness import seeded
 
 

@@ -64,8 +64,17 @@ def test_equal_shares_are_equal_to_the_sample(name: str, tmp_path: Path) -> None
     assert [len(share) for share in shares] == [250] * 4
 
 
+@pytest.mark.parametrize("alpha", [5e-324, 1e-300, 1e-6])
+def test_the_smallest_alpha_gives_each_class_to_any_client(alpha: float, tmp_path: Path) -> None:
+    labels = torch.arange(3000) % 1000
+    counts = table(labels, split("dirichlet", labels, 4, tmp_path, alpha=alpha, min_samples=0), 1000)
+    assert bool(((counts == 3) | (counts == 0)).all())
+    classes = (counts > 0).sum(1).double()
+    assert bool(((classes - 250).abs() < 5 * np.sqrt(1000 * 0.25 * 0.75)).all())
+
+
 @pytest.mark.parametrize("name", ["dirichlet", "quantity"])
-@pytest.mark.parametrize("alpha", [1e-300, 1e-9, 1e9, 1e300, 1.7e308])
+@pytest.mark.parametrize("alpha", [5e-324, 1e-300, 1e-9, 1e9, 1e300, 1.7e308])
 def test_an_extreme_alpha_still_distributes_every_sample(name: str, alpha: float, tmp_path: Path) -> None:
     shares = split(name, LABELS, 7, tmp_path, alpha=alpha, min_samples=0)
     assert sorted(sample for share in as_lists(shares) for sample in share) == list(range(997))
@@ -78,7 +87,7 @@ def test_an_extreme_alpha_still_distributes_every_sample(name: str, alpha: float
         assert max(map(len, shares)) - min(map(len, shares)) <= 2
 
 
-@pytest.mark.parametrize("name", ["dirichlet", "quantity"])
+@pytest.mark.parametrize("name", ["dirichlet", "inner_dirichlet", "quantity"])
 @pytest.mark.parametrize("alpha", [0, -1, float("inf"), float("nan")])
 def test_a_concentration_is_positive_and_finite(name: str, alpha: float) -> None:
     with pytest.raises(ConfigError, match="alpha"):

@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,19 @@ NOT_RANDOM = ("file", "natural")
 """They share samples out as somebody else did."""
 
 
-@pytest.mark.parametrize("clients", [1, 2, 7, 300, 997])
-@pytest.mark.parametrize("name", PARTITIONERS)
+STRICT = ("natural", "pathological", "shards")
+"""They refuse to leave a client without any sample."""
+
+
+@pytest.mark.parametrize(
+    ("name", "clients"),
+    [
+        (name, clients)
+        for name in PARTITIONERS
+        for clients in (1, 2, 7, 300, 997)
+        if (name, clients) != (STRICT[1], 997)
+    ],
+)
 def test_every_sample_goes_to_one_client_and_nobody_is_empty(name: str, clients: int, tmp_path: Path) -> None:
     shares = split(name, LABELS, clients, tmp_path)
     assert len(shares) == clients
@@ -70,7 +82,7 @@ def test_more_clients_than_samples_are_refused(name: str, tmp_path: Path) -> Non
     assert caught.value.key == "clients.count"
 
 
-@pytest.mark.parametrize("name", [name for name in PARTITIONERS if name not in ("natural", "shards")])
+@pytest.mark.parametrize("name", [name for name in PARTITIONERS if name not in STRICT])
 def test_clients_may_be_empty_where_that_is_allowed(name: str, tmp_path: Path) -> None:
     shares = split(name, LABELS[:5], 9, tmp_path, min_samples=0)
     assert sorted(sample for share in as_lists(shares) for sample in share) == list(range(5))
@@ -86,3 +98,30 @@ def test_the_least_number_of_samples_is_not_negative(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in PARTITIONERS if name != "natural"])
 def test_other_partitioners_give_tests_to_nobody(name: str) -> None:
     assert partitioners.build(name).owners_of_tests({"site": ["a"]}, {"site": ["a"]}) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["dirichlet", "inner_dirichlet", "pathological", "quantity", "exponential", "square"]
+)
+def test_many_clients_and_an_extreme_skew_come_to_an_end(name: str, tmp_path: Path) -> None:
+    labels = torch.arange(20_000) % 10
+    settings: dict[str, Any] = {"alpha": 1e-6} if "alpha" in partitioners.describe()[name].settings else {}
+    shares = split(name, labels, 2_000, tmp_path, min_samples=7, **settings)
+    assert min(map(len, shares)) >= 7
+    assert sorted(torch.cat(shares).tolist()) == list(range(20_000))
+
+
+@pytest.mark.parametrize("name", PARTITIONERS)
+def test_sequences_with_a_class_for_each_position_are_split_as_one_sample_or_refused(
+    name: str, tmp_path: Path
+) -> None:
+    sequences = LABELS[:990].view(99, 10)
+    if partitioners.get(name).by_class:
+        with pytest.raises(ConfigError, match=r"take one of .*iid.*natural.*quantity") as caught:
+            split(name, sequences, 7, tmp_path)
+        assert caught.value.key == "data.partition.name"
+        return
+    shares = as_lists(split(name, sequences, 7, tmp_path))
+    assert sorted(sample for share in shares for sample in share) == list(range(99))
+    if name != "file":  # which knows the labels that it was made for
+        assert shares == as_lists(split(name, LABELS[:99], 7, tmp_path))

@@ -76,6 +76,23 @@ def test_a_column_that_is_not_there_is_named(column: str | None, columns: Column
     assert caught.value.key == "data.partition.column"
 
 
+def test_values_that_follow_each_other_make_one_client() -> None:
+    values = ["10", "2", "x", "2", "a", "1.0", "1"]
+    assert natural(values, 3, group_size=2) == [[1, 3, 5, 6], [0, 4], [2]]
+    assert natural(values, 1, group_size=9) == [list(range(7))]
+    message = "2, but the data have 5 in 3 groups: 1, 2, 10, a, x; set it to 3"
+    with pytest.raises(ConfigError, match=message):
+        natural(values, 2, group_size=2)
+
+
+@pytest.mark.filterwarnings("ignore:.*belong")
+def test_test_samples_belong_to_the_group_of_their_value() -> None:
+    train, test = {"site": ["b", "a", "d", "c", "e"]}, {"site": ["e", "a", "z", "d", "b"]}
+    owners = partitioners.build("natural", group_size=2).owners_of_tests(train, test)
+    assert owners is not None
+    assert owners.tolist() == [2, 0, -1, 1, 0]
+
+
 @pytest.mark.parametrize("clients", [1, 2, 4])
 def test_there_are_as_many_clients_as_values(clients: int) -> None:
     with pytest.raises(ConfigError, match=rf"{clients}, but the data have 3: 2, 10, x; set it to 3") as caught:

@@ -17,6 +17,7 @@ from support.data_sets import (
     write_class_folders,
     write_image,
 )
+from support.shared_data import unpack_shared
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -34,6 +35,20 @@ def test_an_image_folder_is_as_torchvision_reads_it(test_folder: str, tmp_path: 
             assert np.array_equal(ours.transpose(1, 2, 0), np.asarray(image))
     assert splits.input_shape == (3, 40, 60)
     assert not splits.one_size
+
+
+def test_cifar_as_jpeg_keeps_its_32_pixels(tmp_path: Path, cache: Path) -> None:
+    folder = unpack_shared("cifar10_jpeg.tar.gz", range(0, 2000, 100), tmp_path) / "test"
+    files = sorted(folder.glob("*/*.jpg"))
+    assert len(files) > 10
+    for settings in ({}, {"short_side": None}, {"short_side": 256}):
+        splits = sources.build("image_folder", **settings).load(folder)
+        assert splits.input_shape == (3, 32, 32)
+        assert splits.one_size
+    labels = {"airplane": 0, "automobile": 1}
+    found = sorted([*pairs(splits.train), *pairs(splits.test)])
+    assert found == as_pillow_reads([(path, labels[path.parent.name]) for path in files])
+    assert {path.stat().st_size - 128 for path in cache.glob("*/pixels.npy")} == {3072 * len(files)}
 
 
 def test_images_of_many_sizes_are_picked_in_any_order_and_repeatedly(tmp_path: Path) -> None:

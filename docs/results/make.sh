@@ -1,0 +1,39 @@
+#!/bin/sh
+# Runs the sweeps behind this folder and writes its tables and figures again, then copies the tables into the pages.
+# What has been run is not run again, and what was stopped goes on. The times are of two cores.
+set -eu
+cd "$(dirname "$0")/../.."
+out=docs/results
+only=
+
+show() { # sweep, then the report's arguments
+    name=$1
+    shift
+    "${PYTHON:-python}" -m fedsim.sweep "configs/sweeps/$name.yaml" $only || [ $? = 1 ] # a cell that diverged
+    "${PYTHON:-python}" -m fedsim.report "runs/$name" --to "$out/$name" "$@"
+    cp "runs/$name/results.csv" "$out/$name/"
+}
+
+also() { # sweep, name, then the report's arguments: its table alone
+    name=$1 table=$2
+    shift 2
+    "${PYTHON:-python}" -m fedsim.report "runs/$name" --to "runs/$name/report-$table" "$@"
+    cp "runs/$name/report-$table/tables/table.md" "$out/$name/tables/$table.md"
+}
+
+show tune_mnist5k --metric validation.accuracy --at last:5                       # 3 minutes
+show mnist5k_grid                                                                # 60 minutes
+also mnist5k_grid detection --metric server.detection_auc --at last:20
+show mnist5k_fedseca_parts --reference fedseca                                   # 20 minutes
+show mnist5k_other_attacks                                                       # 8 minutes
+only="--only data.partition.alpha=0.1"
+show mnist5k_heterogeneity                                                       # 4 minutes
+only=
+
+# Two cells of the grid after two rounds, which tests/integration/test_stored_results.py runs again.
+"${PYTHON:-python}" -m fedsim.sweep configs/sweeps/mnist5k_grid.yaml --only attack=label_flip,min_max \
+    --only aggregator=fedseca --only seed=0 rounds=2 output_dir=runs/two_rounds
+"${PYTHON:-python}" -m fedsim.report runs/two_rounds/mnist5k_grid --to "$out/mnist5k_two_rounds"
+cp runs/two_rounds/mnist5k_grid/results.csv "$out/mnist5k_two_rounds/"
+
+"${PYTHON:-python}" -m fedsim.docs

@@ -1,0 +1,1 @@
+"""Published file formats, read without trusting them."""

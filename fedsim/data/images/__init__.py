@@ -1,0 +1,1 @@
+"""Images: files and folders of them, their sizes, their pixels."""

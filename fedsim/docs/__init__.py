@@ -1,0 +1,1 @@
+"""The pages of ``docs/`` that fedsim writes itself."""

@@ -1,0 +1,1 @@
+"""A report on runs and sweeps: ``python -m fedsim.report DIRECTORY...``."""
