@@ -32,7 +32,7 @@ from fedsim.errors import ConfigError, counted
 from fedsim.failures.handler import FailureHandler
 from fedsim.machine import count_cores, has_signs_of_a_gpu
 from fedsim.participation.participants import Participation
-from fedsim.records.logs import start_logs
+from fedsim.records.logs import log_on_terminal, start_logs
 from fedsim.records.phases import Phases
 from fedsim.records.summary import RunFacts
 from fedsim.records.writers import JsonLines, NoOpWriter
@@ -98,9 +98,10 @@ def open_run(
     chosen, lock = None, None
     try:
         if place.rank == 0:
-            chosen, resume = choose_run_directory(components, resume=resume)
-            lock = lock_run_directory(chosen)
-            clear_failure(chosen)
+            with log_on_terminal():  # the run's own logs start in the directory that is chosen here
+                chosen, resume = choose_run_directory(components, resume=resume)
+                lock = lock_run_directory(chosen)
+                clear_failure(chosen)
         directory = Path(comm.share_text(str(chosen or "")))
         start_logs(place.rank, directory)
         if place.rank == 0:

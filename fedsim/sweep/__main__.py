@@ -96,7 +96,7 @@ def _carry_out(sweep: Sweep, options: argparse.Namespace) -> int:
     in_use = f"{len(elsewhere)} of them in use by others; " if elsewhere else ""
     skipped = len(cells) - len(todo)
     print_text(f"{sweep.name}: {counted(len(todo), 'cell')} to run, {where}; {in_use}{skipped} skipped")
-    why = why_no_fork(slots.ranks, slots.gpus)
+    why = why_no_fork(slots.ranks)
     if why and len(todo) > 1:
         print_text(f"each cell starts as a command of its own, which takes seconds: {why}")
     start = start_command if why else fork

@@ -56,14 +56,14 @@ StartCell = Callable[[Sequence[str], Mapping[str, str], int, int], CellProcess]
 """From the words of a command, the environment, and the descriptors of its log and its claim."""
 
 
-def why_no_fork(ranks: int, gpus: int) -> str | None:
+def why_no_fork(ranks: int) -> str | None:
     """Why cells are commands here; None where they are forked.
 
-    >>> why_no_fork(ranks=2, gpus=0)
+    Cells on a GPU are forked too: what imports torch has not touched CUDA, which each cell opens for itself.
+
+    >>> why_no_fork(ranks=2)
     'it has 2 ranks, which torchrun starts'
     """
-    if gpus:
-        return "it computes on a GPU"
     if ranks > 1:
         return f"it has {ranks} ranks, which torchrun starts"
     if sys.platform != "linux":

@@ -47,7 +47,7 @@ def test_what_runs_needs_them(path: Path, capfd: pytest.CaptureFixture[str]) -> 
     [
         ("1", 0, "linux", fork, ""),
         ("2", 0, "linux", start_command, "it has 2 ranks, which torchrun starts\n"),
-        ("1", 1, "linux", start_command, "it computes on a GPU\n"),
+        ("1", 1, "linux", fork, ""),
         ("1", 0, "darwin", start_command, "programs of this system may not go on after a fork\n"),
     ],
 )
