@@ -1,15 +1,19 @@
 """Ranks on a real GPU: one, and several that share it."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from fedsim.sweep.plan import read_sweep
 from support import communicator_scenarios as scenarios
 from support.forked_ranks import forked_ranks
 from support.gloo_ranks import on_gloo_ranks
-from support.launch import Finished
-from support.runs import RUN, assert_same
+from support.launch import ROOT, Finished, clean_environment
+from support.runs import RUN, assert_same, final_state
+from support.sweeps import sweep_file
 
 pytestmark = [
     pytest.mark.gpu,
@@ -39,6 +43,30 @@ def test_ranks_that_share_a_gpu_give_the_bits_of_one_rank(tmp_path: Path) -> Non
         assert (f" shared by {ranks} ranks\n" in done.err) == (ranks > 1)
     for ranks in (2, 8):
         assert_same(tmp_path / "1", tmp_path / str(ranks), ROUNDS)
+
+
+def test_every_rank_of_a_gpu_serves_its_columns_with_the_bits_of_one_rank(tmp_path: Path) -> None:
+    for ranks, sharded in ((1, "false"), (2, "true"), (3, "true")):
+        done = run(tmp_path / str(ranks), ranks, "runtime.device=cuda", f"server.sharded={sharded}")
+        assert done.status == 0, done.err
+        assert "works whole" not in done.err
+    for ranks in (2, 3):
+        assert_same(tmp_path / "1", tmp_path / str(ranks), ROUNDS)
+
+
+def test_cells_of_a_sweep_are_forked_and_have_the_bits_of_a_command(tmp_path: Path) -> None:
+    folder = str(tmp_path / "runs")
+    changes = {"rounds": ROUNDS, "tracking.tensorboard": False, "runtime.device": "cuda", "output_dir": folder}
+    path = sweep_file(tmp_path, axes={"seed": [0, 1]}, set=changes)
+    words = [sys.executable, "-m", "fedsim.sweep", str(path), "--jobs", "2", "--ranks", "1"]
+    swept = subprocess.run(words, capture_output=True, text=True, env=clean_environment(), cwd=ROOT, timeout=200)
+    assert swept.returncode == 0, swept.stdout + swept.stderr
+    assert "starts as a command" not in swept.stdout
+    for cell in read_sweep(path, []).cells:
+        done = forked_ranks(1, f"--config={cell.directory / 'config.yaml'}", f"output_dir={tmp_path / 'again'}")
+        assert done.status == 0, done.err
+        again = tmp_path / "again" / cell.directory.name
+        assert torch.equal(final_state(cell.directory, ROUNDS), final_state(again, ROUNDS))
 
 
 def test_nccl_opens_and_carries_rows_as_far_as_one_gpu_shows() -> None:

@@ -57,3 +57,22 @@ def test_a_block_asks_no_accelerator_that_is_not_in_use(monkeypatch: pytest.Monk
     with seeded(7):
         pass
     assert not asked
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_block_seeds_the_gpu_it_is_given_and_leaves_its_generator_as_it_was() -> None:
+    gpu = torch.device("cuda", 0)
+
+    def drawn() -> list[float]:
+        return torch.rand(3, device=gpu).tolist()
+
+    torch.cuda.manual_seed(7)
+    of_seed_7 = drawn()
+    torch.cuda.manual_seed(1)
+    undisturbed = drawn()
+    torch.cuda.manual_seed(1)
+    with seeded(7, gpu):
+        inside = drawn()
+    assert inside == of_seed_7
+    assert drawn() == undisturbed

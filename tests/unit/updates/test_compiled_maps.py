@@ -90,6 +90,19 @@ def test_what_is_compiled_serves_any_number_of_columns_and_derived_matrices() ->
     assert maps.number == 2  # its blocks are computed one by one
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", ["cwmed", "cwtm", "fedseca", "ties"])
+def test_on_a_gpu_compiled_maps_have_the_bits_of_eager_ones(name: str) -> None:
+    """Where Triton gives other bits, the map stays eager and says so; a failure to compile is none of this."""
+    notices: list[str] = []
+    maps, values = CompiledMaps(notices.append), some_rows(4, 9_000_000).cuda()
+    torch._dynamo.reset()
+    found = run(name, values, maps)
+    assert all(map(same_bits, found, run(name, values, EAGER)))
+    assert all("other bits" in notice for notice in notices)
+
+
 # Without -----------------------------------------------------------------------------------------
 
 
