@@ -1,6 +1,7 @@
 """Exact quantiles of |row|, by selection: bracket from a sample, count, finish on the few candidates.
 
-On a GPU rows are sorted instead: it sorts as fast as it would look for a bracket, and nothing waits for a count.
+On a GPU that has whole rows they are sorted instead: it sorts as fast as it would look for a bracket, and nothing
+waits for a count. Where ranks have some columns each, selection lets few values travel.
 """
 
 from collections.abc import Callable, Sequence
@@ -56,7 +57,7 @@ def absolute_quantiles(updates: BlockedRows, share: float) -> Tensor:
     Linear interpolation at position share * (D - 1), as ``numpy.quantile`` does; no limit on D.
     The sample decides only how much work is left: a row that its bracket misses is searched whole.
     """
-    if updates.device.type == "cuda":
+    if updates.device.type == "cuda" and not updates.is_distributed:
         return quantiles_by_sorting(updates, share)
     columns = updates.num_columns
     position = share * (columns - 1)
@@ -65,7 +66,7 @@ def absolute_quantiles(updates: BlockedRows, share: float) -> Tensor:
     lower, upper = _bracket(updates, share)
     at_or_below, candidates = _count_and_collect(updates, lower, upper)
     tied = bool((at_or_below > low_position).any())  # some row has many equal magnitudes, zeros mostly
-    below = _count_below(updates, torch.from_numpy(lower)).numpy() if tied else at_or_below
+    below = _count_below(updates, torch.from_numpy(lower)).cpu().numpy() if tied else at_or_below
     quantiles = []
     for row in range(updates.num_rows):
         counts = int(below[row]), int(at_or_below[row])
@@ -90,18 +91,11 @@ def quantiles_by_sorting(updates: BlockedRows, share: float) -> Tensor:
     above = min(at + 1, updates.num_columns - 1)
     found = []
     for rows in torch.arange(updates.num_rows).split(ROWS_AT_ONCE):
-        part = updates.select(rows.tolist())
-        whole = _gathered(part) if updates.is_distributed else part.local_rows()
-        for row in whole:
+        for row in updates.select(rows.tolist()).local_rows():
             magnitudes = row.abs().sort().values
             found.append(torch.stack([magnitudes[at], magnitudes[above]]).double())
     low, high = torch.stack(found).unbind(1)
     return low + (position - at) * (high - low)
-
-
-def _gathered(updates: BlockedRows) -> Sequence[Tensor]:
-    """The whole rows [D], of which each rank holds some columns."""
-    return updates.collect_over_blocks(lambda block: list(block.unbind(0)))
 
 
 def sample_stride(columns: int) -> int:
@@ -133,7 +127,8 @@ def _bracket(updates: BlockedRows, share: float) -> tuple[Numbers, Numbers]:
 
 def _count_and_collect(updates: BlockedRows, lower: Numbers, upper: Numbers) -> tuple[Numbers, list[Numbers]]:
     """Per row how many magnitudes are <= lower [K], and those strictly inside the bracket."""
-    values, counts = updates.collect_over_blocks(InsideBracket(lower, upper))
+    find = InsideBracket if updates.device.type == "cpu" else InsideBracketOnGpu
+    values, counts = (found.cpu() for found in updates.collect_over_blocks(find(lower, upper)))
     above, inside = counts.view(-1, 2, updates.num_rows).numpy().swapaxes(0, 1)
     # Those of the first block row by row, then those of the next block.
     pieces = np.split(values.numpy(), inside.cumsum()[:-1])
@@ -177,9 +172,28 @@ class InsideBracket:
         return magnitudes, np.greater(magnitudes, lower, out=self._masks[0, : rows.size].reshape(rows.shape))
 
 
+class InsideBracketOnGpu:
+    """As :class:`InsideBracket`, with the same results, by torch and where the block lies."""
+
+    def __init__(self, lower: Numbers, upper: Numbers) -> None:
+        self._lower, self._upper = torch.from_numpy(lower)[:, None], torch.from_numpy(upper)[:, None]
+
+    def __call__(self, block: Tensor) -> list[Tensor]:
+        self._lower, self._upper = self._lower.to(block.device), self._upper.to(block.device)
+        magnitudes = _without_bfloat16(block).abs()
+        above = magnitudes > self._lower
+        inside = above & (magnitudes < self._upper)
+        return [magnitudes[inside], torch.cat([above.sum(1), inside.sum(1)])]
+
+
 def _as_numbers(values: Tensor) -> Numbers:
-    """As numpy has them: without bfloat16, whose values float32 holds."""
-    return (values if values.dtype == torch.float64 else values.float()).numpy()
+    """As numpy has them, in the host's memory."""
+    return _without_bfloat16(values).cpu().numpy()
+
+
+def _without_bfloat16(values: Tensor) -> Tensor:
+    """Numpy has no bfloat16, whose values float32 holds."""
+    return values if values.dtype == torch.float64 else values.float()
 
 
 def _count_below(updates: BlockedRows, lower: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from fedsim.main import main
 from fedsim.records.summary import read_summary
 from fedsim.run_directory.directory import write_yaml
 from fedsim.sweep.plan import read_sweep
+from support import presets
 from support.data_sets import write_cifar10, write_eurosat, write_flamby_isic, write_image
 from support.launch import ROOT
 
@@ -34,6 +35,10 @@ SMALL: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
     "fed_isic_small_squeezenet": (write_flamby_isic, ["clients.count=6", "data.resize=48", "model.weights=null"]),
 }
 """The same experiments for a laptop."""
+
+
+def test_the_tests_of_batches_on_a_gpu_know_every_preset() -> None:
+    assert sorted(presets.STORED) == presets.PRESETS
 
 
 def config(name: str) -> list[str]:

@@ -16,6 +16,8 @@ STORED = {
     "cifar10_resnet18": (3, 32, 32),
     "eurosat_deit_small": (3, 64, 64),
     "fed_isic2019_convnext_nano": (3, 200, 200),
+    "cifar10_small_resnet8": (3, 16, 16),
+    "fed_isic_small_squeezenet": (3, 128, 128),
 }
 """Shapes of the images as runs keep them."""
 
