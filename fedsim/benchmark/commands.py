@@ -14,7 +14,7 @@ from tqdm import tqdm
 from fedsim.benchmark.broadcast import time_broadcast
 from fedsim.benchmark.gather import time_gather
 from fedsim.benchmark.inputs import stored_shape, time_inputs
-from fedsim.benchmark.local_step import StepBenchmark, without_data
+from fedsim.benchmark.local_step import ROW_SENT, StepBenchmark, without_data
 from fedsim.benchmark.machine import Conditions, note_for_ranks
 from fedsim.benchmark.matrix import MatrixCase, one_read, time_aggregators, time_attacks, time_yardsticks
 from fedsim.benchmark.measure import Reading
@@ -49,7 +49,8 @@ def _case(options: argparse.Namespace, byzantine: int) -> MatrixCase:
 
 
 def _matrix(options: argparse.Namespace) -> str:
-    return f"K = {options.clients}, D = {options.columns:,}, float32"
+    compiled = ", column maps compiled" if getattr(options, "compile_kernels", False) else ""
+    return f"K = {options.clients}, D = {options.columns:,}, float32{compiled}"
 
 
 def measure_aggregators(options: argparse.Namespace, conditions: Conditions) -> Report:
@@ -171,7 +172,8 @@ def measure_step(options: argparse.Namespace, conditions: Conditions) -> Report:
     shape = " x ".join(map(str, components.source.settings.shape))
     model = getattr(components.model.settings, "architecture", components.model.name)
     batch = f"{components.config.clients.batch_size} images of {shape}"
-    title = f"a local step of {model}, {batch}, row of {4 * parameters / 1e6:.0f} MB, on the {device.type}"
+    row = f"row of {4 * parameters / 1e6:.0f} MB" + ROW_SENT[options.row]
+    title = ", ".join([f"a local step of {model}", batch, row, f"on the {device.type}", *options.overrides])
     return Report(
         title, "plain steps", "a step of a plain PyTorch loop in float32", conditions, readings, 4 * parameters
     )

@@ -30,6 +30,9 @@ WARM_UP = 3
 RowPlace = Literal["device", "cpu", "shared"]
 """Where the row goes: as under NCCL; into memory of this process; into memory that ranks share, pinned on a GPU."""
 
+ROW_SENT: dict[RowPlace, str] = {"device": "", "cpu": " sent to the host", "shared": " sent to shared memory"}
+"""The same in a title."""
+
 
 def without_data(values: Mapping[str, Any], side: int | None) -> dict[str, Any]:
     """The config with random images of the size that its model sees, and without pre-trained weights."""
