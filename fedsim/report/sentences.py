@@ -29,6 +29,9 @@ class Compared:
         """Each without its full stop."""
         if not self.comparisons:
             return []
+        if len(self.comparisons) > 1 and all(comparison.repeats < 2 for comparison in self.comparisons):
+            sentence = f"{self.over}no two rows can be told apart: one seed has no noise to compare with"
+            return [sentence[0].upper() + sentence[1:]]
         missing = ", ".join(f"{row} ({why})" for row, why in self.left_out.items())
         found = [f"{self.over}{comparison}" for comparison in self.comparisons]
         return [f"Left out of what follows: {missing}", *found] if missing else found

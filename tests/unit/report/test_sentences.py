@@ -56,6 +56,17 @@ def test_the_best_loss_is_the_lowest() -> None:
     assert compared(table_of(scores_of("abc", "x")), None, lower_is_better=True).comparisons[0].first == "c"
 
 
+@pytest.mark.parametrize(("columns", "beginning"), [("xy", "Over all 2 columns, no two"), ("x", "Under x, no two")])
+def test_one_seed_is_one_sentence(columns: str, beginning: str) -> None:
+    scores = {place: values[:1] for place, values in scores_of("abc", columns).items()}
+    found = compared(table_of(scores), None, lower_is_better=False)
+    assert found.sentences == [f"{beginning} rows can be told apart: one seed has no noise to compare with"]
+    two = {place: values for place, values in scores.items() if place[0] != "c"}
+    alone = compared(table_of(two), None, lower_is_better=False)
+    assert len(alone.sentences) == 1
+    assert "a and b cannot be told apart" in alone.sentences[0]
+
+
 def test_what_diverged_or_is_not_done_is_left_out_and_said_to_be() -> None:
     scores = scores_of("abcd", "xy")
     table = table_of(scores, ax={"diverged": 1}, by={"failed": 1})
