@@ -28,6 +28,13 @@ show mnist5k_fedseca_parts --reference fedseca                                  
 show mnist5k_other_attacks                                                       # 8 minutes
 only="--only data.partition.alpha=0.1"
 show mnist5k_heterogeneity                                                       # 4 minutes
+# These need data: ../../configs/cifar10_small_resnet8.yaml and fed_isic_small_squeezenet.yaml say which, and where.
+only="--only seed=0"
+show tune_cifar10_small --metric validation.accuracy                             # 3 minutes
+show cifar10_small_grid --reference fedseca                                      # 35 minutes
+show tune_fed_isic_small --metric validation.balanced_accuracy --at last:5       # 4 minutes
+show fed_isic_small_grid --reference fedseca --metric balanced_accuracy          # 50 minutes
+also fed_isic_small_grid macro_f1 --metric macro_f1
 only=
 
 # Two cells of the grid after two rounds, which tests/integration/test_stored_results.py runs again.
