@@ -99,9 +99,11 @@ def _where(table: Table) -> str:
 
 
 def _table(table: Table, score: Score, chosen: str, reference: str | None) -> Exhibit:
-    repeats = max((len(entry.known) for entry in table.fields.values()), default=0)
+    counts = {len(entry.known) for entry in table.fields.values()} - {0}
+    repeats, fewest = max(counts, default=0), min(counts, default=0)
     seeds = {0: ", nothing done yet", 1: ", one seed"}
-    spread = seeds.get(repeats, f", mean ± standard deviation over {repeats} seeds")
+    over = f"{repeats}" if fewest == repeats else f"{fewest} to {repeats}"
+    spread = seeds.get(repeats, f", mean ± standard deviation over {over} seeds")
     worst = " The last column is the worst case of each row." if WORST in table.columns else ""
     marks = _about_marks(table) if repeats > 1 and len(table.rows) > 1 else ""
     caption = f"{str(score).capitalize()}{chosen}{_where(table)}{spread}.{worst}{marks}"

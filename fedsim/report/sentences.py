@@ -29,11 +29,16 @@ class Compared:
         """Each without its full stop."""
         if not self.comparisons:
             return []
-        if len(self.comparisons) > 1 and all(comparison.repeats < 2 for comparison in self.comparisons):
-            sentence = f"{self.over}no two rows can be told apart: one seed has no noise to compare with"
-            return [sentence[0].upper() + sentence[1:]]
         missing = ", ".join(f"{row} ({why})" for row, why in self.left_out.items())
-        found = [f"{self.over}{comparison}" for comparison in self.comparisons]
+        said = [comparison for comparison in self.comparisons if comparison.repeats > 1]
+        alone = [comparison for comparison in self.comparisons if comparison.repeats < 2]
+        if len(alone) == 1:
+            said += alone
+        found = [f"{self.over}{comparison}" for comparison in said]
+        if len(alone) > 1:
+            others = f"{', '.join(one.second for one in alone[:-1])} or {alone[-1].second}"
+            noise = "one seed has no noise to compare with"
+            found.append(f"{self.over}{alone[0].first} cannot be told apart from {others} on 1 seed: {noise}")
         return [f"Left out of what follows: {missing}", *found] if missing else found
 
 

@@ -3,8 +3,9 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from time import monotonic, sleep
 
 from fedsim.systems import require_posix
@@ -27,6 +28,7 @@ from fedsim.run_directory.lock import InUseError, hold
 from fedsim.sweep.array import array_jobs
 from fedsim.sweep.cells import Progress, progress_of
 from fedsim.sweep.earlier import earlier_lines
+from fedsim.sweep.parts import with_other_parts
 from fedsim.sweep.plan import Cell, Sweep, read_sweep
 from fedsim.sweep.processes import end_server, fork, start_command, why_no_fork
 from fedsim.sweep.runner import Runner, Slots, command, slots_for
@@ -52,7 +54,8 @@ def main(arguments: Sequence[str]) -> int:
         file = user_path(options.file, "FILE")
         with _memory_elsewhere() if options.slurm else nullcontext():
             sweep = read_sweep(file, options.overrides, options.only, plugins, require_data=computes)
-        return _carry_out(sweep, options)
+        whole = partial(read_sweep, file, options.overrides, (), plugins, require_data=False)
+        return _carry_out(sweep, whole if options.only else lambda: sweep, options)
     except ConfigError as error:
         sys.stderr.write(f"fedsim: configuration error: {error}\n")
         return MISTAKE
@@ -75,9 +78,9 @@ def _memory_elsewhere() -> Iterator[None]:
         del os.environ["FEDSIM_MEMORY_GB"]  # jobs, which inherit the environment, ask their own machine
 
 
-def _carry_out(sweep: Sweep, options: argparse.Namespace) -> int:
+def _carry_out(sweep: Sweep, whole: Callable[[], Sweep], options: argparse.Namespace) -> int:
     if options.status or options.watch:
-        return _show_status(sweep, options.watch)
+        return _show_status(sweep, whole, options.watch)
     if options.slurm and not options.dry_run:
         return _submit(sweep, options)
     cells = _all(sweep)
@@ -115,7 +118,7 @@ def _carry_out(sweep: Sweep, options: argparse.Namespace) -> int:
     finally:
         end_server()
     cells = _all(sweep)
-    keep_results(sweep, cells)
+    keep_results(*with_other_parts(sweep, cells, whole))
     print_text(f"\n{markdown(sweep, cells)}\n")
     print_text(f"all cells: {sweep.folder / 'results.csv'}\nlook at them: tensorboard --logdir {sweep.folder}")
     if not all_ended:
@@ -187,7 +190,7 @@ def _dry_run(sweep: Sweep, cells: Sequence[Cell], slots: Slots, options: argpars
     return print_text(f"{counted(len(cells), 'cell')} to run, {slots.jobs} at a time on {ranks}")
 
 
-def _show_status(sweep: Sweep, every: float | None) -> int:
+def _show_status(sweep: Sweep, whole: Callable[[], Sweep], every: float | None) -> int:
     while True:
         cells = _all(sweep)
         jobs = sum(one.state == "running" for one in cells)
@@ -195,7 +198,7 @@ def _show_status(sweep: Sweep, every: float | None) -> int:
         clear = "\033[2J\033[H" if every and sys.stdout.isatty() else ""
         print_text(clear + "\n".join(lines))
         if not every or all(one.state in ("done", "failed", "diverged") for one in cells):
-            keep_results(sweep, cells)
+            keep_results(*with_other_parts(sweep, cells, whole))
             return print_text(f"\n{markdown(sweep, cells)}")
         sleep(every)
 

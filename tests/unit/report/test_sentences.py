@@ -56,15 +56,21 @@ def test_the_best_loss_is_the_lowest() -> None:
     assert compared(table_of(scores_of("abc", "x")), None, lower_is_better=True).comparisons[0].first == "c"
 
 
-@pytest.mark.parametrize(("columns", "beginning"), [("xy", "Over all 2 columns, no two"), ("x", "Under x, no two")])
-def test_one_seed_is_one_sentence(columns: str, beginning: str) -> None:
-    scores = {place: values[:1] for place, values in scores_of("abc", columns).items()}
-    found = compared(table_of(scores), None, lower_is_better=False)
-    assert found.sentences == [f"{beginning} rows can be told apart: one seed has no noise to compare with"]
-    two = {place: values for place, values in scores.items() if place[0] != "c"}
-    alone = compared(table_of(two), None, lower_is_better=False)
-    assert len(alone.sentences) == 1
-    assert "a and b cannot be told apart" in alone.sentences[0]
+def test_what_has_one_seed_is_in_one_sentence() -> None:
+    scores = scores_of("abcd", "xy")
+    noise = "on 1 seed: one seed has no noise to compare with"
+    first = {place: values[:1] for place, values in scores.items()}
+    assert compared(table_of(first), None, lower_is_better=False).sentences == [
+        f"Over all 2 columns, a cannot be told apart from b, c or d {noise}"
+    ]
+    some = {place: values if place[0] in "ac" else values[:1] for place, values in scores.items()}
+    with_three, with_one = compared(table_of(some), None, lower_is_better=False).sentences
+    assert with_three.startswith("Over all 2 columns, a scores ")
+    assert with_one == f"Over all 2 columns, a cannot be told apart from b or d {noise}"
+    two = {place: values for place, values in first.items() if place[0] in "ab"}
+    assert compared(table_of(two), None, lower_is_better=False).sentences == [
+        f"Over all 2 columns, a and b cannot be told apart {noise}"
+    ]
 
 
 def test_what_diverged_or_is_not_done_is_left_out_and_said_to_be() -> None:
