@@ -1,12 +1,14 @@
 """Fixtures of all tests; helpers are in tests/support."""
 
 import logging
+import random
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,6 +22,14 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 def _one_thread() -> None:
     """As a rank does: on rows this small, threads that wait for each other cost more than they give."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _same_draws() -> None:
+    """What a test draws from the global generators does not depend on the tests before it in the same worker."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.default_generator.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)

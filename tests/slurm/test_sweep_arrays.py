@@ -17,7 +17,7 @@ from support.cluster import Cluster, why_not
 from support.launch import ROOT, skip_or_fail
 
 SMALL = {
-    "rounds": 3000,
+    "rounds": 50_000,
     "data": {"name": "synthetic", "num_train": 200, "num_test": 40},
     "model": {"name": "mlp"},
     "clients": {"count": 2},

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from support.ports import free_port
+
 NODES = ("fedsim-node1", "fedsim-node2")
 HOSTS = Path("/etc/hosts")
 GPUS = 4
@@ -65,7 +67,7 @@ class Cluster:
         folder.chmod(0o755)  # munged looks at every folder above its socket
         (folder / "state").mkdir()
         host = socket.gethostname()
-        ports = [_free_port() for _ in range(1 + len(NODES))]
+        ports = [free_port() for _ in range(1 + len(NODES))]
         nodes = "\n".join(
             f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} Gres=gpu:{GPUS}"
             for name, port in zip(NODES, ports[1:], strict=True)
@@ -150,14 +152,8 @@ class Cluster:
             file.truncate()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _wait_for(
-    condition: Callable[[], bool], what: str, logs: Callable[[], str] = lambda: "", seconds: float = 30
+    condition: Callable[[], bool], what: str, logs: Callable[[], str] = lambda: "", seconds: float = 120
 ) -> None:
     until = time.monotonic() + seconds
     while not condition():

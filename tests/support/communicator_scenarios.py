@@ -12,6 +12,7 @@ from torch import Tensor
 from fedsim.comm import ProcessGroup, RankPlace, open_communicator
 from fedsim.comm.process_group import LARGE_STEP
 from fedsim.errors import FedsimError
+from support.gloo_ranks import be_less_patient
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -51,12 +52,13 @@ def gpus_for_two_of_four(place: RankPlace) -> str:
 
 def seconds_until_a_hung_rank_0_is_noticed(place: RankPlace) -> float | None:
     """Of NCCL's broadcast, which returns as soon as it is queued; None if it is not noticed."""
-    comm = open_communicator(place, CPU, timeout=1)
+    comm = open_communicator(place, CPU, timeout=30)
     queued = SimpleNamespace(device=GPU, shape=(3,), numel=lambda: 3)
     comm.barrier("start")
+    be_less_patient(comm, 3)
     start = time.monotonic()
     if place.rank == 0:
-        time.sleep(4)
+        time.sleep(9)
         return None
     with (
         patch.object(comm, "_uses_nccl", True, create=True),

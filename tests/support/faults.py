@@ -1,17 +1,23 @@
-"""A plugin for tests: one rank dies, stops or throws where FAULT="place:rank:kind:nth" says."""
+"""A plugin for tests: one rank dies, stops, throws or waits where FAULT="place:rank:kind:nth" says.
+
+It waits until a signal has asked it to stop: a run that shall be stopped cannot end before the signal comes.
+"""
 
 import os
 import signal
+import time
 from collections import Counter
 from typing import Any
 
 from fedsim.records.phases import Phases
+from fedsim.stop_request import StopRequest
 from fedsim.training.schedules import Schedule, schedules
 
 PLACE, RANK, KIND, NTH = os.environ.get("FAULT", ":::").split(":")
 ONCE = os.environ.get("FAULT_ONCE")  # a file that the first fault leaves: there is then no second one
 visits: Counter[str] = Counter()
-begin, at = Phases.__call__, Phases.at
+begin, at, remember = Phases.__call__, Phases.at, StopRequest._remember
+asked: list[int] = []
 
 
 def visit(place: str) -> None:
@@ -24,7 +30,21 @@ def visit(place: str) -> None:
         open(ONCE, "w").close()
     if KIND == "throw":
         raise ValueError("thrown on purpose")
+    if KIND == "wait":
+        wait_for_a_signal()
+        return
     os.kill(os.getpid(), getattr(signal, KIND))
+
+
+def wait_for_a_signal() -> None:
+    until = time.monotonic() + 100
+    while not asked and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+def remember_too(self: StopRequest, number: int, frame: object) -> None:
+    remember(self, number, frame)
+    asked.append(number)
 
 
 @schedules.register("of_faults")
@@ -54,5 +74,6 @@ def faulty_at(self: Phases, where: str) -> None:
     visit(where)
 
 
+setattr(StopRequest, "_remember", remember_too)  # noqa: B010 - a method, to a type checker
 setattr(Phases, "at", faulty_at)  # noqa: B010 - a method, to a type checker
 setattr(Phases, "__call__", lambda self, name: FaultyPhase(self, name))  # noqa: B010

@@ -6,13 +6,13 @@ tested where it matters: the first command of the README, signals, restarts, fai
 
 import multiprocessing
 import os
-import socket
 import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from support.launch import ROOT, Finished
+from support.ports import free_port
 
 PRELOADED = ["fedsim.main", "torch._dynamo", "timm", "torchvision", "mlxtend.data", "torch.utils.tensorboard"]
 
@@ -26,9 +26,8 @@ def forked_ranks(
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        server.close()  # free again, and nobody else asks for one at the moment
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
         given = dict(os.environ), variables or {}
         processes = [
             context.Process(target=_rank, args=(rank, ranks, port, arguments, Path(folder), *given))

@@ -12,6 +12,7 @@ import torch
 from fedsim.comm import Communicator, RankPlace, open_communicator
 from fedsim.comm.shared_memory import map_file
 from fedsim.errors import RankError
+from support.gloo_ranks import be_less_patient
 
 
 def check_rows(comm: Communicator, kind: str) -> None:
@@ -79,8 +80,9 @@ def exchange(comm: Communicator) -> None:
 
 def missing(comm: Communicator) -> None:
     """Rank 1 does not come; rank 0 names it and the phase."""
+    be_less_patient(comm, 3)
     if comm.rank == 1:
-        time.sleep(6)
+        time.sleep(9)
         os._exit(0)
     try:
         comm.barrier("gather")
@@ -91,9 +93,7 @@ def missing(comm: Communicator) -> None:
 
 if __name__ == "__main__":
     scenarios = sys.argv[1:]
-    communicator = open_communicator(
-        RankPlace.from_environment(), torch.device("cpu"), timeout=2 if scenarios == ["missing"] else 60
-    )
+    communicator = open_communicator(RankPlace.from_environment(), torch.device("cpu"), timeout=60)
     for scenario in scenarios:
         globals()[scenario](communicator)
     communicator.close()

@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 
 from fedsim.run_directory.checkpoint import unpack
-from support.launch import MAIN, clean_environment
+from support.launch import MAIN, TESTS, clean_environment
 
 ROUNDS = 8
 RUN = [
@@ -46,6 +46,12 @@ def start(
         env={**clean_environment(), **(variables or {})},
         start_new_session=True,
     )
+
+
+def start_and_hold(ranks: int, folder: Path, rounds: int) -> subprocess.Popen[str]:
+    """The same; after so many rounds it waits for a signal that asks it to stop, and cannot end before that comes."""
+    held = {"FAULT": f"evaluate:0:wait:{rounds + 1}"}
+    return start(ranks, folder, "--plugin", str(TESTS / "support" / "faults.py"), variables=held)
 
 
 def lines(folder: Path) -> list[str]:

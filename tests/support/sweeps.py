@@ -1,7 +1,10 @@
 """Sweeps, and what their runs leave."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 from fedsim.sweep.plan import Sweep
 from fedsim.yaml_text import yaml_text
@@ -28,3 +31,13 @@ def leave(sweep: Sweep, position: int, status: str | None, *accuracies: float | 
     (directory / "metrics.jsonl").write_text("".join(f"{line}\n" for line in lines))
     if status is not None:
         (directory / "summary.json").write_text(json.dumps({"status": status, "seconds": 10.0, "reason": reason}))
+
+
+def servers() -> list[int]:
+    """Children of this process that fork cells."""
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):  # it has ended; it may be another test's
+            if "multiprocessing.forkserver" in " ".join(child.cmdline()):
+                found.append(child.pid)
+    return found

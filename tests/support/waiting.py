@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    limit = time.monotonic() + 5
+    """A minute at most: where others work, a program takes many seconds to start."""
+    limit = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < limit
         time.sleep(0.005)

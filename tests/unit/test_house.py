@@ -17,6 +17,7 @@ tensorboard test token trace transforms types typing utils
 """
 
 
+@pytest.mark.timeout(900)  # without its cache, and beside other tests, mypy takes minutes
 @pytest.mark.parametrize("command", [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]])
 def test_linter_and_type_checker_are_silent(command: list[str]) -> None:
     done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)

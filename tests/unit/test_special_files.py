@@ -22,7 +22,7 @@ from fedsim.plugins import load_plugin
 from fedsim.records.logs import start_logs
 from fedsim.run_directory.lock import hold, is_locked, lock_run_directory
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(60)
 
 
 def _socket(path: Path) -> None:

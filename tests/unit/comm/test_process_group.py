@@ -28,7 +28,7 @@ def test_ranks_without_a_gpu_among_others_are_named_by_all() -> None:
 def test_a_hung_rank_0_is_noticed_before_a_broadcast_of_nccl() -> None:
     noticed = on_gloo_ranks(2, scenarios.seconds_until_a_hung_rank_0_is_noticed)[1]
     assert noticed is not None
-    assert noticed < 3
+    assert noticed < 8  # it hangs for 9
 
 
 def test_of_an_error_of_nccl_the_cause_is_kept() -> None:

@@ -14,7 +14,7 @@ from support.data_checks import refuse
 
 SOMEBODY = 4242
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(60)
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 
 

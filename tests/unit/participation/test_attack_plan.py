@@ -186,7 +186,7 @@ def test_a_billion_rounds_take_no_time(attack: Any) -> None:
     assert of.always_idle == frozenset()
     taking_part = Participation(seed=0, num_clients=8, per_round=2, attack_plan=of, placement=(0,) * 8)
     assert taking_part.attackers_take_part()
-    assert monotonic() - started < 5
+    assert monotonic() - started < 20
 
 
 def test_where_too_many_draws_decide_the_largest_possible_number_counts() -> None:

@@ -1,7 +1,7 @@
 """Cells that others run are in use: waited for, never failed. What stands for a run is one line of shell."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,7 @@ from fedsim.sweep.cells import Progress, claim_on, failure_of, progress_of
 from fedsim.sweep.plan import Cell, Sweep
 from fedsim.sweep.runner import Runner, Slots
 from support.sweeps import leave
-
-A_MOMENT = 0.4
+from support.waiting import wait_until
 
 DONE = """mkdir -p '{0}' && echo >'{0}/config.yaml' && echo '{{"status": "completed"}}' >'{0}/summary.json'"""
 
@@ -31,11 +30,28 @@ def _run_is(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     monkeypatch.setattr(runner, "command", command)
 
 
-def run(sweep: Sweep, positions: Sequence[int], states: Sequence[str] = ("pending", "stopped")) -> list[Progress]:
-    reports: list[Progress] = []
+def run(
+    sweep: Sweep,
+    positions: Sequence[int],
+    states: Sequence[str] = ("pending", "stopped"),
+    reports: list[Progress] | None = None,
+) -> list[Progress]:
+    reports = [] if reports is None else reports
     cells = [sweep.cells[position] for position in positions]
     assert Runner(sweep, Slots(1, 1), [], states, lambda progress, ended: reports.append(progress)).run(cells)
     return reports
+
+
+def after(reports: list[Progress], count: int, action: Callable[[], object]) -> threading.Thread:
+    """Does something when so many reports have come."""
+
+    def wait_and_act() -> None:
+        wait_until(lambda: len(reports) >= count)
+        action()
+
+    thread = threading.Thread(target=wait_and_act)
+    thread.start()
+    return thread
 
 
 def claim(sweep: Sweep, position: int) -> RunLock:
@@ -55,9 +71,9 @@ def test_a_cell_of_another_sweep_is_waited_for(sweep: Sweep, left: str | None) -
             leave(sweep, 0, left, 0.5)
         held.release()
 
-    other = threading.Timer(A_MOMENT, end)
-    other.start()
-    reports = run(sweep, [0, 1])
+    reports: list[Progress] = []
+    other = after(reports, 2, end)
+    run(sweep, [0, 1], reports=reports)
     other.join()
     ended = {"completed": "done", "diverged": "diverged", None: "done"}[left]
     assert [(one.cell, one.state) for one in reports] == [
@@ -72,9 +88,9 @@ def test_a_cell_of_another_sweep_is_waited_for(sweep: Sweep, left: str | None) -
 def test_a_run_that_no_sweep_has_started_is_waited_for(sweep: Sweep) -> None:
     leave(sweep, 0, None, 0.5)
     held = hold(sweep.cells[0].directory / ".lock")
-    other = threading.Timer(A_MOMENT, held.release)
-    other.start()
-    assert [one.state for one in run(sweep, [0])] == ["running", "done"]
+    reports: list[Progress] = []
+    other = after(reports, 1, held.release)
+    assert [one.state for one in run(sweep, [0], reports=reports)] == ["running", "done"]
     other.join()
 
 
@@ -113,7 +129,7 @@ def test_a_cell_stays_in_use_when_its_sweep_is_killed(sweep: Sweep, monkeypatch:
         raise KilledError
 
     monkeypatch.setattr(Runner, "_collect", kill)
-    _run_is(monkeypatch, "sleep 0.5")
+    _run_is(monkeypatch, "sleep 3")
     with pytest.raises(KilledError):
         run(sweep, [0])
     assert seen == ["running", "pending"]

@@ -1,11 +1,12 @@
 """What a sweep does where its cells are forked and that goes wrong. A module of a few lines stands for a run."""
 
+import os
+import signal
 import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import psutil
 import pytest
 
 from fedsim.sweep import runner
@@ -13,6 +14,7 @@ from fedsim.sweep.cells import Progress
 from fedsim.sweep.plan import Cell, Sweep
 from fedsim.sweep.processes import CellProcess, StartCell, fork
 from fedsim.sweep.runner import Runner, Slots
+from support.sweeps import servers
 from support.waiting import wait_until
 
 PROBLEM = "AF_UNIX path too long"
@@ -87,8 +89,8 @@ def test_cells_whose_server_is_killed_go_on_as_commands(
 
     def kill_the_server() -> None:
         wait_until(lambda: all(map(has_begun, sweep.cells[:2])))
-        (server,) = [one for one in psutil.Process().children() if "forkserver" in " ".join(one.cmdline())]
-        server.kill()
+        (server,) = servers()
+        os.kill(server, signal.SIGKILL)
 
     other = threading.Thread(target=kill_the_server)
     other.start()

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from fedsim.stop_request import FOLLOW_LAUNCHER, SIGNALS
 from fedsim.sweep.processes import CellProcess, StartCell, end_server, fork, start_command
+from support.sweeps import servers
 from support.waiting import wait_until
 
 MODULE = "stands_for_a_cell"
@@ -119,11 +119,6 @@ def test_signals_for_the_sweep_do_not_reach_the_server(tmp_path: Path) -> None:
     process = run(fork, tmp_path, "import sys; sys.exit(5)")
     assert servers() == [server]
     assert process.wait() == 5
-
-
-def servers() -> list[int]:
-    """Children of this process that are servers."""
-    return [one.pid for one in psutil.Process().children() if "multiprocessing.forkserver" in " ".join(one.cmdline())]
 
 
 def test_the_server_ends_with_the_sweep(tmp_path: Path) -> None:

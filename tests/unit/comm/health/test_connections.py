@@ -17,7 +17,7 @@ from fedsim.comm.health.greetings import ANSWER, MANY, greet
 
 Address = tuple[str, int]
 Held = list[socket.socket]
-SOON = 4.0
+SOON = 8.0
 """Seconds; the old limit for one stranger was 2 for each of its bytes."""
 
 

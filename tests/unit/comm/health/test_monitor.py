@@ -34,7 +34,7 @@ class Heard:
         self.calls.put(("late", (me.rank, [rank.rank for rank in ranks], seconds)))
 
     def next(self) -> tuple[str, Any]:
-        return self.calls.get(timeout=5)
+        return self.calls.get(timeout=60)
 
     def nothing(self) -> bool:
         time.sleep(0.3)
@@ -121,7 +121,7 @@ def test_a_host_that_does_not_answer_is_no_death_of_a_process(me: int, number: i
 
 def test_the_machine_of_rank_0_is_the_first_to_say_who_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a host reports that has fallen silent does not come, so that each side waits for the other."""
-    monkeypatch.setattr("fedsim.comm.health.monitor.GIVE_WAY", 1.5)
+    monkeypatch.setattr("fedsim.comm.health.monitor.GIVE_WAY", 3.0)
     heard, pairs = (Heard(), Heard()), (socket.socketpair(), socket.socketpair())
     sides = []
     for me, other in ((0, 1), (1, 0)):
@@ -157,7 +157,7 @@ def test_who_does_not_come_is_late_and_who_waits_is_not() -> None:
     with pair.zero.collective():
         what, (me, ranks, seconds) = pair.heard[0].next()
     assert (what, me, ranks) == ("late", 0, [1])
-    assert 0.8 <= seconds < 3
+    assert 0.8 <= seconds < 10
     pair.zero.close()
     pair.one.close()
 
@@ -173,15 +173,15 @@ def test_two_who_wait_for_a_third_do_not_blame_each_other() -> None:
 
 
 def test_who_waits_elsewhere_for_a_third_is_blamed_only_after_twice_the_time() -> None:
-    pair = Pair(patience=1.0)
+    pair = Pair(patience=2.0)
     with pair.zero.collective(), pair.one.collective():  # the broadcast, where rank 0 waits for a third
         wait_until(lambda: pair.one.status(0).in_collective)
         with pair.one.collective():  # rank 1 is ahead
-            time.sleep(1.8)
+            time.sleep(3)
             assert pair.heard[1].calls.empty()
             what, (me, ranks, seconds) = pair.heard[1].next()
     assert (what, me, ranks) == ("late", 1, [0])
-    assert seconds >= 2
+    assert seconds >= 4
     pair.zero.close()
     pair.one.close()
 

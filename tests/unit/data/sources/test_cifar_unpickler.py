@@ -6,7 +6,6 @@ import pickle
 import random
 import struct
 import subprocess
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +21,7 @@ from fedsim.data.sources.cifar import _unpickled
 from fedsim.errors import ConfigError
 from support.cifar import Published, array_pickle, refused
 from support.data_sets import write_cifar10
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -107,11 +107,7 @@ def test_nothing_in_a_pickle_is_executed(name: str, tmp_path: Path, monkeypatch:
     assert not marker.exists()
     with suppress(Exception):  # that it would have been, otherwise
         pickle.loads(payload)  # noqa: S301 - harmless, and the point of this test
-    for _ in range(100):
-        if marker.exists():
-            break
-        time.sleep(0.02)
-    assert marker.exists(), "this payload is none"
+    wait_until(marker.exists)  # else this payload is none
 
 
 @pytest.mark.parametrize("file", ["data_batch_1", "data_batch_4", "test_batch", "batches.meta"])
