@@ -52,21 +52,27 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     return folder
 
 
-@pytest.fixture
-def plugins_unloaded() -> Iterator[None]:
-    """What a test loads by ``--plugin`` is gone after it, as at the end of a process."""
+@pytest.fixture(autouse=True)
+def _plugins_unloaded() -> Iterator[None]:
+    """What a test registers or loads by ``--plugin`` is gone after it, as at the end of a process."""
     from fedsim.build.registries import REGISTRIES
 
     entries = {kind: dict(registry._entries) for kind, registry in REGISTRIES.items()}
-    path = list(sys.path)
+    path, plugins = list(sys.path), _plugin_modules()
     yield
     for kind, registry in REGISTRIES.items():
         registry._entries = entries[kind]
-    folders = set(sys.path) - set(path)
-    for name, module in list(sys.modules.items()):
-        if name.startswith("fedsim_plugin_") or not folders.isdisjoint(_folders_of(module)):
-            del sys.modules[name]
+    for name in _plugin_modules() - plugins:
+        del sys.modules[name]
+    if folders := set(sys.path) - set(path):
+        for name, module in list(sys.modules.items()):
+            if not folders.isdisjoint(_folders_of(module)):
+                del sys.modules[name]
     sys.path[:] = path
+
+
+def _plugin_modules() -> set[str]:
+    return {name for name in sys.modules if name.startswith("fedsim_plugin_")}
 
 
 def _folders_of(module: ModuleType) -> set[str]:

@@ -4,13 +4,10 @@ import json
 import re
 from pathlib import Path
 
-import pytest
 import torch
 
 from fedsim.main import main
 from support.launch import ROOT
-
-pytestmark = pytest.mark.usefixtures("plugins_unloaded")
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

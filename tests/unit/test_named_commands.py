@@ -56,7 +56,7 @@ def check_run(arguments: list[str]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_data(plugins_unloaded: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def no_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """No data set is on this machine, and none is needed."""
     for registered in REGISTRIES["data sets"].describe():
         monkeypatch.setattr(REGISTRIES["data sets"].get(registered), "check", lambda *_: None)

@@ -18,7 +18,7 @@ from fedsim.config.source import apply_overrides, read_yaml
 from fedsim.new import kinds, main
 from support.launch import ROOT
 
-pytestmark = [pytest.mark.usefixtures("plugins_unloaded"), pytest.mark.filterwarnings("ignore")]
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def found_in(path: Path) -> Iterator[Any]:

@@ -25,8 +25,6 @@ from fedsim.sweep.runner import plugin_words
 from fedsim.updates.matrix import UpdateMatrix
 from support.sweeps import sweep_file
 
-pytestmark = pytest.mark.usefixtures("plugins_unloaded")
-
 ATTACK = """
 from fedsim.attacks import Attack, attacks
 {imports}

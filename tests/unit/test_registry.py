@@ -21,8 +21,6 @@ from fedsim.registry import Registry
 from fedsim.settings import Schema
 from fedsim.training.losses import Loss, losses
 
-pytestmark = pytest.mark.usefixtures("plugins_unloaded")
-
 
 class Sound(Attack):
     """An attack that lacks nothing."""

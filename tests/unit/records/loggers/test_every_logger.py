@@ -74,7 +74,6 @@ def test_the_settings_are_resolved_and_wrong_ones_are_refused_by_name() -> None:
         assert caught.value.key == f"tracking.loggers.0.{key}"
 
 
-@pytest.mark.usefixtures("plugins_unloaded")
 def test_a_plugin_that_is_only_a_logger_makes_no_other_run(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text((TEMPLATES / "my_logger.py").read_text())
