@@ -1,6 +1,6 @@
 #!/bin/sh
 # Measures every table of this folder that needs no GPU and no pre-trained model, and writes the pages again.
-# About 12 minutes on two cores, which nothing else should use. PYTHON must have the extra "peers" (byzfl, flwr, psutil):
+# About 15 minutes on two cores, which nothing else should use. PYTHON must have the extra "peers" (byzfl, flwr, psutil):
 #   PYTHON=/path/to/venv/bin/python docs/benchmarks/measure.sh
 set -eu
 cd "$(dirname "$0")/../.."
@@ -18,6 +18,8 @@ measure gather gather --threads 1                                               
 measure broadcast broadcast --threads 1                                                                        # 0.3 min
 measure sharded sharded --clients 10 --repeats 3 --threads 1                                                   # 1 min
 measure aggregators aggregators --threads 1 --repeats 2 --png "$out/aggregators.png"                           # 2 min
+measure aggregators_compiled aggregators --threads 1 --repeats 2 --compile-kernels \
+    --names cwmed cwtm meamed bulyan ties lasa signsgd_mv fedseca                                              # 2 min
 measure attacks attacks --threads 1 --repeats 1 --png "$out/attacks.png"                                       # 1.5 min
 measure attacks_probing_krum attacks --threads 1 --repeats 1 --aggregator krum \
     --names min_max agr_tailored opt_alie opt_ipm worst_of                                                     # 0.3 min
