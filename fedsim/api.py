@@ -7,9 +7,10 @@ from contextlib import contextmanager, nullcontext, redirect_stderr
 from pathlib import Path
 from typing import Any
 
-from fedsim.build.components import build_components, warn_of_settings_without_effect
+from fedsim.build.components import build_components
 from fedsim.build.process import prepare_process, process_settings_kept
 from fedsim.build.run import Run, open_run
+from fedsim.build.without_effect import warn_of_settings_without_effect
 from fedsim.cli import QUICKSTART
 from fedsim.comm import RankPlace
 from fedsim.config.run import parse_config

@@ -22,11 +22,12 @@ if __name__ == "__main__":  # before the seconds that the other imports take, an
     stop_with_the_launcher()
 
 from fedsim.build.compilation import require_compiler
-from fedsim.build.components import Components, build_components, warn_of_settings_without_effect
+from fedsim.build.components import Components, build_components
 from fedsim.build.process import prepare_process
 from fedsim.build.rehearsal import rehearse
 from fedsim.build.resume import require_run
 from fedsim.build.run import open_run
+from fedsim.build.without_effect import warn_of_settings_without_effect
 from fedsim.cli import CommandLine, help_text, parse_command_line
 from fedsim.comm import RankPlace
 from fedsim.config.run import parse_config

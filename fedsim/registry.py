@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from fedsim.errors import ComponentError, ConfigError, did_you_mean
+from fedsim.registrable import require_component, require_name
 from fedsim.seeds import derive_seed, seeded
 from fedsim.settings import Schema, parse_settings
 
@@ -240,58 +241,6 @@ def in_words(value: object) -> str:
     if isinstance(value, tuple) and type(value) is tuple:
         return f"({', '.join(map(in_words, value))})"
     return "nothing" if value is None else type(value).__name__
-
-
-def require_name(name: object, kind: str) -> None:
-    """ConfigError for what cannot be the name of a component.
-
-    >>> require_name("my attack", "attack")
-    Traceback (most recent call last):
-    fedsim.errors.ConfigError: name: 'my attack' cannot name an attack; use letters, digits and _, as in my_attack
-    """
-    a_kind = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
-    if not isinstance(name, str):
-        word = getattr(name, "__name__", type(name).__name__)
-        raise ConfigError("name", f"register needs the name of {a_kind}", f'write register("...") before {word}')
-    if not name.isidentifier():
-        problem = f"{name!r} cannot name {a_kind}"
-        raise ConfigError("name", problem, f"use letters, digits and _, as in my_{kind.replace(' ', '_')}")
-
-
-def require_component(component: object, what: str, base: type[Component]) -> None:
-    """ConfigError unless ``component`` is a class that derives from ``base`` and lacks nothing.
-
-    Args:
-        what: kind and name of the component, for the message.
-    """
-    if not isinstance(component, type):
-        problem = f"{what} is no class but {component!r}"
-        raise ConfigError("name", problem, f"register a class that derives from {base.__name__}")
-    its = component.__name__
-    if not issubclass(component, base):
-        parents = " and ".join(parent.__name__ for parent in component.__bases__)
-        problem = f"{what} is the class {its}, which derives from {parents}"
-        raise ConfigError("name", problem, f"derive it from {base.__name__}")
-    missing = component.unimplemented()
-    if missing:
-        raise ConfigError("name", f"{what}: the class {its} lacks {' and '.join(missing)}", "write it")
-    _require_settings(component, what)
-
-
-def _require_settings(component: type[Component], what: str) -> None:
-    """ConfigError unless the settings are a schema that has what the class derives from reads."""
-    settings = component.Settings
-    if not (isinstance(settings, type) and issubclass(settings, Schema)):
-        problem = f"{what}: Settings of the class {component.__name__} are no Schema"
-        raise ConfigError("name", problem, "write class Settings(Schema):")
-    if "name" in settings.model_fields:
-        raise ConfigError("name", f"{what}: a setting is called name, which names the component", "call it otherwise")
-    for parent in component.__mro__[1:]:
-        theirs = vars(parent).get("Settings")
-        lacking = [] if theirs is None else [key for key in theirs.model_fields if key not in settings.model_fields]
-        if lacking:
-            problem = f"{what}: its Settings lack {', '.join(lacking)}, which {parent.__name__} reads"
-            raise ConfigError("name", problem, f"write class Settings({parent.__name__}.Settings):")
 
 
 def _describe(component: type[Component]) -> Description:

@@ -1,7 +1,7 @@
 """From a configuration to its components, built and checked. Nothing is opened or loaded yet."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,8 +11,6 @@ from fedsim.aggregators.defence import Defence
 from fedsim.aggregators.pre import pre_aggregators
 from fedsim.attacks import Attack, attacks
 from fedsim.build.attack_plan import attack_key, plan_attacks
-from fedsim.build.device import computes_on_gpu
-from fedsim.build.given_settings import given_settings
 from fedsim.build.plugins import plugins_that_count
 from fedsim.config.run import RunConfig
 from fedsim.config.section import Section
@@ -263,48 +261,6 @@ def _warn_of_too_small_f(components: Components) -> None:
         run = f"the run has {counted(byzantine, 'Byzantine client')}"
         text = f"aggregator.num_byzantine: {run}, but {' and '.join(too_small)}"
         warnings.warn(text, FedsimWarning, stacklevel=3)
-
-
-def warn_of_settings_without_effect(components: Components, given: Mapping[str, Any]) -> None:
-    """FedsimWarning for each setting that the user gave and that does nothing.
-
-    A default is no such setting: the ``config.yaml`` of a run, which may be run again, holds all of them.
-    """
-    config, plan, given = components.config, components.attack_plan, given_settings(given)
-    for key in ("optimizer", "schedule", "proximal") if config.clients.send == "gradient" else ():
-        if key in given.get("clients", {}):
-            text = f"clients.{key} has no effect with clients.send: gradient (no local step is taken)"
-            warnings.warn(text, FedsimWarning, stacklevel=2)
-    if "interpolation" in given.get("data", {}) and config.data.resize is None and config.data.resolution is None:
-        text = "data.interpolation has no effect without data.resize or data.resolution: no image is scaled"
-        warnings.warn(text, FedsimWarning, stacklevel=2)
-    for text in _without_effect_here(config):
-        warnings.warn(text, FedsimWarning, stacklevel=2)
-    for position, section in enumerate(config.attack):
-        if section.first_round > config.rounds:
-            key = attack_key(config.attack, position)
-            text = f"{key}.first_round: {section.first_round} is after the last round, {config.rounds}: it never acts"
-            warnings.warn(text, FedsimWarning, stacklevel=2)
-    if all(section.name == "none" for section in config.attack) and plan.ever:
-        warnings.warn(
-            f"attack.name is none: the Byzantine clients {list(plan.ever)} behave", FedsimWarning, stacklevel=2
-        )
-
-
-def _without_effect_here(config: RunConfig) -> Iterator[str]:
-    """What there is to say of settings of the run's speed."""
-    runtime = config.runtime
-    on_gpu = computes_on_gpu(runtime)
-    if config.data.placement != "auto" and not on_gpu:
-        yield f"data.placement: {config.data.placement} has no effect on a CPU, where clients compute"
-    if config.clients.vectorize > 1 and config.clients_at_once == 1:
-        yield f"clients.vectorize: {config.clients.vectorize} has no effect with one client in a round"
-    if runtime.matmul != "highest" and not on_gpu:
-        yield f"runtime.matmul: {runtime.matmul} has no effect on a CPU, where clients compute"
-    if runtime.compile_mode != "default" and not runtime.compile:
-        yield f"runtime.compile_mode: {runtime.compile_mode} has no effect without runtime.compile: true"
-    elif runtime.compile_mode != "default" and not on_gpu:
-        yield f"runtime.compile_mode: {runtime.compile_mode} has no effect on a CPU, where clients compute"
 
 
 def _component(

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from fedsim.aggregators import available_aggregators
-from fedsim.build.components import build_components, warn_of_settings_without_effect
+from fedsim.build.components import build_components
+from fedsim.build.without_effect import warn_of_settings_without_effect
 from fedsim.config.run import parse_config
 from fedsim.data import Splits
 from fedsim.data.sources import DataSource

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedsim.build.attack_plan import plan_attacks
-from fedsim.build.components import build_components, warn_of_settings_without_effect
+from fedsim.build.components import build_components
+from fedsim.build.without_effect import warn_of_settings_without_effect
 from fedsim.config.run import parse_config
 from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.participation.attack_plan import AttackPlan, Campaign
