@@ -126,7 +126,9 @@ def test_a_killed_rank_fails_the_job_at_once_and_by_name(cluster: Cluster, tmp_p
     killed = time.monotonic()
     assert cluster.wait(job, "COMPLETED", "FAILED") == "FAILED"
     assert time.monotonic() - killed < 60
-    sentence = rf"fedsim: rank \d \(host .*, process {victim}\) died in phase .*: killed by SIGKILL"
+    # On a busy machine torchrun may clean up before a rank has asked the kernel, which then has forgotten the signal.
+    how = "(killed by SIGKILL|its process is gone)"
+    sentence = rf"fedsim: rank \d \(host .*, process {victim}\) died in phase .*: {how}"
     assert len(re.findall(sentence, output(tmp_path, job))) == 1, output(tmp_path, job)
 
 
