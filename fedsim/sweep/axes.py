@@ -101,13 +101,31 @@ def check_rule(key: str, rule: Mapping[str, Any], labels: Mapping[str, Sequence[
 
 
 def kept_labels(only: Sequence[str], labels: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """The labels of each axis that ``--only`` leaves; a first word is enough, unless it is a label itself."""
-    kept = {axis: list(values) for axis, values in labels.items()}
+    """The labels of each axis that ``--only`` leaves, given once or several times.
+
+    A first word is enough, unless it is a label itself; a number may be written in any way.
+
+    >>> kept_labels(["lr=3e-5", "lr=.01"], {"lr": ["3e-05", "0.01", "1"], "seed": ["0"]})
+    {'lr': ['3e-05', '0.01'], 'seed': ['0']}
+    """
+    wanted: dict[str, list[str]] = {}
     for text in only:
         axis, _, chosen = text.partition("=")
-        wanted = [label for label in re.split(r",(?![^\[{]*[\]}])", chosen) if label]
+        there = labels.get(axis, ())
+        given = [label for label in re.split(r",(?![^\[{]*[\]}])", chosen) if label]
+        wanted.setdefault(axis, []).extend(label if label in there else _as_number(label) for label in given)
+    kept = {axis: list(values) for axis, values in labels.items()}
+    for axis, chosen_labels in wanted.items():
         first_words = {label.split()[0] for label in labels.get(axis, ())} - {*labels.get(axis, ())}
-        check_rule("--only", {axis: [label for label in wanted if label not in first_words]}, labels)
-        short = first_words.intersection(wanted)
-        kept[axis] = [label for label in kept[axis] if label in wanted or label.split()[0] in short]
+        check_rule("--only", {axis: [label for label in chosen_labels if label not in first_words]}, labels)
+        short = first_words.intersection(chosen_labels)
+        kept[axis] = [label for label in kept[axis] if label in chosen_labels or label.split()[0] in short]
     return kept
+
+
+def _as_number(label: str) -> str:
+    """The label of a number that is written in another way; any other text as it is."""
+    try:
+        return _label(float(label))
+    except ValueError:
+        return label

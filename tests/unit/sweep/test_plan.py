@@ -141,6 +141,20 @@ def test_only_takes_a_word_that_is_a_label_itself_as_that_label(tmp_path: Path) 
     assert {cell.labels["attack"] for cell in read_sweep(path, only=["attack=fang"]).cells} == {"fang"}
 
 
+def test_only_given_twice_for_an_axis_keeps_both_labels(tmp_path: Path) -> None:
+    once = read_sweep(sweep_file(tmp_path, axes=AXES), only=["attack=none,fang", "seed=0"]).cells
+    twice = read_sweep(sweep_file(tmp_path, axes=AXES), only=["attack=none", "seed=0", "attack=fang"]).cells
+    assert [cell.labels for cell in twice] == [cell.labels for cell in once]
+    assert {cell.labels["attack"] for cell in twice} == {"none", "fang target=krum"}
+
+
+@pytest.mark.parametrize("written", ["3e-5", "0.00003", "3E-05"])
+def test_only_takes_a_number_as_it_may_be_written(tmp_path: Path, written: str) -> None:
+    path = sweep_file(tmp_path, axes={**AXES, "clients.optimizer.lr": [3e-5, 1]})
+    cells = read_sweep(path, only=[f"clients.optimizer.lr={written}"]).cells
+    assert {cell.labels["clients.optimizer.lr"] for cell in cells} == {"3e-05"}
+
+
 def test_an_axis_of_any_name_sets_dotted_keys(tmp_path: Path) -> None:
     axes = {
         "size": {"few": {"clients.count": 5, "attack.num_byzantine": 1}, "many": {"clients.count": 9}},
