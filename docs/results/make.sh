@@ -39,7 +39,11 @@ sweep cifar10_small_grid                                                        
 only="--only seed=0"
 show cifar10_small_grid                                                          # 35 minutes
 only=
-show tune_fed_isic_small --metric validation.balanced_accuracy --at last:5       # 4 minutes
+show tune_fed_isic_small --metric validation.balanced_accuracy --at last:5       # 5 minutes
+only="--only seed=0"
+show fed_isic_small_grid --metric balanced_accuracy --at last:5                  # 110 minutes
+also fed_isic_small_grid macro_f1 --metric macro_f1 --at last:5
+only=
 
 # Two cells of the grid after two rounds, which tests/integration/test_stored_results.py runs again.
 "${PYTHON:-python}" -m fedsim.sweep configs/sweeps/mnist5k_grid.yaml --only attack=label_flip,min_max \
