@@ -16,7 +16,6 @@ from torch import Tensor
 from fedsim.updates.column_maps import BlockFunction, BlockKind, ColumnMap, MapRunner, PreparedMap, column_map
 from fedsim.updates.columns import Columns, SumTree
 from fedsim.updates.growing import GrowingTensor
-from fedsim.updates.heap import empty_in_large_pages
 from fedsim.updates.order_statistics import order_statistics
 
 BlockMap = Callable[[Tensor], Tensor]
@@ -115,7 +114,7 @@ class BlockedMatrix(ABC):
         block and the ``arguments``; made by :func:`column_map` it may be compiled.
         """
         shape = (self.local_columns,) if height is None else (height, self.local_columns)
-        result = empty_in_large_pages(shape, self.dtype, self.device)
+        result = torch.empty(shape, dtype=self.dtype, device=self.device)
         for piece, _, values in self._mapped(self._prepare(function, arguments), result):
             piece.copy_(values)
         return result
@@ -126,7 +125,7 @@ class BlockedMatrix(ABC):
         """Column map that also counts: the function returns ([b], tally), the tallies are summed over all blocks."""
         prepared = self._prepare(function, arguments)
         shape = (self.local_columns,) if height is None else (height, self.local_columns)
-        result = empty_in_large_pages(shape, self.dtype, self.device)
+        result = torch.empty(shape, dtype=self.dtype, device=self.device)
         tree, numbers = SumTree(), count(self._columns.first_block)
         for piece, blocks, (values, tally) in self._mapped(prepared, result):
             piece.copy_(values)

@@ -1,15 +1,7 @@
-"""Memory of the host: a heap that keeps what it has, and large tensors in large pages.
-
-Blocks of a matrix come and go thousands of times a round, vectors over all columns a few times.
-"""
+"""The C library's heap, made to keep what it has: blocks of a matrix come and go thousands of times a round."""
 
 import ctypes
-from collections.abc import Sequence
 from contextlib import suppress
-
-import numpy as np
-import torch
-from torch import Tensor
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """Names of glibc's ``mallopt``."""
@@ -29,16 +21,3 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(TRIM_THRESHOLD, KEPT)
         mallopt(MMAP_THRESHOLD, LARGEST)
-
-
-def empty_in_large_pages(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """As ``torch.empty``; on a CPU with Linux from 4 MiB on in pages of 2 MiB, which numpy asks the kernel for.
-
-    To touch 45 MB for the first time costs as much as to read 400 MB, in pages of 4 KiB.
-
-    >>> empty_in_large_pages((2, 3), torch.bfloat16, torch.device("cpu")).shape
-    torch.Size([2, 3])
-    """
-    if device.type != "cpu":
-        return torch.empty(tuple(shape), dtype=dtype, device=device)
-    return torch.from_numpy(np.empty((*shape, dtype.itemsize), np.uint8)).view(dtype).squeeze(-1)
