@@ -113,7 +113,7 @@ def kept_labels(only: Sequence[str], labels: Mapping[str, Sequence[str]]) -> dic
         axis, _, chosen = text.partition("=")
         there = labels.get(axis, ())
         given = [label for label in re.split(r",(?![^\[{]*[\]}])", chosen) if label]
-        wanted.setdefault(axis, []).extend(label if label in there else _as_number(label) for label in given)
+        wanted.setdefault(axis, []).extend(_on_axis(label, there) for label in given)
     kept = {axis: list(values) for axis, values in labels.items()}
     for axis, chosen_labels in wanted.items():
         first_words = {label.split()[0] for label in labels.get(axis, ())} - {*labels.get(axis, ())}
@@ -123,9 +123,10 @@ def kept_labels(only: Sequence[str], labels: Mapping[str, Sequence[str]]) -> dic
     return kept
 
 
-def _as_number(label: str) -> str:
+def _on_axis(written: str, labels: Sequence[str]) -> str:
     """The label of a number that is written in another way; any other text as it is."""
     try:
-        return _label(float(label))
+        number = _label(float(written))
     except ValueError:
-        return label
+        return written
+    return number if number in labels and written not in labels else written

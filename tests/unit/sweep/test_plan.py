@@ -155,6 +155,11 @@ def test_only_takes_a_number_as_it_may_be_written(tmp_path: Path, written: str) 
     assert {cell.labels["clients.optimizer.lr"] for cell in cells} == {"3e-05"}
 
 
+def test_only_names_a_number_that_is_not_there_as_it_was_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'7' is not on it"):
+        read_sweep(sweep_file(tmp_path, axes=AXES), only=["seed=7"])
+
+
 def test_an_axis_of_any_name_sets_dotted_keys(tmp_path: Path) -> None:
     axes = {
         "size": {"few": {"clients.count": 5, "attack.num_byzantine": 1}, "many": {"clients.count": 9}},
