@@ -16,6 +16,7 @@ from torch import Tensor
 from fedsim.updates.column_maps import BlockFunction, BlockKind, ColumnMap, MapRunner, PreparedMap, column_map
 from fedsim.updates.columns import Columns, SumTree
 from fedsim.updates.growing import GrowingTensor
+from fedsim.updates.heap import in_large_pages
 from fedsim.updates.order_statistics import order_statistics
 
 BlockMap = Callable[[Tensor], Tensor]
@@ -113,8 +114,7 @@ class BlockedMatrix(ABC):
         With a ``height`` it is [height, b], and the result [height, local_columns]. The function is called with the
         block and the ``arguments``; made by :func:`column_map` it may be compiled.
         """
-        shape = (self.local_columns,) if height is None else (height, self.local_columns)
-        result = torch.empty(shape, dtype=self.dtype, device=self.device)
+        result = self._empty_result(height)
         for piece, _, values in self._mapped(self._prepare(function, arguments), result):
             piece.copy_(values)
         return result
@@ -124,8 +124,7 @@ class BlockedMatrix(ABC):
     ) -> tuple[Tensor, Tensor]:
         """Column map that also counts: the function returns ([b], tally), the tallies are summed over all blocks."""
         prepared = self._prepare(function, arguments)
-        shape = (self.local_columns,) if height is None else (height, self.local_columns)
-        result = torch.empty(shape, dtype=self.dtype, device=self.device)
+        result = self._empty_result(height)
         tree, numbers = SumTree(), count(self._columns.first_block)
         for piece, blocks, (values, tally) in self._mapped(prepared, result):
             piece.copy_(values)
@@ -134,6 +133,10 @@ class BlockedMatrix(ABC):
             for _ in range(1, blocks):  # a tally of integers may stand in the place of the first of its blocks
                 tree.add(torch.zeros_like(tally), 0, next(numbers))
         return result, self._columns.join(tree, lambda: prepared.run(self._zero_block())[1])
+
+    def _empty_result(self, height: int | None = None) -> Tensor:
+        shape = (self.local_columns,) if height is None else (height, self.local_columns)
+        return in_large_pages(torch.empty(shape, dtype=self.dtype, device=self.device))
 
     def _prepare(self, function: BlockFunction, arguments: Sequence[Any]) -> PreparedMap:
         kind = BlockKind(self.num_rows, self._columns.width, self.dtype, self.device, self._blocks_merge)

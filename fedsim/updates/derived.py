@@ -157,7 +157,7 @@ class ExtendedRows(DerivedRows):
             return super().map_order_statistics(wanted, function, *arguments)
         above, equal = self._source.num_rows, len(self._below)
         held = range(max(0, wanted.start - equal), min(above, wanted.stop))
-        result = torch.empty(self.local_columns, dtype=self.dtype, device=self.device)
+        result = self._empty_result()
         vectors = (self._source.kept_order_statistics(held), self._distinct[0], result)
         for h, x, piece in zip(*map(self._columns.split, vectors), strict=True):
             merged = x.repeat(len(wanted), 1)
@@ -175,7 +175,7 @@ class ExtendedRows(DerivedRows):
             return self._source.weighted_sum(above[:, 0])
         if self._all_equal:
             below = below.sum(0, keepdim=True)
-        result = torch.empty(self.local_columns, dtype=self.dtype, device=self.device)
+        result = self._empty_result()
         for (block, others), piece in zip(self._pairs(self._distinct), self._columns.split(result), strict=True):
             piece.copy_(sum_rows(block * above).add_(sum_rows(others * below)))
         return result
