@@ -18,6 +18,7 @@ from fedsim.data.feeds import Placement
 from fedsim.data.fingerprint import fingerprint
 from fedsim.data.images.channel_statistics import ChannelStatistics
 from fedsim.data.images.resized import resized_splits
+from fedsim.data.imbalance import draw_imbalanced
 from fedsim.data.inputs import Inputs, View
 from fedsim.data.loaded import require_splits
 from fedsim.data.samples import Subset
@@ -118,6 +119,7 @@ def _load_data(components: Components, comm: Communicator) -> RunData:
         config = components.config.data
         with keys_under("data"):
             kept = splits if config.resize is None else resized_splits(splits, config.resize, config.interpolation)
+        kept = replace(kept, train=imbalanced(components, kept.train))
     digest = fingerprint(splits, statistics)
     _require_same_data(comm, digest)
     if statistics is not None and comm.rank == 0:
@@ -139,6 +141,15 @@ def distribute(
     if len(divided.validation):
         warn_of_missing_classes(splits.train.labels[divided.validation], splits.class_names)
     return RunData(splits, view, input_shape, divided.clients, divided.validation, divided.test_owners, digest)
+
+
+def imbalanced(components: Components, train: Samples) -> Samples:
+    """The training samples that ``data.imbalance`` leaves; all of them by default."""
+    config = components.config
+    if config.data.imbalance == 1:
+        return train
+    generator = derive_generator(config.seed, "imbalance")
+    return Subset(train, draw_imbalanced(train.labels, config.data.imbalance, generator))
 
 
 class Divided(NamedTuple):

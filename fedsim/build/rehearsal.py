@@ -1,12 +1,13 @@
 """What ``--check`` tries of a run: its data, its partition, and whether what is large fits into memory."""
 
+from dataclasses import replace
 from math import prod
 
 import torch
 from torch import nn
 
 from fedsim.build.components import Components
-from fedsim.build.data import partition, task_of
+from fedsim.build.data import imbalanced, partition, task_of
 from fedsim.build.device import computes_on_gpu
 from fedsim.build.model import build_module
 from fedsim.data import Samples, Splits
@@ -33,7 +34,10 @@ def rehearse(components: Components) -> None:
         sides = source.survey(root)
         splits = source.sketch(root)
     if splits is not None:
+        splits = replace(splits, train=imbalanced(components, splits.train))
         sides = splits.train, splits.test
+    elif sides is not None:
+        sides = imbalanced(components, sides[0]), sides[1]
     if sides is not None:
         _try_partition(components, *sides)
     if splits is not None:

@@ -73,4 +73,10 @@ class DataSection(Section):
         description="share of the training samples that nobody trains on: the model is evaluated on them, too, and "
         "best_round is chosen by them; 0: none",
     )
+    imbalance: float = Field(
+        1.0,
+        ge=1,
+        description="how many times as many training samples the first class keeps as the last: samples are left out "
+        "at random, so that sizes fall geometrically from class to class; 1: all stay",
+    )
     partition: PartitionSection = Field(default_factory=lambda: PartitionSection(), description="partitioner")

@@ -3,9 +3,10 @@
 import logging
 
 import pytest
+import torch
 
 from fedsim.build.components import build_components
-from fedsim.build.data import load_data
+from fedsim.build.data import RunData, load_data
 from fedsim.comm import SingleProcess
 from fedsim.errors import ConfigError
 from support.configuration import configured
@@ -55,3 +56,31 @@ def test_clients_that_are_not_to_train_are_not_missed(caplog: pytest.LogCaptureF
 def test_classes_without_test_samples_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
     (text,) = said(caplog, "data.num_test=7")
     assert text.startswith("warning: classes '7', '8', '9' have training samples but no test samples")
+
+
+def loaded(*overrides: str) -> RunData:
+    return load_data(build_components(configured(*BLOBS, "data.num_train=1000", *overrides)), SingleProcess())
+
+
+def classes_of_clients(data: RunData) -> list[int]:
+    """How many samples of each class the clients have together."""
+    return data.splits.train.labels[torch.cat(list(data.client_indices))].bincount().tolist()
+
+
+def test_classes_become_rarer_as_data_imbalance_says() -> None:
+    data = loaded("data.imbalance=100")
+    assert classes_of_clients(data) == [100, 59, 35, 21, 12, 7, 4, 2, 1, 1]
+    assert len(data.splits.train) == 242
+    assert data.splits.test.labels.bincount().tolist() == [20] * 10
+    assert sum(data.sample_counts) == 242
+    assert classes_of_clients(loaded()) == [100] * 10
+
+
+def test_the_seed_alone_says_which_samples_stay() -> None:
+    first, again, other = (
+        loaded("data.imbalance=10", *more).splits.train.pick(torch.arange(300))
+        for more in ([], ["aggregator={name: krum}", "clients.count=5"], ["seed=1"])
+    )
+    assert isinstance(first, torch.Tensor)
+    assert torch.equal(first, torch.as_tensor(again))
+    assert not torch.equal(first, torch.as_tensor(other))

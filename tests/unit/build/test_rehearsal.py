@@ -62,6 +62,7 @@ def test_rows_that_lie_on_several_hosts_need_not_fit_on_this_one() -> None:
         (["clients.count=900", "data.partition.min_samples=20"], "clients.count"),
         (["data.partition.name=shards", "data.partition.shards_per_client=900"], "data.partition.shards_per_client"),
         (["data.partition.name=natural"], "data.partition.column"),
+        (["clients.count=900", "data.imbalance=1000"], "clients.count"),
         (["data.crop=40"], "data.crop"),
         (["data.resolution=8"], "model.name"),
         (["model.freeze=[nothing.*]"], "model.freeze.0"),
