@@ -30,8 +30,10 @@ show mnist5k_grid                                                               
 also mnist5k_grid detection --metric server.detection_auc --at last:20
 show mnist5k_fedseca_parts --reference fedseca                                   # 20 minutes
 show mnist5k_other_attacks                                                       # 8 minutes
-only="--only data.partition.alpha=0.1"
-show mnist5k_heterogeneity                                                       # 4 minutes
+show mnist5k_byzantine_share                                                     # 20 minutes
+show mnist5k_clients                                                             # 23 minutes
+show mnist5k_heterogeneity                                                       # 12 minutes
+show mnist5k_imbalance                                                           # 5 minutes
 # These need data: ../../configs/cifar10_small_resnet8.yaml and fed_isic_small_squeezenet.yaml say which, and where.
 show tune_cifar10_small --metric validation.accuracy                             # 3 minutes
 only="--only seed=1,2 --only aggregator=fedavg,cwtm,rfa,centered_clipping,fedseca"
@@ -39,7 +41,10 @@ sweep cifar10_small_grid                                                        
 only="--only seed=0"
 show cifar10_small_grid                                                          # 35 minutes
 only=
+show cifar10_small_fedseca_parts --reference fedseca                             # 40 minutes
 show tune_fed_isic_small --metric validation.balanced_accuracy --at last:5       # 5 minutes
+only="--only seed=1,2 --only aggregator=fedavg,cwtm,rfa,centered_clipping,fedseca"
+sweep fed_isic_small_grid                                                        # 90 minutes
 only="--only seed=0"
 show fed_isic_small_grid --metric balanced_accuracy --at last:5                  # 110 minutes
 also fed_isic_small_grid macro_f1 --metric macro_f1 --at last:5

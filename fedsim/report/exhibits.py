@@ -24,7 +24,7 @@ from fedsim.report.figures.heat_map import heat_map_figure
 from fedsim.report.figures.rank_diagram import rank_figure
 from fedsim.report.latex import file_stem, latex
 from fedsim.report.markdown import markdown, records
-from fedsim.report.scores import Score, curves, how_best_is_chosen, is_share, score_table
+from fedsim.report.scores import Score, as_caption, curves, how_best_is_chosen, is_share, metric_in_words, score_table
 from fedsim.report.sentences import compared
 from fedsim.report.study import ROWS, Entry, Study
 from fedsim.report.tables import DIVERGED, WORST, Table, tables
@@ -106,7 +106,7 @@ def _table(table: Table, score: Score, chosen: str, reference: str | None) -> Ex
     spread = seeds.get(repeats, f", mean ± standard deviation over {over} seeds")
     worst = " The last column is the worst case of each row." if WORST in table.columns else ""
     marks = _about_marks(table) if repeats > 1 and len(table.rows) > 1 else ""
-    caption = f"{str(score).capitalize()}{chosen}{_where(table)}{spread}.{worst}{marks}"
+    caption = f"{as_caption(score)}{chosen}{_where(table)}{spread}.{worst}{marks}"
     found = compared(table, reference, lower_is_better=score.lower_is_better)
     return Exhibit(
         _named("table", table),
@@ -128,7 +128,7 @@ def _about_marks(table: Table) -> str:
 
 def _heat_map(table: Table, score: Score) -> Exhibit:
     figure = heat_map_figure(table, str(score), share=is_share(score.metric), lower_is_better=score.lower_is_better)
-    caption = f"{str(score).capitalize()}{_where(table)}; grey: not done or diverged; *: of what is done."
+    caption = f"{as_caption(score)}{_where(table)}; grey: not done or diverged; *: of what is done."
     return Exhibit(
         _named("heat-map", table), caption, table.means.rename_axis(table.rows_are).reset_index(), figure=figure
     )
@@ -169,7 +169,7 @@ SERVER_CURVES = {
 
 
 def _curves(table: Table, entries: Sequence[Entry], methods: Sequence[str], score: Score) -> Iterator[Exhibit]:
-    wanted = {score.metric: f"{score.metric.replace('_', ' ').capitalize()}", **SERVER_CURVES}
+    wanted = {score.metric: as_caption(metric_in_words(score.metric)), **SERVER_CURVES}
     for metric, what in wanted.items():
         yield from _curve(table, entries, methods, metric, what, partial(curves, metric=metric))
     for side, byzantine in (("honest", False), ("Byzantine", True)):
@@ -240,7 +240,7 @@ def _against_axis(
         where = ", ".join(f"{other} {label}" for other, label in choice.items())
         crosses = "; a cross: diverged on a seed" if (scores["state"] == DIVERGED).any() else ""
         caption = (
-            f"{str(score).capitalize()} against {axis}{f' ({where})' if where else ''}: means and 95 % intervals "
+            f"{as_caption(score)} against {axis}{f' ({where})' if where else ''}: means and 95 % intervals "
             f"over the seeds, set apart a little so that they can be seen{crosses}."
         )
         name = f"against-{file_stem(axis)}{f'-{file_stem(where)}' if where else ''}"

@@ -20,6 +20,24 @@ MEASURED_ON_TEST_DATA = [name for name in QUALITY if name not in OF_CLASSES]
 
 SHARE = re.compile(r"accuracy|f1|auc|auroc|recall|success|share|top_k|calibration_error|concordance_ratio")
 
+ABBREVIATIONS = {"f1": "F1", "auc": "AUC", "auroc": "AUROC"}
+
+
+def metric_in_words(metric: str) -> str:
+    """The name of a metric as it is read.
+
+    >>> metric_in_words("macro_f1"), metric_in_words("server.detection_auc")
+    ('macro F1', 'detection AUC')
+    """
+    words = re.split(r"[._]", metric.removeprefix("metrics.").removeprefix("server."))
+    return " ".join(ABBREVIATIONS.get(word, word) for word in words)
+
+
+def as_caption(text: object) -> str:
+    """What begins a caption: a capital letter first, the others as they are."""
+    words = str(text)
+    return words[:1].upper() + words[1:]
+
 
 @dataclass(frozen=True)
 class Score:
@@ -44,7 +62,7 @@ class Score:
         >>> str(Score("balanced_accuracy", "last:5"))
         'balanced accuracy, mean of the last 5 evaluations'
         """
-        name = re.sub(r"[._]", " ", self.metric.removeprefix("metrics.").removeprefix("server."))
+        name = metric_in_words(self.metric)
         if self.at.startswith("last:"):
             return f"{name}, mean of the last {self.at[5:]} evaluations"
         return f"{self.at} {name}"
