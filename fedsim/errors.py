@@ -17,6 +17,9 @@ LONGEST_PATH = 150
 LONGEST_WORD = 100
 """Letters of a word that are compared with the valid ones."""
 
+LONGEST_VALUE = 50
+"""Letters that are shown of the value of a key that does not exist."""
+
 
 class FedsimError(Exception):
     """Base of every error that fedsim raises on purpose."""
@@ -135,6 +138,15 @@ def counted(number: int, noun: str) -> str:
     ('1 round', '3 Byzantine clients')
     """
     return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def unknown_key(value: object) -> str:
+    """What is wrong with a key that does not exist; of its value as much as helps to find it.
+
+    >>> unknown_key(0.1)
+    'unknown key (value 0.1)'
+    """
+    return f"unknown key (value {shortened(repr(value), LONGEST_VALUE)})"
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from fedsim.errors import ConfigError, did_you_mean
+from fedsim.errors import ConfigError, did_you_mean, unknown_key
 
 LARGEST = 2**64 - 1
 """Of the whole numbers that are settings, of either sign: seeds have up to 64 bits."""
@@ -58,7 +58,7 @@ def _explain(schema: type[BaseModel], details: list[ErrorDetails]) -> ConfigErro
     if first["type"] == "extra_forbidden":
         return ConfigError(
             key,
-            f"unknown key (value {first['input']!r})",
+            unknown_key(first["input"]),
             did_you_mean(str(location[-1]), _keys_at(schema, location[:-1])),
         )
     if first["type"] == "missing":

@@ -20,7 +20,7 @@ from fedsim.data.images.channel_statistics import ChannelStatistics
 from fedsim.data.inputs import View
 from fedsim.data.partitioners import Partitioner, partitioners
 from fedsim.data.sources import DataSource, sources
-from fedsim.errors import ConfigError, FedsimWarning, counted, did_you_mean, keys_under
+from fedsim.errors import ConfigError, FedsimWarning, counted, did_you_mean, keys_under, unknown_key
 from fedsim.evaluation.metrics import metrics
 from fedsim.evaluation.run_metrics import KEY, RunMetrics
 from fedsim.files import user_path
@@ -275,5 +275,5 @@ def _component(
         for key, value in settings.items():
             if key not in known:
                 hint = did_you_mean(key, {*known, *section.own_keys(), "name"})
-                raise ConfigError(key, f"unknown key (value {value!r})", hint)
+                raise ConfigError(key, unknown_key(value), hint)
         return registry.build(section.name, **settings, **more)

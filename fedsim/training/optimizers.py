@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedsim.errors import ConfigError, did_you_mean, keys_under
+from fedsim.errors import ConfigError, did_you_mean, keys_under, unknown_key
 from fedsim.training.eager_optimizers import eager
 from fedsim.training.fedopt import FedAdagrad, FedAdam, FedYogi
 from fedsim.training.optimizer_arguments import check_argument
@@ -51,9 +51,7 @@ def optimizer_maker(name: str, settings: Mapping[str, Any], key: str) -> MakeOpt
     arguments = {argument: signature[argument].default for argument in signature if argument != "params"}
     for argument, value in settings.items():
         if argument not in arguments:
-            raise ConfigError(
-                f"{key}.{argument}", f"unknown key (value {value!r})", did_you_mean(argument, [*arguments, "name"])
-            )
+            raise ConfigError(f"{key}.{argument}", unknown_key(value), did_you_mean(argument, [*arguments, "name"]))
         with keys_under(key):
             check_argument(argument, value, arguments[argument], name)
 

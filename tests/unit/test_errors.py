@@ -2,7 +2,7 @@
 
 import pytest
 
-from fedsim.errors import MESSAGE_LENGTH, ConfigError, FedsimWarning, did_you_mean
+from fedsim.errors import MESSAGE_LENGTH, ConfigError, FedsimWarning, did_you_mean, unknown_key
 
 
 @pytest.mark.parametrize("value", ["x" * 10_000, "a b " * 5000, "\x1b[2J" * 900, list(range(5000)), 10**4000])
@@ -18,6 +18,14 @@ def test_a_message_is_a_sentence_whatever_the_value(value: object) -> None:
 def test_the_problem_gives_way_before_the_remedy() -> None:
     text = str(ConfigError("key", "p" * 140 + " " + "q" * 140, "r " * 80))
     assert text.endswith("r " * 80)
+
+
+def test_of_the_value_of_an_unknown_key_a_little_is_shown() -> None:
+    """A slash makes no path of it, which would be shown whole."""
+    value = {"~/a": {"b": list(range(100))}, "c/d": 1}
+    text = str(ConfigError("key", unknown_key(value), did_you_mean("key", [f"choice_{n}" for n in range(40)])))
+    assert "unknown key (value {'~/a': {'b': [0, 1, " in text
+    assert len(text) <= MESSAGE_LENGTH
 
 
 def test_paths_of_a_usual_length_are_shown_whole() -> None:
