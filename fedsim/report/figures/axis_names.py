@@ -14,6 +14,7 @@ NAMES = {
     "clients.count": "clients",
     "clients.fraction": "share of the clients in a round",
     "clients.optimizer.lr": "learning rate",
+    "data.imbalance": "samples of the first class to one of the last",
     "data.partition.alpha": "\N{GREEK SMALL LETTER ALPHA} of the partition",
 }
 
