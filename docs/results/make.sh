@@ -30,10 +30,10 @@ show mnist5k_grid                                                               
 also mnist5k_grid detection --metric server.detection_auc --at last:20
 show mnist5k_fedseca_parts --reference fedseca                                   # 20 minutes
 show mnist5k_other_attacks                                                       # 8 minutes
-show mnist5k_byzantine_share                                                     # 20 minutes
-show mnist5k_clients                                                             # 23 minutes
-show mnist5k_heterogeneity                                                       # 12 minutes
-show mnist5k_imbalance                                                           # 5 minutes
+show mnist5k_byzantine_share                                                     # 11 minutes
+show mnist5k_clients                                                             # 9 minutes
+show mnist5k_heterogeneity                                                       # 6 minutes
+show mnist5k_imbalance                                                           # 9 minutes
 # These need data: ../../configs/cifar10_small_resnet8.yaml and fed_isic_small_squeezenet.yaml say which, and where.
 show tune_cifar10_small --metric validation.accuracy                             # 3 minutes
 only="--only seed=1,2 --only aggregator=fedavg,cwtm,rfa,centered_clipping,fedseca"
