@@ -40,9 +40,8 @@ only="--only seed=1,2 --only aggregator=fedavg,cwtm,rfa,centered_clipping,fedsec
 sweep cifar10_small_grid                                                         # 30 minutes
 only="--only seed=0"
 show cifar10_small_grid                                                          # 35 minutes
-only="--only attack=none,alie,scaling"
-show cifar10_small_fedseca_parts --reference fedseca                             # 30 minutes
 only=
+show cifar10_small_fedseca_parts --reference fedseca                             # 40 minutes
 show tune_fed_isic_small --metric validation.balanced_accuracy --at last:5       # 5 minutes
 only="--only seed=1,2 --only aggregator=fedavg,cwtm,rfa,centered_clipping,fedseca"
 sweep fed_isic_small_grid                                                        # 90 minutes
