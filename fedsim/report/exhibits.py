@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -27,7 +26,7 @@ from fedsim.report.markdown import markdown, records
 from fedsim.report.scores import Score, as_caption, curves, how_best_is_chosen, is_share, metric_in_words, score_table
 from fedsim.report.sentences import compared
 from fedsim.report.study import ROWS, Entry, Study
-from fedsim.report.tables import DIVERGED, WORST, Table, tables
+from fedsim.report.tables import DIVERGED, WORST, Table, in_words, tables
 
 PARTITION = "partition.png"
 
@@ -220,9 +219,8 @@ def _against_axes(study: Study, scores: pd.DataFrame, score: Score) -> Iterator[
     of_rows = [study.rows_are] if study.rows_are != ROWS else []
     for axis in [*study.other_axes, *of_rows]:
         values = numbers_of(study.labels(axis))
-        rest = {other: study.labels(other) for other in study.other_axes if other != axis}
-        for labels in itertools.product(*rest.values()) if values else ():
-            choice = dict(zip(rest, labels, strict=True))
+        rest = [other for other in study.other_axes if other != axis]
+        for choice in study.choices(rest) if values else ():
             entries = [entry for entry in study.entries if _has(entry, choice)]
             yield from _against_axis(study, scores, axis, choice, numbers_on(axis, values or {}, entries), score)
 
@@ -237,7 +235,7 @@ def _against_axis(
     of_lines = scores.assign(**{ROWS: ""}) if axis == study.rows_are else scores
     figure = axis_figure(of_lines, axis, numbers, methods, str(score), share=share, lower=lower)
     if figure is not None:
-        where = ", ".join(f"{other} {label}" for other, label in choice.items())
+        where = in_words(choice)
         crosses = "; a cross: diverged on a seed" if (scores["state"] == DIVERGED).any() else ""
         caption = (
             f"{as_caption(score)} against {axis}{f' ({where})' if where else ''}: means and 95 % intervals "

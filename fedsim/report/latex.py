@@ -1,5 +1,6 @@
 """A table for a paper, in the style of booktabs."""
 
+import hashlib
 import re
 
 from fedsim.report.tables import BEST, SECOND, WORST, Field, Table
@@ -15,6 +16,9 @@ SPECIAL = {
     "±": r"$\pm$",
     **{character: f"{{{character}}}" for character in "[]*"},  # behind the end of a row, they would belong to it
 }
+
+LONGEST = 120
+"""Bytes of a title in the name of a file, which has 255 with what stands around it."""
 
 MOST_COLUMNS = 4
 """With deviations, beside the names of aggregators, in the text of a usual paper."""
@@ -86,5 +90,14 @@ def file_stem(title: str) -> str:
 
     >>> file_stem("data mnist5k, clients.count 8")
     'data-mnist5k-clients.count-8'
+
+    A long one is cut, and ends in a digest of the whole.
+
+    >>> file_stem("clients.count 8, " * 20)[-30:]
+    'ents.count-8-clients.-b341b718'
     """
-    return re.sub(r"[^\w.=-]+", "-", title).strip("-") or "all"
+    stem = re.sub(r"[^\w.=-]+", "-", title).strip("-") or "all"
+    if len(stem.encode()) <= LONGEST:
+        return stem
+    beginning = stem.encode()[:LONGEST].decode(errors="ignore")
+    return f"{beginning}-{hashlib.blake2b(title.encode(), digest_size=4).hexdigest()}"

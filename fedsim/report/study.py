@@ -74,6 +74,19 @@ class Study:
         """The labels on an axis, in the order in which they come up."""
         return list(dict.fromkeys(entry.labels.get(axis, "") for entry in self.entries))
 
+    def choices(self, axes: Sequence[str]) -> list[dict[str, str]]:
+        """The labels on these axes that go together in some run, in the order of the labels of each.
+
+        A choice that no run has is left out: of runs that differ in many settings there would be millions.
+        """
+        orders = [{label: place for place, label in enumerate(self.labels(axis))} for axis in axes]
+        found = {tuple(entry.labels.get(axis, "") for axis in axes) for entry in self.entries}
+
+        def place(labels: Sequence[str]) -> list[int]:
+            return [order[label] for order, label in zip(orders, labels, strict=True)]
+
+        return [dict(zip(axes, labels, strict=True)) for labels in sorted(found, key=place)]
+
     @property
     def other_axes(self) -> list[str]:
         """The axes that are neither rows, columns nor repeats of a table."""

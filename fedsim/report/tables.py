@@ -87,6 +87,15 @@ class Field:
         return ", ".join(f"{count} {state}" for state, count in self.states.items())
 
 
+def in_words(choice: Mapping[str, str]) -> str:
+    """Labels with their axes; those on an axis that the runs do not have are left out.
+
+    >>> in_words({"data": "mnist5k", "clients.count": "8", "rounds": ""})
+    'data mnist5k, clients.count 8'
+    """
+    return ", ".join(f"{axis} {label}" for axis, label in choice.items() if label)
+
+
 @dataclass(frozen=True)
 class Table:
     """Aggregators down, attacks across; the last column is the worst case of each row, if there are several.
@@ -106,7 +115,7 @@ class Table:
     @property
     def title(self) -> str:
         """The choice in words."""
-        return ", ".join(f"{axis} {label}" for axis, label in self.choice.items())
+        return in_words(self.choice)
 
     @property
     def means(self) -> pd.DataFrame:
@@ -142,10 +151,8 @@ class Table:
 
 def tables(study: Study, scores: pd.DataFrame, *, lower_is_better: bool) -> list[Table]:
     """A table for each choice on the axes that are neither attack, aggregator nor seed."""
-    others = {axis: study.labels(axis) for axis in study.other_axes}
     found = []
-    for labels in itertools.product(*others.values()):
-        choice = dict(zip(others, labels, strict=True))
+    for choice in study.choices(study.other_axes):
         chosen = scores
         for axis, label in choice.items():
             chosen = chosen[chosen[axis] == label]

@@ -1,11 +1,12 @@
 """Tables attack x aggregator."""
 
+from itertools import product
 from math import isnan
 
 import pandas as pd
 import pytest
 
-from fedsim.report.latex import latex
+from fedsim.report.latex import file_stem, latex
 from fedsim.report.study import Entry, Study
 from fedsim.report.tables import BEST, SECOND, WORST, Table, tables
 
@@ -163,3 +164,22 @@ def test_what_is_not_done_has_no_mean() -> None:
     assert isnan(table.fields["a", "x"].mean)
     assert table.fields["a", "x"].remark == "pending"
     assert next(iter(table.tidy()))["mean"] is None
+
+
+def test_choices_are_the_combinations_that_some_run_has() -> None:
+    """Ten runs that differ in one of ten settings each, of 1 024 combinations; with fifty, a report never ended."""
+    axes = [f"key{place}" for place in range(10)]
+    study = Study("s", axes, [Entry({axis: str(axis == other) for axis in axes}, "done") for other in axes])
+    runs = [dict(entry.labels) for entry in study.entries]
+    every = [dict(zip(axes, labels, strict=True)) for labels in product(*(study.labels(axis) for axis in axes))]
+    assert study.choices(axes) == [choice for choice in every if choice in runs]
+
+
+def test_an_axis_that_the_runs_of_a_table_do_not_have_is_not_in_its_title() -> None:
+    assert Table({"rounds": "", "data": "mnist5k"}, [], [], {}).title == "data mnist5k"
+
+
+def test_names_of_files_are_cut_and_stay_apart() -> None:
+    long = "数据" * 200
+    assert file_stem(long + "a") != file_stem(long + "b")
+    assert len(file_stem(long).encode()) < 150
