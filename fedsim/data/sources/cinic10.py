@@ -4,14 +4,11 @@ from pathlib import Path
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from fedsim.data.images.channel_statistics import Normalization
-from fedsim.data.images.class_folders import LabelledFiles, labelled_files, warn_of_what_is_left_out
-from fedsim.data.images.image_files import decode_images
-from fedsim.data.samples import Splits
-from fedsim.data.sides import check_sides
-from fedsim.data.sources.base import DataSource, Outline, outline, sources
+from fedsim.data.images.class_folders import labelled_files, warn_of_what_is_left_out
+from fedsim.data.sources.base import sources
+from fedsim.data.sources.separate_images import FoundImages, SeparateImages
 from fedsim.data.storage.fetch import fetch
 from fedsim.errors import ConfigError
 from fedsim.files import folder_exists
@@ -34,7 +31,7 @@ MD5 = "6ee4d0c996905fe93221de577967a372"
         url="https://arxiv.org/abs/1810.03505",
     ),
 )
-class Cinic10(DataSource):
+class Cinic10(SeparateImages):
     """270 000 photographs of 32 x 32 pixels in CIFAR-10's classes: a third each to train, to validate, to test."""
 
     class Settings(Schema):
@@ -42,7 +39,6 @@ class Cinic10(DataSource):
             False, description="train on the validation images, too; otherwise they are not used"
         )
 
-    reads_root = True
     settings: Settings
 
     @property
@@ -64,28 +60,6 @@ class Cinic10(DataSource):
 
         fetch(root, PLACES[0], download, self.name)
 
-    def survey(self, root: Path | None) -> Outline | None:
-        super().survey(root)
-        assert root is not None
-        found, for_test = self._files(root)
-        check_sides(found.labels[~for_test], found.labels[for_test], CLASSES)
-        return outline(found.labels, {}, for_test)
-
-    def load(self, root: Path | None) -> Splits:
-        self.check(root)
-        assert root is not None
-        found, for_test = self._files(root)
-        samples, shape, one_size = decode_images(
-            found.files, found.labels, {}, name=self.name, short_side=None, repair=self._replace(root)
-        )
-        return Splits.divided(
-            samples,
-            for_test,
-            class_names=CLASSES,
-            input_shape=shape,
-            one_size=one_size,
-        )
-
     def _folders(self, root: Path) -> list[Path]:
         """Of the images to train, then of those to test."""
         names = ["train", *(["valid"] if self.settings.with_validation else []), "test"]
@@ -97,10 +71,9 @@ class Cinic10(DataSource):
                     raise ConfigError("root", f"there is no folder {kind}", self.repair(root))
         return folders
 
-    def _files(self, root: Path) -> tuple[LabelledFiles, Tensor]:
-        """All files, and which are for testing."""
+    def find(self, root: Path) -> FoundImages:
         folders = self._folders(root)
-        found = [labelled_files(folder, self._replace(root)) for folder in folders]
+        found = [labelled_files(folder, self.replace(root)) for folder in folders]
         for folder, one in zip(folders, found, strict=True):
             if one.class_names != CLASSES:
                 other = sorted(set(one.class_names) - set(CLASSES))
@@ -108,7 +81,4 @@ class Cinic10(DataSource):
             warn_of_what_is_left_out(one, folder)
         files = [file for one in found for file in one.files]
         for_test = torch.arange(len(files)) >= len(files) - len(found[-1].files)
-        return LabelledFiles(files, torch.cat([one.labels for one in found]), CLASSES), for_test
-
-    def _replace(self, root: Path) -> str:
-        return f"remove what is damaged; then {self.repair(root)}"
+        return FoundImages(files, torch.cat([one.labels for one in found]), for_test, CLASSES)

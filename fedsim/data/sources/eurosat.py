@@ -4,17 +4,10 @@ import warnings
 from pathlib import Path
 
 from pydantic import Field
-from torch import Tensor
 
-from fedsim.data.images.class_folders import (
-    LabelledFiles,
-    draw_for_testing,
-    labelled_files,
-    warn_of_what_is_left_out,
-)
-from fedsim.data.images.image_files import decode_images, survey_images
-from fedsim.data.samples import Splits
-from fedsim.data.sources.base import DataSource, Outline, outline, sources
+from fedsim.data.images.class_folders import draw_for_testing, labelled_files, warn_of_what_is_left_out
+from fedsim.data.sources.base import sources
+from fedsim.data.sources.separate_images import FoundImages, SeparateImages
 from fedsim.data.storage.fetch import fetch
 from fedsim.errors import ConfigError, FedsimWarning
 from fedsim.registry import Reference
@@ -50,14 +43,13 @@ PLACES = ("eurosat/2750", "2750", "EuroSAT_RGB", "EuroSAT/2750", ".")
         url="https://doi.org/10.1109/JSTARS.2019.2918242",
     ),
 )
-class EuroSat(DataSource):
+class EuroSat(SeparateImages):
     """27 000 satellite images of 64 x 64 pixels in 10 classes of land use; no official split, so ours is drawn."""
 
     class Settings(Schema):
         test_share: float = Field(0.2, gt=0, lt=1, description="share of each class that is held out for testing")
         split_seed: int = Field(0, ge=0, description="of the draw of what is held out, the same for all runs")
 
-    reads_root = True
     settings: Settings
 
     def check(self, root: Path | None) -> None:
@@ -79,16 +71,8 @@ class EuroSat(DataSource):
                 return root / place
         raise ConfigError("root", f"there is no folder {root / PLACES[0] / CLASSES[0]}", self.repair(root))
 
-    def survey(self, root: Path | None) -> Outline | None:
-        super().survey(root)
-        assert root is not None
-        found, for_test = self._files(root)
-        survey_images(found.files, name=self.name, short_side=None, repair=self._replace(root))
-        return outline(found.labels, {}, for_test)
-
-    def _files(self, root: Path) -> tuple[LabelledFiles, Tensor]:
-        """All files, and which are for testing."""
-        folder, repair = self._folder(root), self._replace(root)
+    def find(self, root: Path) -> FoundImages:
+        folder, repair = self._folder(root), self.replace(root)
         found = labelled_files(folder, repair)
         if found.class_names != CLASSES:
             other = sorted(set(found.class_names) - set(CLASSES))
@@ -97,21 +81,5 @@ class EuroSat(DataSource):
         if len(found.files) != PUBLISHED:
             text = f"{folder} holds {len(found.files)} images, not the {PUBLISHED} that were published"
             warnings.warn(text, FedsimWarning, stacklevel=3)
-        return found, draw_for_testing(found, self.settings.test_share, self.settings.split_seed, repair)
-
-    def _replace(self, root: Path) -> str:
-        return f"remove what is damaged; then {self.repair(root)}"
-
-    def load(self, root: Path | None) -> Splits:
-        assert root is not None
-        found, for_test = self._files(root)
-        samples, shape, one_size = decode_images(
-            found.files, found.labels, {}, name=self.name, short_side=None, repair=self._replace(root)
-        )
-        return Splits.divided(
-            samples,
-            for_test,
-            class_names=CLASSES,
-            input_shape=shape,
-            one_size=one_size,
-        )
+        for_test = draw_for_testing(found, self.settings.test_share, self.settings.split_seed, repair)
+        return FoundImages(found.files, found.labels, for_test, CLASSES)

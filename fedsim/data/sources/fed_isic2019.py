@@ -1,17 +1,15 @@
 """Fed-ISIC2019: skin lesions from six hospitals, as FLamby preprocesses and splits them."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from pydantic import Field
 
-from fedsim.data.images.image_files import decode_images, survey_images
 from fedsim.data.samples import Splits
-from fedsim.data.sides import check_sides
-from fedsim.data.sources.base import DataSource, Outline, outline, sources
+from fedsim.data.sources.base import sources
 from fedsim.data.sources.isic2019_preparation import IMAGES, prepare_images
 from fedsim.data.sources.isic2019_tables import CLASSES, OWN_SPLIT, read_split_rows, split_file
+from fedsim.data.sources.separate_images import FoundImages, SeparateImages
 from fedsim.errors import ConfigError
 from fedsim.files import folder_exists
 from fedsim.registry import Reference
@@ -52,7 +50,7 @@ from fedsim.settings import Schema
         url="https://arxiv.org/abs/1908.02288",
     ),
 )
-class FedIsic2019(DataSource):
+class FedIsic2019(SeparateImages):
     """23 247 dermatoscopic images of 8 classes from 6 centres (column ``center``); very unbalanced."""
 
     class Settings(Schema):
@@ -60,7 +58,6 @@ class FedIsic2019(DataSource):
             False, description=f"use {OWN_SPLIT}, which `prepare` draws, instead of FLamby's official train/test fold"
         )
 
-    reads_root = True
     settings: Settings
 
     def check(self, root: Path | None) -> None:
@@ -80,43 +77,20 @@ class FedIsic2019(DataSource):
             prepare_images(root, own_fold=self.settings.own_fold)
         return super().prepare(root)
 
-    def survey(self, root: Path | None) -> Outline | None:
-        super().survey(root)
-        assert root is not None
+    def find(self, root: Path) -> FoundImages:
         rows = read_split_rows(split_file(root, own_fold=self.settings.own_fold))
-        missing = [file.name for file in self._files(root, rows) if not file.is_file()]
+        files = [root / IMAGES / f"{row['image']}.jpg" for row in rows]
+        missing = [file.name for file in files if not file.is_file()]
         if missing:
-            problem = f"{len(missing)} images of the split are not in {root / IMAGES} ({missing[0]})"
+            problem = f"{len(missing)} of {len(files)} images of the split are not in {root / IMAGES} ({missing[0]})"
             raise ConfigError("root", problem, self.repair(root))
-        labels = torch.tensor([int(row["target"]) for row in rows], dtype=torch.int64)
-        for_test = torch.tensor([row["fold"] == "test" for row in rows], dtype=torch.bool)
-        check_sides(labels[~for_test], labels[for_test], CLASSES)
-        survey_images(self._files(root, rows), name=self.name, short_side=None, repair=self._replace(root))
-        return outline(labels, {"center": [row["center"] for row in rows]}, for_test)
-
-    def _files(self, root: Path, rows: Sequence[Mapping[str, str]]) -> list[Path]:
-        return [root / IMAGES / f"{row['image']}.jpg" for row in rows]
-
-    def _replace(self, root: Path) -> str:
-        return f"remove it; then {self.repair(root)}"
-
-    def load(self, root: Path | None) -> Splits:
-        assert root is not None
-        self.check(root)
-        rows = read_split_rows(split_file(root, own_fold=self.settings.own_fold))
-        samples, shape, one_size = decode_images(
-            self._files(root, rows),
-            torch.tensor([int(row["target"]) for row in rows]),
+        return FoundImages(
+            files,
+            torch.tensor([int(row["target"]) for row in rows], dtype=torch.int64),
+            torch.tensor([row["fold"] == "test" for row in rows], dtype=torch.bool),
+            CLASSES,
             {"center": [row["center"] for row in rows]},
-            name=self.name,
-            short_side=None,
-            repair=self._replace(root),
         )
-        for_test = torch.tensor([row["fold"] == "test" for row in rows])
-        return Splits.divided(
-            samples,
-            for_test,
-            class_names=CLASSES,
-            input_shape=shape,
-            one_size=one_size,
-        )
+
+    def replace(self, root: Path) -> str:
+        return f"remove it; then {self.repair(root)}"

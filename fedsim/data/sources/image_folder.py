@@ -7,21 +7,18 @@ import torch
 from pydantic import Field
 
 from fedsim.data.images.class_folders import LabelledFiles, draw_for_testing, labelled_files, warn_of_what_is_left_out
-from fedsim.data.images.image_files import decode_images, survey_images
+from fedsim.data.images.image_files import ShortSide
 from fedsim.data.images.image_table import columns_of_images, warn_of_other_tables
-from fedsim.data.samples import Splits
-from fedsim.data.sides import check_sides
-from fedsim.data.sources.base import DataSource, Outline, outline, sources
+from fedsim.data.sources.base import sources
+from fedsim.data.sources.separate_images import FoundImages, SeparateImages
 from fedsim.errors import ConfigError
 from fedsim.settings import Schema
 
 TRAIN, TESTS = "train", ("test", "val", "validation", "valid")
 
-REPAIR, SMALLER = "replace or remove it", "set data.short_side to fewer pixels"
-
 
 @sources.register("image_folder")
-class ImageFolder(DataSource):
+class ImageFolder(SeparateImages):
     """Images in ``train/<class>/`` and ``test/<class>/`` (or ``val``), or just in ``<class>/``.
 
     A file ``metadata.csv`` beside them may hold more about each image, for the partitioner ``natural``: a column
@@ -39,42 +36,23 @@ class ImageFolder(DataSource):
         )
         split_seed: int = Field(0, ge=0, description="of the draw of what is held out, the same for all runs")
 
-    reads_root = True
+    smaller = "set data.short_side to fewer pixels"
     settings: Settings
+
+    @property
+    def short_side(self) -> ShortSide:
+        return self.settings.short_side
 
     def repair(self, root: Path | None) -> str:
         return f"put images into {root or 'FOLDER'}/train/<class>/ and {root or 'FOLDER'}/test/<class>/"
 
-    def survey(self, root: Path | None) -> Outline | None:
-        super().survey(root)
-        assert root is not None
-        found, for_test = self._files(root)
-        columns = columns_of_images(root, found.files)
-        check_sides(found.labels[~for_test], found.labels[for_test], found.class_names)
-        survey_images(
-            found.files, name=self.name, short_side=self.settings.short_side, repair=REPAIR, smaller=SMALLER
-        )
-        return outline(found.labels, columns, for_test)
+    def replace(self, root: Path) -> str:
+        return "replace or remove it"
 
-    def load(self, root: Path | None) -> Splits:
-        assert root is not None
-        self.check(root)
+    def find(self, root: Path) -> FoundImages:
         found, for_test = self._files(root)
-        samples, shape, one_size = decode_images(
-            found.files,
-            found.labels,
-            columns_of_images(root, found.files),
-            name=self.name,
-            short_side=self.settings.short_side,
-            repair=REPAIR,
-            smaller=SMALLER,
-        )
-        return Splits.divided(
-            samples,
-            for_test,
-            class_names=found.class_names,
-            input_shape=shape,
-            one_size=one_size,
+        return FoundImages(
+            found.files, found.labels, for_test, found.class_names, columns_of_images(root, found.files)
         )
 
     def _files(self, root: Path) -> tuple[LabelledFiles, torch.Tensor]:

@@ -4,14 +4,11 @@ from collections import Counter
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from fedsim.data.images.class_folders import LabelledFiles, labelled_files, warn_of_what_is_left_out
-from fedsim.data.images.image_files import decode_images
+from fedsim.data.images.class_folders import labelled_files, warn_of_what_is_left_out
 from fedsim.data.images.walk import is_hidden
-from fedsim.data.samples import Splits
-from fedsim.data.sides import check_sides
-from fedsim.data.sources.base import DataSource, Outline, outline, sources
+from fedsim.data.sources.base import sources
+from fedsim.data.sources.separate_images import FoundImages, SeparateImages
 from fedsim.data.storage.fetch import fetch
 from fedsim.errors import ConfigError
 from fedsim.files import file_exists, folder_exists, read_text
@@ -33,13 +30,11 @@ ANNOTATIONS, WORDS = "val/val_annotations.txt", "words.txt"
         url="http://vision.stanford.edu/teaching/cs231n/reports/2015/pdfs/yle_project.pdf",
     ),
 )
-class TinyImageNet(DataSource):
+class TinyImageNet(SeparateImages):
     """100 000 photographs of 64 x 64 pixels in 200 classes; the 10 000 for validation are tested on.
 
     The labels of its test images were never published.
     """
-
-    reads_root = True
 
     def check(self, root: Path | None) -> None:
         super().check(root)
@@ -54,45 +49,23 @@ class TinyImageNet(DataSource):
 
         fetch(root, FOLDER, lambda place: download_and_extract_archive(URL, place, md5=MD5), self.name)
 
-    def survey(self, root: Path | None) -> Outline | None:
-        super().survey(root)
-        assert root is not None
-        found, for_test = self._files(root)
-        check_sides(found.labels[~for_test], found.labels[for_test], found.class_names)
-        return outline(found.labels, {}, for_test)
-
-    def load(self, root: Path | None) -> Splits:
-        self.check(root)
-        assert root is not None
-        found, for_test = self._files(root)
-        samples, shape, one_size = decode_images(
-            found.files, found.labels, {}, name=self.name, short_side=None, repair=self._replace(root)
-        )
-        return Splits.divided(
-            samples,
-            for_test,
-            class_names=found.class_names,
-            input_shape=shape,
-            one_size=one_size,
-        )
-
     def _folder(self, root: Path) -> Path:
         return root if file_exists(root / ANNOTATIONS) else root / FOLDER
 
-    def _replace(self, root: Path) -> str:
+    def replace(self, root: Path) -> str:
         return f"remove {self._folder(root)}; then {self.repair(root)}"
 
-    def _files(self, root: Path) -> tuple[LabelledFiles, Tensor]:
-        """All files, and which are for testing; classes are in the order of their WordNet ids."""
+    def find(self, root: Path) -> FoundImages:
+        """All files; classes are in the order of their WordNet ids."""
         folder = self._folder(root)
-        train = labelled_files(folder / "train", self._replace(root))
+        train = labelled_files(folder / "train", self.replace(root))
         warn_of_what_is_left_out(train, folder / "train")
         test = self._annotations(root, train.class_names)
         files = [*train.files, *(folder / "val/images" / name for name in sorted(test))]
         labels = torch.tensor([test[name] for name in sorted(test)], dtype=torch.int64)
         names = self._class_names(root, train.class_names)
         for_test = torch.arange(len(files)) >= len(train.files)
-        return LabelledFiles(files, torch.cat([train.labels, labels]), names), for_test
+        return FoundImages(files, torch.cat([train.labels, labels]), for_test, names)
 
     def _annotations(self, root: Path, ids: tuple[str, ...]) -> dict[str, int]:
         """The class of each image to test, by its file's name. Lines: ``val_0.JPEG<tab>n03444034<tab>0<tab>...``."""
@@ -102,17 +75,15 @@ class TinyImageNet(DataSource):
         for line, (name, *rest) in self._lines(root, ANNOTATIONS):
             if not rest or rest[0] not in number or "/" in name:
                 problem = f"{path}, line {line}: no name of an image and one of the {len(ids)} classes of train/"
-                raise ConfigError("root", problem, self._replace(root))
+                raise ConfigError("root", problem, self.replace(root))
             labels[name] = number[rest[0]]
         folder = path.parent / "images"
         present = {file.name for file in folder.iterdir() if not is_hidden(file.name)}
         if present - labels.keys():
             problem = f"{path} has no line for {min(present - labels.keys())}"
-            raise ConfigError("root", problem, self._replace(root))
+            raise ConfigError("root", problem, self.replace(root))
         if labels.keys() - present:
-            raise ConfigError(
-                "root", f"there is no file {folder / min(labels.keys() - present)}", self._replace(root)
-            )
+            raise ConfigError("root", f"there is no file {folder / min(labels.keys() - present)}", self.replace(root))
         return labels
 
     def _class_names(self, root: Path, ids: tuple[str, ...]) -> tuple[str, ...]:
@@ -121,7 +92,7 @@ class TinyImageNet(DataSource):
         missing = [name for name in ids if name not in words]
         if missing:
             problem = f"{self._folder(root) / WORDS} has no line for the class {missing[0]}"
-            raise ConfigError("root", problem, self._replace(root))
+            raise ConfigError("root", problem, self.replace(root))
         uses = Counter(words[name] for name in ids)
         return tuple(words[name] if uses[words[name]] == 1 else f"{words[name]} ({name})" for name in ids)
 
@@ -131,7 +102,7 @@ class TinyImageNet(DataSource):
         try:
             lines = read_text(path).splitlines()
         except OSError as error:
-            raise ConfigError("root", f"cannot read {path}: {error.strerror}", self._replace(root)) from None
+            raise ConfigError("root", f"cannot read {path}: {error.strerror}", self.replace(root)) from None
         except UnicodeDecodeError:
-            raise ConfigError("root", f"{path} is not text", self._replace(root)) from None
+            raise ConfigError("root", f"{path} is not text", self.replace(root)) from None
         return [(number, line.split("\t")) for number, line in enumerate(lines, 1) if line.strip()]

@@ -102,7 +102,9 @@ def test_the_survey_of_isic_looks_at_table_and_names(tmp_path: Path) -> None:
     write_rows(tmp_path / "train_test_split", rows)
     for number in (3, 4):
         (folder / f"{rows[number]['image']}.jpg").unlink()
-    with pytest.raises(ConfigError, match=rf"2 images of the split are not in {folder} \({rows[3]['image']}\.jpg\)"):
+    with pytest.raises(
+        ConfigError, match=rf"2 of {len(rows)} images of the split are not in {folder} \({rows[3]['image']}\.jpg\)"
+    ):
         source.survey(tmp_path)
 
 

@@ -106,7 +106,7 @@ def test_missing_files_of_fed_isic2019_are_named(isic: Path) -> None:
     content = path.read_bytes()
     path.unlink()
     error = loading_error("fed_isic2019", isic)
-    assert f"cannot read {path}: No such file" in error.problem
+    assert f"images of the split are not in {path.parent} ({path.name})" in error.problem
     assert "fedsim.prepare fed_isic2019" in error.remedy
     path.write_bytes(cut_short(content))
     assert f"cannot read the image {path}" in loading_error("fed_isic2019", isic).problem
