@@ -9,7 +9,8 @@ from fedsim.config.source import read_yaml
 from fedsim.errors import ConfigError, did_you_mean
 from fedsim.files import user_path
 from fedsim.help_pages import keys_text, nearest_key, topic_text
-from fedsim.parsers import QuietParser
+from fedsim.parsers import QuietParser, without_settings_after_resume
+from fedsim.run_directory.directory import CONFIG
 
 USAGE = "torchrun --nproc_per_node=N fedsim/main.py [--config FILE] [dotted.key=value ...]"
 QUICKSTART = Path(__file__).resolve().parent / "config" / "quickstart.yaml"
@@ -18,7 +19,11 @@ QUICKSTART = Path(__file__).resolve().parent / "config" / "quickstart.yaml"
 
 @dataclass(frozen=True)
 class CommandLine:
-    """What the user typed."""
+    """What the user typed.
+
+    Attributes:
+        directory: of the run that is to be resumed; None: the newest of its name.
+    """
 
     config: Path
     overrides: list[str]
@@ -30,6 +35,7 @@ class CommandLine:
     show_help: bool
     show_list: bool
     help_topic: str = ""
+    directory: Path | None = None
 
 
 def parse_command_line(arguments: Sequence[str]) -> CommandLine:
@@ -38,16 +44,17 @@ def parse_command_line(arguments: Sequence[str]) -> CommandLine:
     Raises:
         ConfigError: an option that does not exist, or a word that is no setting; it says what is probably meant.
     """
-    parsed, unknown = _parser().parse_known_intermixed_args(arguments)
+    parsed, unknown = _parser().parse_known_intermixed_args(without_settings_after_resume(arguments))
     if unknown:
         raise _unknown_option(unknown[0], arguments)
     for word in parsed.overrides:
         if "=" not in word:
             raise _no_setting(word)
+    directory = user_path(parsed.resume, "--resume") if parsed.resume else None
     return CommandLine(
-        config=QUICKSTART if parsed.config is None else user_path(parsed.config, "--config"),
+        config=_config(parsed.config, directory),
         overrides=parsed.overrides,
-        resume=parsed.resume or parsed.resume_or_start,
+        resume=parsed.resume is not None or parsed.resume_or_start,
         resume_or_start=parsed.resume_or_start,
         check=parsed.check,
         plugins=parsed.plugin,
@@ -55,13 +62,31 @@ def parse_command_line(arguments: Sequence[str]) -> CommandLine:
         show_help=parsed.help is not None,
         help_topic=parsed.help or "",
         show_list=parsed.list,
+        directory=directory,
     )
+
+
+def _config(given: str | None, directory: Path | None) -> Path:
+    """The file of the configuration: that of the run whose directory is named, else the one named by ``--config``."""
+    if directory is None:
+        return QUICKSTART if given is None else user_path(given, "--config")
+    if given is not None:
+        raise ConfigError("--resume", f"{directory} has a {CONFIG} of its own", "leave --config out")
+    if not (directory / CONFIG).is_file():
+        raise ConfigError("--resume", f"there is no run in {directory}: no {CONFIG}", "name a run's directory")
+    return directory / CONFIG
 
 
 def _parser() -> QuietParser:
     parser = QuietParser(prog="fedsim", usage=USAGE, add_help=False, allow_abbrev=False)
     parser.add_argument("--config", help="YAML file (default: quickstart)")
-    parser.add_argument("--resume", action="store_true", help="continue the newest run of this name")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="DIRECTORY",
+        help="continue this run with its own settings, or without a directory the newest of the name",
+    )
     parser.add_argument("--resume-or-start", action="store_true", help="the same, or start it if there is none")
     parser.add_argument("--check", action="store_true", help="check the configuration and stop")
     parser.add_argument("--list", action="store_true", help="list aggregators, attacks, data sets, models, ...")

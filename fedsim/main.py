@@ -25,7 +25,7 @@ from fedsim.build.compilation import require_compiler
 from fedsim.build.components import Components, build_components
 from fedsim.build.process import prepare_process
 from fedsim.build.rehearsal import rehearse
-from fedsim.build.resume import require_run
+from fedsim.build.resume import require_plugins, require_run
 from fedsim.build.run import open_run
 from fedsim.build.without_effect import warn_of_settings_without_effect
 from fedsim.cli import CommandLine, help_text, parse_command_line
@@ -84,15 +84,18 @@ def execute(arguments: list[str], terminal: int) -> int:
         speaks = place.rank == 0
         command = parse_command_line(arguments)
         plugins = load_plugins(command.plugins, command.plugin_digest)
+        if command.directory is not None:
+            require_plugins(command.directory, plugins)
         components = configure(command, place, plugins) if not (command.show_help or command.show_list) else None
         if components is None or command.check:
             text = help_text(command.help_topic) if command.show_help else list_text() if command.show_list else VALID
             return print_text(text) if speaks else 0
-        if command.resume and not command.resume_or_start and speaks:
+        if command.resume and not (command.resume_or_start or command.directory) and speaks:
             require_run(components.output_dir, file_name(components.run_name()))
         prepare_process(components)
         provenance = Provenance([*sys.argv[:1], *arguments])
-        run = open_run(components, place, resume=command.resume, stop=stop, failures=failures, provenance=provenance)
+        resume = command.directory or command.resume
+        run = open_run(components, place, resume=resume, stop=stop, failures=failures, provenance=provenance)
         with stop.listening():  # until here a signal ends the process at once, and nothing is lost
             status = run.simulation.run()
             run.close(status)

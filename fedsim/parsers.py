@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from fedsim.errors import ConfigError
@@ -10,6 +11,18 @@ from fedsim.records.console import print_text
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
+
+
+def without_settings_after_resume(arguments: Sequence[str]) -> list[str]:
+    """``--resume`` takes a directory, and in ``--resume rounds=9`` none is named.
+
+    >>> without_settings_after_resume(["--resume", "rounds=9"])
+    ['--resume=', 'rounds=9']
+    >>> without_settings_after_resume(["--resume", "runs/mine", "rounds=9"])
+    ['--resume', 'runs/mine', 'rounds=9']
+    """
+    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
+    return ["--resume=" if word == "--resume" and "=" in after else word for word, after in pairs]
 
 
 class Parser(argparse.ArgumentParser):

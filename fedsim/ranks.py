@@ -13,8 +13,9 @@ from fedsim.config.source import apply_overrides, read_yaml
 from fedsim.errors import ConfigError
 from fedsim.files import user_path
 from fedsim.machine import count_cores, count_gpus
-from fedsim.parsers import Parser
+from fedsim.parsers import Parser, without_settings_after_resume
 from fedsim.records.console import print_text
+from fedsim.run_directory.directory import CONFIG
 from fedsim.standard_streams import keep_standard_streams
 
 MISTAKE = 2
@@ -49,8 +50,10 @@ def _config(arguments: Sequence[str]) -> RunConfig:
     parser.add_argument("--config")
     parser.add_argument("--plugin")
     parser.add_argument("--plugin-digest")  # from a sweep
-    config, rest = parser.parse_known_args(arguments)
-    values = read_yaml(user_path(config.config, "--config")) if config.config else {}
+    parser.add_argument("--resume", nargs="?")
+    own, rest = parser.parse_known_args(without_settings_after_resume(arguments))
+    config = user_path(own.resume, "--resume") / CONFIG if own.resume else own.config
+    values = read_yaml(user_path(config, "--config")) if config else {}
     return parse_config(apply_overrides(values, [word for word in rest if not word.startswith("-")])[0])
 
 

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import shlex
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -25,11 +26,12 @@ from fedsim.run_directory.directory import (
     CONFIG,
     has_checkpoints,
     new_run_directory,
+    newest_round,
     results_version,
     run_directories,
 )
 from fedsim.run_directory.launch_facts import ENVIRONMENT, is_relaunch
-from fedsim.run_directory.plugin_source import COPIES, what_differs
+from fedsim.run_directory.plugin_source import COPIES, PLUGINS, PluginSource, what_differs
 from fedsim.server.round import ServerRound
 from fedsim.updates.global_model import GlobalModel
 
@@ -52,17 +54,20 @@ MAY_CHANGE = (
 computes."""
 
 
-def choose_run_directory(components: Components, *, resume: bool) -> tuple[Path, bool]:
+def choose_run_directory(components: Components, *, resume: bool | Path) -> tuple[Path, bool]:
     """Where the run is recorded, and whether it is resumed.
 
     As asked for, the newest directory of this name that holds the same configuration is, and before it that of this
     launch; without being asked, that of this launch if it starts again.
 
+    Args:
+        resume: whether it is asked for, or the directory that is.
+
     Raises:
         ConfigError: all hold other configurations, the run cannot go on, or no directory can be made.
     """
     output_dir, name, rounds = components.output_dir, file_name(components.run_name()), components.config.rounds
-    known = run_directories(output_dir, name)
+    known = [resume] if isinstance(resume, Path) else run_directories(output_dir, name)
     of_launch = [path for path in known if is_relaunch(path)]
     wanted = [*of_launch, *(path for path in known if resume and path not in of_launch)]
     problems = []
@@ -70,13 +75,14 @@ def choose_run_directory(components: Components, *, resume: bool) -> tuple[Path,
         _require_config(directory)
         problem = _why_not(directory, components)
         if problem is None:
+            _require_no_more(directory, rounds)
             _require_checkpoints(directory, rounds)
             return directory, True
         problems.append(problem)
     if problems and resume:
         others = f", and {len(problems) - 1} more of this name do not fit either" if problems[1:] else ""
-        raise ConfigError("--resume", f"{problems[0]}{others}", "start a new run instead")
-    return new_run_directory(output_dir, name), resume
+        raise ConfigError("--resume", f"{problems[0].problem}{others}", problems[0].remedy)
+    return new_run_directory(output_dir, name), bool(resume)
 
 
 def _require_config(directory: Path) -> None:
@@ -85,38 +91,55 @@ def _require_config(directory: Path) -> None:
         raise ConfigError("--resume", problem, "bring it back, or start a run under another run_name")
 
 
-def _why_not(directory: Path, components: Components) -> str | None:
+def _why_not(directory: Path, components: Components) -> ConfigError | None:
     """Why the run in a directory is not this one; None if it is.
 
     Keys that its version of fedsim did not know count as their defaults.
     """
     version = results_version(directory)
     if version is None:
-        return f"{directory / ENVIRONMENT} is missing or damaged, so it is not known what made the run"
+        missing = f"{directory / ENVIRONMENT} is missing or damaged"
+        return _no_run_of_this(f"{missing}, so it is not known what made the run")
     if version != RESULTS_VERSION:
-        return (
+        return _no_run_of_this(
             f"{directory} has results of version {version}, and this fedsim gives version {RESULTS_VERSION} "
             "(what has changed on purpose stands under Bits in CHANGELOG.md)"
         )
     try:
         stored = given_settings(read_yaml(directory / CONFIG))
     except ConfigError as error:
-        return error.problem
+        return _no_run_of_this(error.problem)
     changed = [
         key
         for key in differing_keys(stored, given_settings(components.resolved()))
         if not any(key == free or key.startswith(f"{free}.") for free in MAY_CHANGE)
     ]
     if changed:
-        return f"{directory} was run with other values of {', '.join(changed)}"
+        remedy = f"start a new run, or leave them out: --resume {directory} goes on with its own"
+        return ConfigError("--resume", f"{directory} was run with other values of {', '.join(changed)}", remedy)
     edited = what_differs(components.plugins, read_json(directory / ENVIRONMENT))
-    return f"{directory} was run with another version of {edited} (kept in {COPIES}/ there)" if edited else None
+    if edited:
+        return _no_run_of_this(f"{directory} was run with another version of {edited} (kept in {COPIES}/ there)")
+    return None
+
+
+def _no_run_of_this(problem: str) -> ConfigError:
+    return ConfigError("--resume", problem, "start a new run instead")
 
 
 def finished_rounds(directory: Path) -> int:
     """How many rounds a run has that was completed and has no checkpoints any more; 0 if it is none such."""
     summary = {} if has_checkpoints(directory) else read_summary(directory)
     return int(summary.get("rounds") or 0) if summary.get("status") == "completed" else 0
+
+
+def _require_no_more(directory: Path, rounds: int) -> None:
+    """ConfigError if a run has more rounds behind it than it is to have: its records would say so of fewer."""
+    before = read_yaml(directory / CONFIG).get("rounds", rounds)
+    done = finished_rounds(directory) or newest_round(directory)
+    if before > rounds and done > rounds:
+        problem = f"{directory} was started with rounds={before} and has {counted(done, 'round')} behind it"
+        raise ConfigError("rounds", f"{rounds} is too few: {problem}", f"give as many, or --resume {directory}")
 
 
 def _require_checkpoints(directory: Path, rounds: int) -> None:
@@ -210,6 +233,18 @@ def _load(model: GlobalModel, state: Mapping[str, Any]) -> None:
         values.copy_(state["model"][name])
 
 
+def require_plugins(directory: Path, plugins: Collection[PluginSource]) -> None:
+    """Before a run is resumed by its directory: its plugins are named too, for no configuration runs code.
+
+    Raises:
+        ConfigError: it had some, and none is given.
+    """
+    recorded = (read_json(directory / ENVIRONMENT) or {}).get(PLUGINS)
+    if isinstance(recorded, dict) and recorded and not plugins:
+        options = " ".join(f"--plugin {shlex.quote(str(path))}" for path in recorded)
+        raise ConfigError("--resume", f"{directory} was run with plugins", f"add {options}")
+
+
 def require_run(output_dir: Path, name: str) -> None:
     """Before a run is resumed: there is one of this name, be it one that failed before its first record.
 
@@ -222,5 +257,5 @@ def require_run(output_dir: Path, name: str) -> None:
     near = get_close_matches(name, runs, n=3, cutoff=0.5)
     problem = f"there is no run {output_dir / name}, nor one with -2, -3, ... behind the name"
     others = f"; nearest: {', '.join(near)}" if near else f"; {output_dir} holds no run" if not runs else ""
-    remedy = "name it by run_name or output_dir, or start it without --resume"
+    remedy = f"name its directory, as in --resume {output_dir / (near[0] if near else name)}, or leave --resume out"
     raise ConfigError("--resume", f"{problem}{others}", remedy)

@@ -77,7 +77,7 @@ def open_run(
     components: Components,
     place: RankPlace,
     *,
-    resume: bool,
+    resume: bool | Path,
     stop: StopRequest | None = None,
     failures: FailureHandler | None = None,
     provenance: Provenance | None = None,
@@ -85,6 +85,7 @@ def open_run(
     """Open the run directory and the transport, and build this rank's part.
 
     Args:
+        resume: whether the newest run of this name goes on, or the directory of the one that does.
         stop: whether this rank has been asked to stop.
         failures: what is done if the run fails; it learns of the other ranks and of the run's directory.
         provenance: what was typed, for the records.
@@ -110,7 +111,7 @@ def open_run(
         if failures is not None:
             failures.directory_is_known(directory)
         run = _build_run(
-            components, comm, directory, lock, stop or StopRequest(), provenance or Provenance(), resume=resume
+            components, comm, directory, lock, stop or StopRequest(), provenance or Provenance(), resume=bool(resume)
         )
     except BaseException:
         if lock is not None:

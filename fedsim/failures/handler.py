@@ -85,7 +85,7 @@ class FailureHandler:
 
     def run_ends_early(self, status: str, done: int, divergence: str | None) -> None:
         """The run was stopped, or diverged, after so many rounds."""
-        sentence = messages.early_end(status, done, divergence)
+        sentence = messages.early_end(status, done, divergence, self._directory)
         log.warning("%s", sentence, extra=FILE_ONLY)
         write_line(self._terminal, sentence)
 

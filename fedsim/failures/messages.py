@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,17 +20,19 @@ DISK_FULL, TOO_MANY_FILES = (errno.ENOSPC, errno.EDQUOT), (errno.EMFILE, errno.E
 STOPPED_AT_START = "stopped by a signal before the first round, nothing is lost: --resume continues"
 
 
-def early_end(status: str, done: int, divergence: str | None = None) -> str:
+def early_end(status: str, done: int, divergence: str | None = None, directory: Path | None = None) -> str:
     """The end of a run that stopped or diverged after ``done`` rounds.
 
     Args:
         divergence: why the last round counts as diverged.
+        directory: of the run, for the command that continues it.
 
-    >>> early_end("interrupted", 3)
-    'stopped by a signal after round 3, nothing is lost: --resume continues'
+    >>> early_end("interrupted", 3, directory=Path("runs/mine"))
+    'stopped by a signal after round 3, nothing is lost: --resume runs/mine continues'
     """
     if status == "interrupted":
-        return f"stopped by a signal after round {done}, nothing is lost: --resume continues"
+        words = "--resume" if directory is None else f"--resume {shlex.quote(str(directory))}"
+        return f"stopped by a signal after round {done}, nothing is lost: {words} continues"
     return (
         f"diverged: after round {done} {divergence}; the newest checkpoint is from before (a stronger defence, a "
         "smaller learning rate, or runtime.on_divergence: continue)"

@@ -20,6 +20,8 @@ from fedsim.yaml_text import yaml_text
 
 CONFIG, METRICS, CHECKPOINTS = "config.yaml", "metrics.jsonl", "checkpoints"
 
+SAVED = "round_*.safetensors"
+
 TASK = "task.json"
 """What the model is built for and shown."""
 
@@ -55,7 +57,13 @@ def _got_under_way(directory: Path) -> bool:
 
 def has_checkpoints(directory: Path) -> bool:
     """Whether a run has left checkpoints that may be resumed from."""
-    return any((directory / CHECKPOINTS).glob("round_*.safetensors"))
+    return any((directory / CHECKPOINTS).glob(SAVED))
+
+
+def newest_round(directory: Path) -> int:
+    """After which round the newest checkpoint was written; 0 without any."""
+    numbers = (re.fullmatch(r"round_(\d+)", path.stem) for path in (directory / CHECKPOINTS).glob(SAVED))
+    return max((int(number[1]) for number in numbers if number), default=0)
 
 
 def write_yaml(path: Path, values: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ import yaml
 
 from fedsim.build import resume
 from fedsim.main import main
+from fedsim.ranks import _config
 from fedsim.results_version import FIRST, RESULTS_VERSION
 from support.runs import RUN, lines
 
@@ -19,6 +20,10 @@ SMALL = [*RUN, "data={name: synthetic, num_train: 80, num_test: 20}", "model={na
 
 def rounds_in(directory: Path) -> int:
     return len((directory / "metrics.jsonl").read_text().splitlines())
+
+
+def accuracies(directory: Path) -> list[float]:
+    return [json.loads(line)["accuracy"] for line in (directory / "metrics.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture
@@ -127,3 +132,51 @@ def test_seconds_are_those_of_the_whole_run(run: Callable[..., int], tmp_path: P
     metrics.write_text("".join(f"{json.dumps(record)}\n" for record in records))
     assert run("rounds=4", "--resume") == 0
     assert 700 < json.loads(summary.read_text())["seconds"] < 820
+
+
+def test_a_run_is_named_by_its_directory_and_keeps_its_settings(
+    run: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Not the newest of the name, nor the quickstart's settings; more rounds may be asked for."""
+    for _ in range(2):
+        assert run("clients.momentum=0.25") == 0
+    before = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert main(["--resume", str(tmp_path / "run"), "rounds=4"]) == 0
+    assert [rounds_in(tmp_path / name) for name in ("run", "run-2")] == [4, 2]
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text()) == {**before, "rounds": 4}
+    whole = tmp_path / "whole"
+    assert run("clients.momentum=0.25", "rounds=4", "run_name=whole") == 0
+    assert accuracies(whole) == accuracies(tmp_path / "run")
+    assert _config(["--resume", str(whole)]).rounds == _config(["rounds=4"]).rounds  # python -m fedsim.ranks
+    capfd.readouterr()
+    assert main([f"--resume={tmp_path / 'run-2'}", "clients.momentum=0.5"]) == 2
+    said = capfd.readouterr().err
+    assert f"{tmp_path}/run-2 was run with other values of clients.momentum; start a new run" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--resume", "{}/none"], "--resume: there is no run in {}/none: no config.yaml; name a run's directory"),
+        (["--resume", "{}/run", "--config", "x.yaml"], "--resume: {}/run has a config.yaml of its own; leave"),
+        (["run_name=run", "output_dir={}", "rounds=3", "--resume"], "--resume {}/run goes on with its own"),
+    ],
+)
+def test_what_resume_cannot_continue_is_said(
+    words: list[str], says: str, run: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run() == 0
+    assert main([word.format(tmp_path) for word in words]) == 2
+    assert says.format(tmp_path) in capfd.readouterr().err
+
+
+def test_a_run_is_not_made_shorter_than_it_is(
+    run: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Resumed without its ``rounds``, a stopped run of 50 rounds counted as completed after 16."""
+    assert run("rounds=4") == 0
+    assert run("rounds=3", "--resume") == 2
+    said = capfd.readouterr().err
+    assert f"rounds: 3 is too few: {tmp_path}/run was started with rounds=4 and has 4 rounds behind it" in said
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["rounds"] == 4
+    assert run("rounds=4", "--resume") == 0

@@ -49,7 +49,7 @@ def test_torchrun_when_stopped_leaves_a_checkpoint_and_resumes_to_the_same_bits(
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode != 0
-    assert "nothing is lost: --resume continues" in err
+    assert f"nothing is lost: --resume {tmp_path}/run continues" in err
     assert status(tmp_path) == "interrupted"
     done = len(lines(tmp_path))
     assert (tmp_path / "run" / "checkpoints" / f"round_{done:06d}.safetensors").exists()

@@ -196,11 +196,14 @@ def test_a_run_is_not_resumed_with_an_edited_plugin(tmp_path: Path, capfd: pytes
     assert "run was run with another version of helpers.py (kept in plugins/ there); start a new run instead" in said
 
 
-def test_the_copy_that_a_run_keeps_goes_on_with_it(tmp_path: Path) -> None:
+def test_the_copy_that_a_run_keeps_goes_on_with_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     plugin = write(tmp_path / "mine.py")
     assert run(plugin, tmp_path / "runs", "rounds=1") == 0
     attacks.forget([attacks.get("mine").__module__])  # as in another process
     plugin.unlink()
+    capfd.readouterr()
+    assert main(["--resume", str(tmp_path / "runs" / "run"), "rounds=2"]) == 2
+    assert f"was run with plugins; add --plugin {plugin}" in capfd.readouterr().err
     copy = tmp_path / "runs" / "run" / "plugins" / "mine" / "mine.py"
     assert run(copy, tmp_path / "runs", "rounds=2", "--resume") == 0
 
