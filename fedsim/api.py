@@ -1,6 +1,7 @@
 """Runs from Python, in a notebook or a script: what ``fedsim.run`` does."""
 
 import io
+import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr
@@ -65,7 +66,7 @@ def run(
     >>> result.status, len(result.metrics), result.settings["aggregator"]["name"]
     ('completed', 2, 'fedseca')
     """
-    words = as_overrides(overrides) if isinstance(overrides, Mapping) else _listed(overrides)
+    words = as_overrides(_plain(overrides)) if isinstance(overrides, Mapping) else _listed(overrides)
     with (
         _TURN,
         _no_exit(),
@@ -74,7 +75,7 @@ def run(
         logging_kept(),
     ):
         loaded = [load_plugin(user_path(plugin, "plugins")) for plugin in _listed(plugins)]
-        values = dict(config) if isinstance(config, Mapping) else read_yaml(_file(config))
+        values = _plain(config) if isinstance(config, Mapping) else read_yaml(_file(config))
         values, _ = apply_overrides(values, words)
         components = build_components(parse_config(values), loaded)
         warn_of_settings_without_effect(components, values)
@@ -87,6 +88,17 @@ def run(
     if status == "interrupted":
         raise KeyboardInterrupt(f"{opened.directory}: {messages.early_end(status, opened.simulation.done)}")
     return load_run(opened.directory)
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of NumPy and torch, tuples and paths as a YAML file has them."""
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.tolist() if callable(getattr(value, "tolist", None)) else value
 
 
 def _listed(given: Any) -> list[Any]:

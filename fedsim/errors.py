@@ -17,6 +17,9 @@ LONGEST_PATH = 150
 LONGEST_WORD = 100
 """Letters of a word that are compared with the valid ones."""
 
+NEARLY_THE_SAME = 0.8
+"""Likeness of two words of which one is the other, mistyped."""
+
 LONGEST_VALUE = 50
 """Letters that are shown of the value of a key that does not exist."""
 
@@ -149,14 +152,24 @@ def unknown_key(value: object) -> str:
     return f"unknown key (value {shortened(repr(value), LONGEST_VALUE)})"
 
 
-def did_you_mean(word: str, choices: Iterable[str]) -> str:
+def did_you_mean(word: str, choices: Iterable[str], known: str | None = None) -> str:
     """A remedy that names the nearest valid choice first, then all of them, or as many as a sentence takes.
+
+    Args:
+        known: what is meant by this very word, unless a choice is nearly the same.
 
     >>> did_you_mean("attak", ["attack", "seed"])
     "did you mean 'attack'? valid: attack, seed"
+    >>> did_you_mean("auroc", ["accuracy", "metrics.auroc"])
+    "did you mean 'metrics.auroc'? valid: accuracy, metrics.auroc"
+    >>> did_you_mean("median", ["cwmed", "mda"], "cwmed")
+    "did you mean 'cwmed'? valid: cwmed, mda"
     """
     valid = sorted(choices)
-    near = get_close_matches(word[:LONGEST_WORD], valid, n=1)  # its time grows with the square of the length
+    word = word[:LONGEST_WORD]  # the time of a comparison grows with the square of the length
+    sure = get_close_matches(word, valid, n=1, cutoff=NEARLY_THE_SAME)
+    last_part = [name for name in valid if name.rpartition(".")[2] == word]
+    near = sure or last_part or ([known] if known else get_close_matches(word, valid, n=1))
     ends = accumulate(len(name) + 2 for name in valid)
     shown = [name for end, name in zip(ends, valid, strict=True) if end < MESSAGE_LENGTH // 2]
     more = f" and {len(valid) - len(shown)} more" if len(shown) < len(valid) else ""

@@ -16,6 +16,7 @@ from fedsim.config.run import RunConfig, parse_config
 from fedsim.config.section import named_sections
 from fedsim.errors import ConfigError, did_you_mean
 from fedsim.registry import Description, Registry
+from fedsim.settings import config_keys, section_in
 from fedsim.training.optimizers import available_optimizers
 
 COMPONENTS: Mapping[str, Registry[Any]] = {
@@ -26,30 +27,6 @@ COMPONENTS: Mapping[str, Registry[Any]] = {
 """Sections of the configuration that name a component, and where it is registered."""
 
 OPTIMIZERS = tuple(key for key, kind in named_sections(RunConfig).items() if issubclass(kind, OptimizerSection))
-
-
-def config_keys(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any, str]]:
-    """Every dotted key of a schema with its default and its line of help."""
-    for name, field in schema.model_fields.items():
-        if name == "component_settings":
-            continue
-        kind, default = _section_in(field)
-        if kind is not None:
-            yield from config_keys(kind, f"{prefix}{name}.")
-            settings = getattr(default, "component_settings", {})
-            yield from (
-                (f"{prefix}{name}.{key}", value, f"of {prefix}{name}.name") for key, value in settings.items()
-            )
-        else:
-            yield f"{prefix}{name}", default, field.description or ""
-
-
-def _section_in(field: FieldInfo) -> tuple[type[BaseModel] | None, Any]:
-    """The schema of a field that is a section (or one section or several), and its default; None for a plain key."""
-    default = field.get_default(call_default_factory=True)
-    if isinstance(default, list) and len(default) == 1 and isinstance(default[0], BaseModel):
-        default = default[0]
-    return (type(default) if isinstance(default, BaseModel) else None), default
 
 
 def keys_text(given: Mapping[str, Any]) -> str:
@@ -120,7 +97,7 @@ def topic_text(topic: str, given: Mapping[str, Any]) -> str:
         raise ConfigError("--help", f"there is no key or component '{topic}'", _nearest_topic(topic))
     default = {key: value for key, value, _ in config_keys(RunConfig)}.get(topic)
     value = resolved(given).get(topic, default)
-    if topic.removesuffix(".name") in named_sections(RunConfig) and value != default:
+    if value != default:
         found.insert(1, f"  without --config: {json.dumps(value)}")
     return "\n".join(found)
 
@@ -183,7 +160,7 @@ def _field(key: str) -> FieldInfo:
     schema: type[BaseModel] = RunConfig
     *parents, last = key.split(".")
     for part in parents:
-        inside, _ = _section_in(schema.model_fields[part])
+        inside, _ = section_in(schema.model_fields[part])
         assert inside is not None, key
         schema = inside
     return schema.model_fields.get(last, schema.model_fields.get("name", FieldInfo()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING
 
 from fedsim.errors import ConfigError
@@ -44,7 +45,25 @@ def require_component(component: object, what: str, base: type[Component]) -> No
     missing = component.unimplemented()
     if missing:
         raise ConfigError("name", f"{what}: the class {its} lacks {' and '.join(missing)}", "write it")
+    _require_arguments(component, what, base)
     _require_settings(component, what)
+
+
+def _require_arguments(component: type[Component], what: str, base: type[Component]) -> None:
+    """ConfigError unless each method that a component must write takes what it will be called with."""
+    for name in dir(base):
+        theirs, its = getattr(base, name, None), getattr(component, name, None)
+        if not (inspect.isfunction(theirs) and inspect.isfunction(its) and hasattr(theirs, "__isabstractmethod__")):
+            continue
+        needed = [one for one in inspect.signature(theirs).parameters.values() if one.default is one.empty]
+        positional = [one.name for one in needed if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+        named = [one.name for one in needed if one.kind is one.KEYWORD_ONLY]
+        try:
+            inspect.signature(its).bind(*positional, **dict.fromkeys(named))
+        except TypeError:
+            problem = f"{what}: {component.__name__}.{name}{inspect.signature(its)} cannot be called as fedsim does"
+            wanted = ", ".join([*positional, *(["*"] if named else []), *named])
+            raise ConfigError("name", problem, f"write def {name}({wanted})") from None
 
 
 def _require_settings(component: type[Component], what: str) -> None:

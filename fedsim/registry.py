@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -188,8 +189,16 @@ class Registry(Generic[C]):
     def get(self, name: str) -> type[C]:
         """The class registered under ``name``; ConfigError with the nearest name otherwise."""
         if name not in self._entries:
-            raise ConfigError("name", f"unknown {self.kind} '{name}'", did_you_mean(name, self._entries))
+            remedy = did_you_mean(name, self._entries, self._named_in_words(name))
+            more = "; --list names all, one of yours needs --plugin FILE" if remedy.endswith(" more") else ""
+            raise ConfigError("name", f"unknown {self.kind} '{name}'", f"{remedy}{more}")
         return self._entries[name]
+
+    def _named_in_words(self, name: str) -> str | None:
+        """The component that has this for its name in the field: in the line of help of ``rfa``, geometric median."""
+        words = _plain(name)
+        places = {key: _plain(one.summary).find(words) for key, one in self.describe().items()} if words else {}
+        return min((key for key, place in places.items() if place >= 0), key=places.__getitem__, default=None)
 
     def build(self, name: str, **settings: Any) -> C:
         """An instance of the component ``name`` with these settings."""
@@ -241,6 +250,15 @@ def in_words(value: object) -> str:
     if isinstance(value, tuple) and type(value) is tuple:
         return f"({', '.join(map(in_words, value))})"
     return "nothing" if value is None else type(value).__name__
+
+
+def _plain(text: str) -> str:
+    """Lower-case words with spaces between them.
+
+    >>> _plain("Coordinate-wise median.")
+    'coordinate wise median'
+    """
+    return re.sub(r"[\W_]+", " ", text).strip().lower()
 
 
 def _describe(component: type[Component]) -> Description:

@@ -1,10 +1,11 @@
 """Settings: frozen, keyword-only, strict; every mistake becomes one ConfigError with its dotted key."""
 
 import re
-from collections.abc import Mapping
-from typing import Any, TypeVar, get_args
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from fedsim.errors import ConfigError, did_you_mean, unknown_key
@@ -59,7 +60,7 @@ def _explain(schema: type[BaseModel], details: list[ErrorDetails]) -> ConfigErro
         return ConfigError(
             key,
             unknown_key(first["input"]),
-            did_you_mean(str(location[-1]), _keys_at(schema, location[:-1])),
+            did_you_mean(str(location[-1]), _keys_at(schema, location[:-1]), _elsewhere(schema, location)),
         )
     if first["type"] == "missing":
         return ConfigError(key, "missing", "give a value")
@@ -71,6 +72,41 @@ def _explain(schema: type[BaseModel], details: list[ErrorDetails]) -> ConfigErro
     if isinstance(first["input"], bool) and first["type"] != "string_type":
         wanted += "; yes, no, on and off are true and false in YAML unless they stand in quotes"
     return ConfigError(key, f"{first['input']!r} is not allowed", f"it should {wanted}")
+
+
+def config_keys(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+    """Every dotted key of a schema with its default and its line of help."""
+    for name, field in schema.model_fields.items():
+        if name == "component_settings":
+            continue
+        kind, default = section_in(field)
+        if kind is not None:
+            yield from config_keys(kind, f"{prefix}{name}.")
+            settings = getattr(default, "component_settings", {})
+            yield from (
+                (f"{prefix}{name}.{key}", value, f"of {prefix}{name}.name") for key, value in settings.items()
+            )
+        else:
+            yield f"{prefix}{name}", default, field.description or ""
+
+
+def section_in(field: FieldInfo) -> tuple[type[BaseModel] | None, Any]:
+    """The schema of a field that is a section (or one section or several), and its default; None for a plain key."""
+    default = field.get_default(call_default_factory=True)
+    if isinstance(default, list) and len(default) == 1 and isinstance(default[0], BaseModel):
+        default = default[0]
+    return (type(default) if isinstance(default, BaseModel) else None), default
+
+
+def _elsewhere(schema: type[BaseModel], location: Sequence[int | str]) -> str | None:
+    """The key or section of this name that lies elsewhere, under the sections that were named if it can be."""
+    *sections, word = map(str, location)
+    found = []
+    for key, _, _ in config_keys(schema):
+        parts = key.split(".")
+        if word in parts:
+            found.append(".".join(parts[: parts.index(word) + 1]))
+    return min(found, key=lambda key: key.split(".")[: len(sections)] != sections, default=None)
 
 
 def _by_name(schema: type[BaseModel], location: list[int | str], value: Any) -> str:
@@ -85,7 +121,19 @@ def _by_name(schema: type[BaseModel], location: list[int | str], value: Any) -> 
         return ""
     if isinstance(location[-1], int):
         return f"write {{{key}: {value}}}"
+    if _is_list(schema, location):
+        dotted = ".".join(map(str, location))
+        return f"write '{dotted}=[{{{key}: {value}}}]', in YAML {location[-1]}: [{{{key}: {value}}}]"
     return f"write {'.'.join(map(str, location))}.{key}={value}, in YAML {location[-1]}: {{{key}: {value}}}"
+
+
+def _is_list(schema: type[BaseModel], location: Sequence[int | str]) -> bool:
+    """Whether a list of sections is wanted there."""
+    *sections, last = map(str, location)
+    holder: type[BaseModel] | None = schema
+    for part in sections:
+        holder = _section(holder, part) if holder is not None else None
+    return holder is not None and get_origin(holder.model_fields[last].annotation) is list
 
 
 def _what_it_should(detail: ErrorDetails) -> str:

@@ -19,7 +19,7 @@ OPTIMAL_RATES = Reference(
 
 @aggregators.register("cwmed", OPTIMAL_RATES)
 class CoordinateWiseMedian(Aggregator):
-    """Median of every coordinate.
+    """Coordinate-wise median.
 
         step^j = median of g_1^j, ..., g_K^j
 

@@ -12,7 +12,7 @@ from fedsim.updates.order_statistics import sum_rows
 
 @aggregators.register("cwtm", OPTIMAL_RATES)
 class CoordinateWiseTrimmedMean(TolerantAggregator):
-    """Mean of every coordinate without its smallest and largest values.
+    """Coordinate-wise trimmed mean: without the smallest and largest values of each coordinate.
 
         step^j = (x_(f+1) + ... + x_(K-f)) / (K-2f),    x_(1) <= ... <= x_(K) the sorted g_1^j, ..., g_K^j
 

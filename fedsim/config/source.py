@@ -6,6 +6,8 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
+from yaml.representer import RepresenterError
+
 from fedsim.config.run import RunConfig
 from fedsim.config.section import named_sections
 from fedsim.errors import ConfigError, sentence
@@ -82,8 +84,16 @@ def as_overrides(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
         elif isinstance(value, str) and dotted in NAMED_SECTIONS:
             overrides.append(f"{dotted}.name={yaml_line(value)}")
         else:
-            overrides.append(f"{dotted}={yaml_line(value)}")
+            overrides.append(f"{dotted}={_yaml_of(dotted, value)}")
     return overrides
+
+
+def _yaml_of(key: str, value: Any) -> str:
+    try:
+        return yaml_line(value)
+    except RepresenterError:
+        remedy = "give a number, text, true or false, a list or a mapping of these"
+        raise ConfigError(key, f"{type(value).__name__} is no type of a setting", remedy) from None
 
 
 def _split_override(override: str) -> tuple[str, Any]:

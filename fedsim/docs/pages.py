@@ -18,8 +18,8 @@ from fedsim.benchmark.report import columns
 from fedsim.benchmark.scaling_page import scaling_lines
 from fedsim.config.run import RunConfig
 from fedsim.docs.components import component_lines, escaped
-from fedsim.help_pages import config_keys
 from fedsim.new import TEMPLATES
+from fedsim.settings import config_keys
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

@@ -21,7 +21,7 @@ from fedsim.parsers import Parser
 from fedsim.plugins import load_plugins
 from fedsim.records.console import print_text
 from fedsim.report.page import write_report
-from fedsim.report.scores import Score
+from fedsim.report.scores import Score, metrics_of
 from fedsim.report.study import Study, read_study
 
 MISTAKE = 2
@@ -34,6 +34,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         load_plugins(options.plugin)
         study = read_study(options.directories)
+        if options.list:
+            return print_text("\n".join(metrics_of(study)))
         score, folder = Score(options.metric, options.at), _folder(options)
         page = write_report(study, score, folder, _typed(arguments), options.reference)
     except ConfigError as error:
@@ -59,6 +61,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--to", metavar="FOLDER", help="where to (default: the folder `report` in the first DIRECTORY)"
     )
+    parser.add_argument("--list", action="store_true", help="list what the runs may be judged by, and stop")
     parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="that the runs were given")
     return parser
 

@@ -11,8 +11,11 @@ import pandas as pd
 from fedsim.errors import ConfigError, did_you_mean
 from fedsim.records.round_record import OF_CLASSES, QUALITY
 from fedsim.report.study import DONE, Entry, Study
+from fedsim.results.run_result import RunResult
 
 LOWER_IS_BETTER = re.compile(r"(^|[._])(loss|error|brier|attack_success|seconds|times)([._]|$)")
+
+RECALL = "per_class_recall"
 
 VALIDATION = "validation.accuracy"
 
@@ -26,9 +29,11 @@ ABBREVIATIONS = {"f1": "F1", "auc": "AUC", "auroc": "AUROC"}
 def metric_in_words(metric: str) -> str:
     """The name of a metric as it is read.
 
-    >>> metric_in_words("macro_f1"), metric_in_words("server.detection_auc")
-    ('macro F1', 'detection AUC')
+    >>> metric_in_words("macro_f1"), metric_in_words("server.detection_auc"), metric_in_words("per_class_recall.8")
+    ('macro F1', 'detection AUC', 'recall of class 8')
     """
+    if of_class := re.fullmatch(rf"{RECALL}\.(\d+)", metric):
+        return f"recall of class {of_class[1]}"
     words = re.split(r"[._]", metric.removeprefix("metrics.").removeprefix("server."))
     return " ".join(ABBREVIATIONS.get(word, word) for word in words)
 
@@ -44,7 +49,7 @@ class Score:
     """What a run is judged by.
 
     Attributes:
-        metric: a column of :attr:`fedsim.RunResult.metrics`.
+        metric: a column of :attr:`fedsim.RunResult.metrics`, or ``per_class_recall.N`` of the class N.
         at: ``final``, ``best``, or ``last:N``, the mean of the last N evaluations. Of a run with validation samples
             ``best`` is the value in the round in which the accuracy on these is highest.
     """
@@ -130,17 +135,35 @@ def score_table(study: Study, score: Score) -> pd.DataFrame:
     rows = []
     axes = list(dict.fromkeys([*study.axes, *(axis for entry in study.entries for axis in entry.labels)]))
     for entry in study.entries:
-        metrics = entry.run.metrics if entry.run is not None else pd.DataFrame()
+        metrics = measured(entry.run, score.metric) if entry.run is not None else pd.DataFrame()
         known.update(dict.fromkeys(metrics.columns if len(metrics) else ()))
         value = score.of(metrics) if entry.state == DONE else nan
         rows.append({**dict.fromkeys(axes, ""), **entry.labels, "state": entry.state, "score": value})
     if known and score.metric not in known:
-        raise ConfigError("--metric", f"no run has '{score.metric}'", did_you_mean(score.metric, known))
+        remedy = f"{did_you_mean(score.metric, known)}; --list names all"
+        raise ConfigError("--metric", f"no run has '{score.metric}'", remedy)
     return pd.DataFrame(rows, columns=[*axes, "state", "score"])
 
 
 def curves(entry: Entry, metric: str) -> pd.Series[float]:
     """A metric of a run by round, where it was measured."""
-    if entry.run is None or metric not in entry.run.metrics:
-        return pd.Series(dtype=float)
-    return entry.run.metrics.set_index("round")[metric].dropna().astype(float)
+    metrics = measured(entry.run, metric) if entry.run is not None else pd.DataFrame()
+    return metrics.set_index("round")[metric].dropna().astype(float) if metric in metrics else pd.Series(dtype=float)
+
+
+def measured(run: RunResult, metric: str = RECALL) -> pd.DataFrame:
+    """A row per round of everything that a run may be judged by.
+
+    Args:
+        metric: by which; the recalls of the classes are there only if it is one of them.
+    """
+    if not metric.startswith(RECALL) or run.classes.empty:
+        return run.metrics
+    of_classes = run.classes.pivot(index="round", columns="class", values="recall")
+    return run.metrics.merge(of_classes.add_prefix(f"{RECALL}."), on="round", how="left")
+
+
+def metrics_of(study: Study) -> list[str]:
+    """The names of all that some run may be judged by."""
+    frames = (measured(entry.run) for entry in study.entries if entry.run is not None)
+    return list(dict.fromkeys(name for frame in frames for name in frame.columns))

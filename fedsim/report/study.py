@@ -107,12 +107,16 @@ def read_study(paths: Sequence[str | Path]) -> Study:
     last = [axis for axis in (COLUMNS, ROWS, REPEATS) if axis in axes]
     name = ", ".join(dict.fromkeys(folder.resolve().name for folder in folders))
     study = Study(name, [*(axis for axis in axes if axis not in last), *last], entries)
-    return study if ROWS in axes or not study.other_axes else _by_another_axis(study)
+    differing = [axis for axis in study.other_axes if len(study.labels(axis)) > 1]
+    if ROWS not in axes and study.other_axes:
+        return _by_another_axis(study, study.other_axes[0])
+    if ROWS in axes and len(study.labels(ROWS)) == 1 and len(differing) == 1:
+        return _by_another_axis(study, differing[0])
+    return study
 
 
-def _by_another_axis(study: Study) -> Study:
-    """Of runs of one aggregator, the rows are the labels of the first other axis, such as a learning rate."""
-    axis = study.other_axes[0]
+def _by_another_axis(study: Study, axis: str) -> Study:
+    """Of runs of one aggregator, the rows are the labels of another axis, such as a learning rate."""
     entries = [replace(entry, labels={**entry.labels, ROWS: entry.labels.get(axis, "")}) for entry in study.entries]
     return replace(study, entries=entries, rows_are=axis)
 
@@ -170,9 +174,9 @@ def _labels(run: RunResult, given: Mapping[str, Any], extra: Sequence[str]) -> d
     left_out = [key.removeprefix("attack.") for key in WHO_ATTACKS]
     return {
         DATA: str(run.settings["data"]["name"]),
-        **{key: str(_at(given, key)) for key in extra},
-        COLUMNS: component_label(given.get("attack", {"name": "none"}), left_out),
-        ROWS: component_label(given.get("aggregator", {"name": run.settings["aggregator"]["name"]})),
+        **{key: str(_at(given, key, _at(run.settings, key))) for key in extra},
+        COLUMNS: component_label(_named(given, run.settings, "attack"), left_out),
+        ROWS: component_label(_named(given, run.settings, "aggregator")),
         REPEATS: str(run.settings["seed"]),
     }
 
@@ -203,8 +207,14 @@ def _is_in_a_label(key: str) -> bool:
     return key == REPEATS or key == "data.name" or key.startswith(("attack", "aggregator"))
 
 
-def _at(settings: Mapping[str, Any], key: str) -> Any:
+def _named(given: Mapping[str, Any], resolved: Mapping[str, Any], section: str) -> Any:
+    """What is not left at its default in a section, and the name, which may be."""
+    settings = given.get(section, {})
+    return {"name": resolved[section]["name"], **settings} if isinstance(settings, Mapping) else settings
+
+
+def _at(settings: Mapping[str, Any], key: str, otherwise: Any = "default") -> Any:
     value: Any = settings
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
-    return "default" if value is None else value
+    return otherwise if value is None else value

@@ -48,7 +48,7 @@ class SweepResult:
         return f"SweepResult('{self.folder}': {len(self.cells)} cells over {', '.join(self.axes)}: {states})"
 
     def run(self, **labels: Any) -> RunResult:
-        """The run of the one cell that has these labels on the axes; seeds may be numbers.
+        """The run of the one cell with these labels on the axes, or their first words; seeds may be numbers.
 
         Raises:
             ConfigError: no cell has them, several have, or the cell has not been run.
@@ -60,8 +60,10 @@ class SweepResult:
         fitting = [
             place
             for place, row in enumerate(self.cells[list(self.axes)].to_dict("records"))
-            if all(row[axis] == label for axis, label in wanted.items())
+            if all(label in (row[axis], row[axis].split(" ")[0]) for axis, label in wanted.items())
         ]
+        exact = [place for place in fitting if all(self.cells.iloc[place][axis] == wanted[axis] for axis in wanted)]
+        fitting = exact or fitting
         where = ", ".join(f"{axis}={label}" for axis, label in wanted.items())
         if len(fitting) != 1:
             remedy = f"give a label for each of {', '.join(self.axes)} (`cells` lists them)"

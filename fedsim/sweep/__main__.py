@@ -87,6 +87,9 @@ def _carry_out(sweep: Sweep, whole: Callable[[], Sweep], options: argparse.Names
     elsewhere = [one for one in cells if one.state == "running"]
     states = _to_run(options.retry)
     todo = [one.cell for one in cells if one.state in states]
+    for text, count in sweep.warned.items():
+        of = "" if count == len(sweep.cells) else f" ({count} of {counted(len(sweep.cells), 'cell')})"
+        sys.stderr.write(f"fedsim: warning: {text}{of}\n")
     if options.dry_run:
         return _dry_run(sweep, todo, _slots(todo, options), options)
     todo += [one.cell for one in elsewhere]

@@ -4,8 +4,9 @@ import hashlib
 import itertools
 import json
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,7 @@ class Sweep:
 
     Attributes:
         plugins: a digest of what is in all of them; a cell is not run with other contents.
+        warned: what the configurations of cells are warned of, and of how many.
     """
 
     name: str
@@ -104,6 +106,7 @@ class Sweep:
     cells: Sequence[Cell]
     missing_data: Sequence[str] = ()
     plugins: str = ""
+    warned: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_sweep(
@@ -155,28 +158,35 @@ def _read(
     rounds_count = sets_rounds(axes)
     cells: list[Cell] = []
     missing: dict[str, None] = {}
+    warned: Counter[str] = Counter()
     for choice in itertools.product(*kept.values()):
         place = dict(zip(axes, choice, strict=True))
         if not any(fits(rule, place) for rule in file.exclude):
             settings = [*_cell_overrides(file, axes, place), *overrides]
             try:
-                components = _components(base, settings, plugins, require_data=require_data)
+                components, said = _components(base, settings, plugins, require_data=require_data)
             except ConfigError as error:
                 raise _of_cell(error, place, axes) from None
             cells.append(_cell(components, place, name, rounds_count=rounds_count))
+            warned.update(said)
             if not require_data and (problem := _what_is_missing(components)):
                 missing[problem] = None
     _require_cells(cells)
-    return Sweep(name, cells[0].folder, kept, cells, list(missing), digest_of(plugins))
+    return Sweep(name, cells[0].folder, kept, cells, list(missing), digest_of(plugins), warned)
 
 
 def _components(
     base: Mapping[str, Any], overrides: Sequence[str], plugins: Sequence[PluginSource], *, require_data: bool
-) -> Components:
+) -> tuple[Components, set[str]]:
+    """The components of a cell, and what they are warned of."""
     values, _ = apply_overrides(base, overrides)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FedsimWarning)  # the run says it
-        return build_components(parse_config(values), plugins, require_data=require_data)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", FedsimWarning)
+        components = build_components(parse_config(values), plugins, require_data=require_data)
+    for one in caught:
+        if not issubclass(one.category, FedsimWarning):
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    return components, {str(one.message) for one in caught if issubclass(one.category, FedsimWarning)}
 
 
 def _what_is_missing(components: Components) -> str | None:
@@ -244,4 +254,5 @@ def _require_cells(cells: Sequence[Cell]) -> None:
     for cell in cells:
         same = first.setdefault(cell.config_hash, cell)
         if same is not cell:
-            raise ConfigError("axes", f"the cells {same} and {cell} have the same configuration", "take one away")
+            remedy = "take one away; a setting on the command line replaces what an axis says, --only chooses from it"
+            raise ConfigError("axes", f"the cells {same} and {cell} have the same configuration", remedy)

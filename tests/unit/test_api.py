@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -65,6 +66,21 @@ def test_overrides_are_words_dotted_keys_or_sections(tmp_path: Path) -> None:
         settings = fedsim.run(config, overrides, quiet=True).settings["aggregator"]
         assert (settings["name"], settings["pre"][0]["name"]) == ("cwtm", "nnm")
     assert config == {"output_dir": str(tmp_path), **TINY}
+
+
+def test_numbers_of_numpy_and_torch_tuples_and_paths_are_settings(tmp_path: Path) -> None:
+    values = {
+        "output_dir": tmp_path,
+        "seed": np.int64(3),
+        "clients.optimizer.lr": np.float32(0.5),
+        "data.shape": (4,),
+    }
+    settings = fedsim.run(
+        {**TINY, "rounds": np.int64(1)}, {**values, "attack.z": torch.tensor(0.5)}, quiet=True
+    ).settings
+    assert (settings["seed"], settings["rounds"], settings["attack"]["z"]) == (3, 1, 0.5)
+    with pytest.raises(ConfigError, match="seed: object is no type of a setting"):
+        fedsim.run(TINY, {"seed": object()})
 
 
 def test_without_a_config_it_is_the_quickstart() -> None:

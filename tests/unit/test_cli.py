@@ -45,6 +45,11 @@ def test_what_was_meant_is_said(line: str, says: str) -> None:
         ("aggregator=krum", "write aggregator.name=krum, in YAML aggregator: {name: krum}"),
         ("clients.loss=focal", "write clients.loss.name=focal, in YAML loss: {name: focal}"),
         ("attack=[ipm, alie]", "attack.0: 'ipm' is not a section of keys; write {name: ipm}"),
+        ("evaluation.metrics=auroc", "write 'evaluation.metrics=[{name: auroc}]', in YAML metrics: [{name: auroc}]"),
+        ("aggregator.pre=nnm", "write 'aggregator.pre=[{name: nnm}]'"),
+        ("lr=0.1", "did you mean 'clients.optimizer.lr'?"),
+        ("server.lr=0.1", "did you mean 'server.optimizer.lr'?"),
+        ("partition.alpha=0.1", "did you mean 'data.partition'?"),
         ("clients=5", "write clients.count=5, in YAML clients: {count: 5}"),
         ("attack.byzantinefraction=0.2", "did you mean 'byzantine_fraction'?"),
         ("data.partition.nam=iid", "did you mean 'name'?"),
@@ -82,6 +87,7 @@ def test_help_shows_what_a_bare_command_runs(capfd: pytest.CaptureFixture[str]) 
         ("bulyan", ["aggregator.name=bulyan"]),
         ("clients.schedule.cosine", ["clients.schedule.name=cosine"]),
         ("rounds=7", ["rounds = 10"]),
+        ("attack.num_byzantine", ["attack.num_byzantine = null", "without --config: 3"]),
     ],
 )
 def test_help_of_one_key_or_component(topic: str, says: list[str]) -> None:

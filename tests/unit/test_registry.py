@@ -39,6 +39,16 @@ class WithoutLargestF(TolerantAggregator):
         return updates.mean()
 
 
+class WithoutContext(Aggregator):
+    def aggregate(self, updates):  # type: ignore[no-untyped-def, override]
+        return updates.mean()
+
+
+class WithMore(Aggregator):
+    def aggregate(self, updates, context, trust=0.5):  # type: ignore[no-untyped-def]
+        return updates.mean()
+
+
 class WithoutBuild(ModelBuilder):
     pass
 
@@ -65,6 +75,12 @@ class OwnSettings(Loss):
     [
         (attacks, WithoutCraft, "attack 'x': the class WithoutCraft lacks craft"),
         (aggregators, WithoutLargestF, "the class WithoutLargestF lacks largest_f"),
+        (
+            aggregators,
+            WithoutContext,
+            "WithoutContext.aggregate(self, updates) cannot be called as fedsim does",
+        ),
+        (aggregators, WithoutContext, "write def aggregate(self, updates, context)"),
         (models, WithoutBuild, "model 'x': the class WithoutBuild lacks build"),
         (attacks, WithDictSettings, "Settings of the class WithDictSettings are no Schema"),
         (attacks, WithName, "a setting is called name"),
@@ -84,6 +100,17 @@ def test_what_is_no_component_is_refused(registry: Registry[Any], component: obj
         registry.register("x")(cast(Any, component))
     assert says in str(caught.value)
     assert "x" not in registry.describe()
+
+
+def test_a_method_may_take_more() -> None:
+    aggregators.register("with_more")(WithMore)
+    aggregators.forget([WithMore.__module__])
+
+
+def test_a_name_of_the_field_leads_to_the_component() -> None:
+    for word, name in {"median": "cwmed", "trimmed-mean": "cwtm", "Geometric_Median": "rfa", "krumm": "krum"}.items():
+        with pytest.raises(ConfigError, match=f"did you mean '{name}'.* --list names all"):
+            aggregators.get(word)
 
 
 @pytest.mark.parametrize("name", ["my attack", "my-attack", "", "2x", "a.b"])

@@ -1,12 +1,13 @@
 """One number of each run."""
 
+import json
 from math import isnan
 from pathlib import Path
 
 import pytest
 
 from fedsim.errors import ConfigError
-from fedsim.report.scores import Score, how_best_is_chosen, score_table
+from fedsim.report.scores import Score, how_best_is_chosen, metrics_of, score_table
 from fedsim.report.study import read_study
 from support.recorded_runs import recorded_run
 
@@ -41,6 +42,20 @@ def test_scores_by_hand(tmp_path: Path, metric: str, at: str, expected: float) -
 def test_the_best_round_is_chosen_by_validation(tmp_path: Path, metric: str, at: str, expected: float) -> None:
     study = read_study([recorded_run(tmp_path / "run", [0.25, 0.75, 0.5], validation=[0.9, 0.3, 0.7])])
     assert score_table(study, Score(metric, at))["score"].tolist() == [expected]
+
+
+def test_the_recall_of_a_class_is_a_score(tmp_path: Path) -> None:
+    folder = recorded_run(tmp_path / "run", [0.25, None, 0.75])
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for record, recalls in zip(records, ([0.5, 0.0], None, [1.0, None]), strict=True):
+        record["per_class_recall"] = recalls
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    study = read_study([folder])
+    assert score_table(study, Score("per_class_recall.0"))["score"].tolist() == [1.0]
+    assert score_table(study, Score("per_class_recall.1"))["score"].tolist() == [0.0]
+    assert {"accuracy", "per_class_recall.1"} <= set(metrics_of(study))
+    with pytest.raises(ConfigError, match=r"no run has 'per_class_recall\.2'.*--list names all"):
+        score_table(study, Score("per_class_recall.2"))
 
 
 def test_it_is_said_by_what_data_the_best_round_is_chosen(tmp_path: Path) -> None:

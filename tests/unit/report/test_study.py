@@ -19,10 +19,23 @@ def test_runs_by_themselves_are_called_by_what_differs(tmp_path: Path) -> None:
     study = read_study([tmp_path])
     assert study.axes == ["data", "clients.count", "attack", "aggregator", "seed"]
     assert [list(entry.labels.values()) for entry in study.entries] == [
-        ["mnist5k", "default", "none", "cwtm + nnm", "0"],
-        ["mnist5k", "default", "alie", "fedavg", "1"],
+        ["mnist5k", "8", "none", "cwtm + nnm", "0"],
+        ["mnist5k", "8", "alie", "fedavg", "1"],
         ["mnist5k", "4", "none", "fedavg", "0"],
     ]
+
+
+def test_runs_of_one_aggregator_that_differ_in_one_setting_are_the_rows(tmp_path: Path) -> None:
+    for rate in ("0.1", "0.2"):
+        recorded_run(tmp_path / rate, [0.5], [f"clients.optimizer.lr={rate}", "aggregator.momentum=0.9"])
+    study = read_study([tmp_path])
+    assert (study.rows_are, study.labels("aggregator")) == ("clients.optimizer.lr", ["0.1", "0.2"])
+
+
+def test_a_component_at_its_default_is_called_by_its_name(tmp_path: Path) -> None:
+    for momentum in ("0.0", "0.9"):
+        recorded_run(tmp_path / momentum, [0.5], [f"aggregator.momentum={momentum}"])
+    assert read_study([tmp_path]).labels("aggregator") == ["fedseca", "fedseca (momentum 0.9)"]
 
 
 def test_runs_that_differ_in_who_attacks_only_are_told_apart(tmp_path: Path) -> None:

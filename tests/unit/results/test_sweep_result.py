@@ -81,6 +81,7 @@ def test_one_cell_is_found_by_its_labels(sweep: Sweep) -> None:
     result = fedsim.load_sweep(sweep.folder)
     run = result.run(attack="none", aggregator="cwmed", seed=1)
     assert (run.settings["seed"], run.settings["aggregator"]["name"]) == (1, "cwmed")
+    assert result.run(attack="none", aggregator="cwmed", seed=1).directory == run.directory
     with pytest.raises(ConfigError, match="4 cells have attack=none"):
         result.run(attack="none")
     with pytest.raises(ConfigError, match="sead: no such axis; did you mean 'seed'"):
