@@ -53,22 +53,28 @@ class SweepResult:
         Raises:
             ConfigError: no cell has them, several have, or the cell has not been run.
         """
-        for axis in labels:
-            if axis not in self.axes:
-                raise ConfigError(axis, "no such axis", did_you_mean(axis, self.axes))
-        wanted = {axis: label if isinstance(label, str) else json.dumps(label) for axis, label in labels.items()}
+        wanted = {axis: self._label(axis, label) for axis, label in labels.items()}
         fitting = [
             place
             for place, row in enumerate(self.cells[list(self.axes)].to_dict("records"))
-            if all(label in (row[axis], row[axis].split(" ")[0]) for axis, label in wanted.items())
+            if all(row[axis] == label for axis, label in wanted.items())
         ]
-        exact = [place for place in fitting if all(self.cells.iloc[place][axis] == wanted[axis] for axis in wanted)]
-        fitting = exact or fitting
         where = ", ".join(f"{axis}={label}" for axis, label in wanted.items())
         if len(fitting) != 1:
             remedy = f"give a label for each of {', '.join(self.axes)} (`cells` lists them)"
             raise ConfigError("", f"{len(fitting) or 'no'} cells have {where or 'any labels'}", remedy)
         return self.run_at(fitting[0])
+
+    def _label(self, axis: str, given: Any) -> str:
+        """The label on an axis that is meant: itself, or the one that begins with this word."""
+        if axis not in self.axes:
+            raise ConfigError(axis, "no such axis", did_you_mean(axis, self.axes))
+        label = given if isinstance(given, str) else json.dumps(given)
+        known = list(dict.fromkeys(self.cells[axis]))
+        meant = [one for one in known if one == label] or [one for one in known if one.split(" ")[0] == label]
+        if len(meant) != 1:
+            raise ConfigError(axis, f"no cell has '{label}'", did_you_mean(label, known))
+        return str(meant[0])
 
     def runs(self) -> Iterator[tuple[Mapping[str, str], RunResult]]:
         """The labels and the run of each cell that has been started."""
@@ -100,6 +106,11 @@ class SweepResult:
     def attacks(self) -> pd.DataFrame:
         """:attr:`RunResult.attacks` of all cells, behind a column per axis; its own ``attack`` is ``attack_name``."""
         return self._of_all(lambda run: run.attacks)
+
+    @cached_property
+    def classes(self) -> pd.DataFrame:
+        """:attr:`RunResult.classes` of all cells, behind a column per axis."""
+        return self._of_all(lambda run: run.classes)
 
     def _of_all(self, frame_of: Callable[[RunResult], pd.DataFrame]) -> pd.DataFrame:
         """The frames of all runs; a column of theirs that is called like an axis gets ``_name`` behind it."""

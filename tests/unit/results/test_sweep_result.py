@@ -58,6 +58,7 @@ def test_rounds_of_all_cells_lie_in_one_frame(sweep: Sweep) -> None:
     cells = result.cells.query("state == 'done'").groupby(["aggregator", "attack"])["accuracy"].mean()
     assert means.to_dict() == cells.to_dict()
     assert set(result.clients.query("byzantine")["attack_name"]) == {"alie"}
+    assert set(result.classes["class"]) == set(result.run_at(0).classes["class"])
     assert result.attacks["attack_name"].unique().tolist() == ["alie"]
 
 
@@ -81,7 +82,14 @@ def test_one_cell_is_found_by_its_labels(sweep: Sweep) -> None:
     result = fedsim.load_sweep(sweep.folder)
     run = result.run(attack="none", aggregator="cwmed", seed=1)
     assert (run.settings["seed"], run.settings["aggregator"]["name"]) == (1, "cwmed")
-    assert result.run(attack="none", aggregator="cwmed", seed=1).directory == run.directory
+    whole = result.cells["attack"].iloc[-1]
+    assert whole != "alie"  # the first word of this label
+    assert (
+        result.run(attack="alie", aggregator="cwmed", seed=0).directory
+        == result.run(attack=whole, aggregator="cwmed", seed=0).directory
+    )
+    with pytest.raises(ConfigError, match="aggregator: no cell has 'cwmde'; did you mean 'cwmed'"):
+        result.run(attack="none", aggregator="cwmde", seed=1)
     with pytest.raises(ConfigError, match="4 cells have attack=none"):
         result.run(attack="none")
     with pytest.raises(ConfigError, match="sead: no such axis; did you mean 'seed'"):
