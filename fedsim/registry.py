@@ -92,9 +92,10 @@ class Component:
 
         wrong = in_words(value)
         if isinstance(value, torch.Tensor):
-            if value.device == device and value.dtype != torch.bool and not value.is_complex():
-                return value
-            wrong = f"a tensor of {value.dtype} on {value.device}"
+            dense = value.layout == torch.strided
+            if dense and value.device == device and value.dtype != torch.bool and not value.is_complex():
+                return value.detach()
+            wrong = f"a {'' if dense else 'sparse '}tensor of {value.dtype} on {value.device}"
         raise ComponentError(f"{self.who}: {method} returned {wrong}, not a tensor of floats on {device}")
 
     @classmethod

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fedsim.aggregators.tolerance import Tolerant
 from fedsim.errors import ComponentError, FedsimWarning
-from fedsim.registry import Component, Registry
+from fedsim.registry import Component, Registry, in_words
 from fedsim.updates.as_rows import RowsLike
 from fedsim.updates.context import RoundContext
 from fedsim.updates.matrix import UpdateMatrix
@@ -105,8 +105,13 @@ class Aggregator(Component):
             updates, context = updates.select(finite), context.keep(finite)
         if not finite:
             return torch.zeros(updates.local_columns, dtype=updates.dtype, device=updates.device)
+        writes = updates.writes
         with self.own_draws(context.seed, device=updates.device):
             made = self.aggregate(updates, context)
+        if updates.writes != writes:
+            raise ComponentError(f"{self.who}: aggregate has changed the updates; let it work on a copy (clone)")
+        if not isinstance(self.diagnostics, Diagnostics):
+            raise ComponentError(f"{self.who}: its diagnostics are {in_words(self.diagnostics)}, not Diagnostics")
         step = self.returned(made, "aggregate", updates.device)
         if step.shape == (updates.local_columns,):
             return step

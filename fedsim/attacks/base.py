@@ -168,8 +168,11 @@ class Attack(Component):
         self.diagnostics = {}
         if self.sees_honest and view.num_honest == 0:
             return view.own.local_rows().clone()
+        writes = view.honest.writes
         with self.own_draws(view.seed, device=view.own.device):
             crafted = self.craft(self._granted(view))
+        if view.honest.writes != writes:
+            raise ComponentError(f"{self.who}: craft has changed the rows of its view; let it work on a copy (clone)")
         rows = self.returned(crafted, "craft", view.own.device).to(view.own.dtype)
         wanted = torch.Size((view.num_byzantine, view.own.local_columns))
         if rows.shape[-1:] == (view.own.num_columns,):  # made of view.honest.tensor()

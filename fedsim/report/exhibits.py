@@ -245,6 +245,10 @@ def _against_axis(
         yield Exhibit(name, caption, scores, figure=figure)
 
 
+WHOLE = {"imbalance": 1.0, "validation": 0.0}
+"""Settings that leave out training samples, at their values that leave out none."""
+
+
 def _partitions(study: Study) -> Iterator[Exhibit]:
     """One picture for each split that the settings ask for, of the first seed."""
     seen: set[str] = set()
@@ -252,11 +256,12 @@ def _partitions(study: Study) -> Iterator[Exhibit]:
         if entry.run is None or not (entry.run.directory / PARTITION).is_file():
             continue
         data, clients = entry.run.settings["data"], entry.run.settings["clients"]["count"]
-        split = f"{data['name']}, {data['partition']}, {clients} clients"
+        sizes = {key: data[key] for key, none in WHOLE.items() if data.get(key, none) != none}
+        split = f"{data['name']}, {data['partition']}, {sizes}, {clients} clients"
         if split not in seen:
             seen.add(split)
             name = f"partition-{len(seen)}" if len(seen) > 1 else "partition"
-            rule = ", ".join(f"{key} {value}" for key, value in data["partition"].items())
+            rule = ", ".join(f"{key} {value}" for key, value in {**data["partition"], **sizes}.items())
             seed = entry.run.settings["seed"]
             caption = f"Training samples of each client by class ({data['name']}; {rule}; seed {seed})."
             yield Exhibit(name, caption, picture=entry.run.directory / PARTITION)

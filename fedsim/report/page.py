@@ -6,8 +6,8 @@ import base64
 import io
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -52,7 +52,7 @@ def write_report(study: Study, score: Score, folder: Path, command: str, referen
     for name in ("figures", "tables"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     with style():
-        shown = list(exhibits(study, score, reference))
+        shown = list(_named_apart(exhibits(study, score, reference)))
         pictures = {one.name: _picture(one, folder / "figures") for one in shown if one.table is None}
     machines = environments(study)
     for one in [*shown, machines]:
@@ -83,6 +83,15 @@ def write_report(study: Study, score: Score, folder: Path, command: str, referen
     )
     write_text(folder / PAGE, page)
     return folder / PAGE
+
+
+def _named_apart(exhibits: Iterable[Exhibit]) -> Iterator[Exhibit]:
+    """Exhibits whose names, which are those of their files, differ, also where a disk knows no capital letters."""
+    taken: Counter[str] = Counter()
+    for one in exhibits:
+        taken[one.name.lower()] += 1
+        count = taken[one.name.lower()]
+        yield one if count == 1 else replace(one, name=f"{one.name}-{count}")
 
 
 def _states(study: Study) -> str:

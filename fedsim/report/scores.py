@@ -139,6 +139,7 @@ def score_table(study: Study, score: Score) -> pd.DataFrame:
         known.update(dict.fromkeys(metrics.columns if len(metrics) else ()))
         value = score.of(metrics) if entry.state == DONE else nan
         rows.append({**dict.fromkeys(axes, ""), **entry.labels, "state": entry.state, "score": value})
+    known.pop("round", None)
     if known and score.metric not in known:
         remedy = f"{did_you_mean(score.metric, known)}; --list names all"
         raise ConfigError("--metric", f"no run has '{score.metric}'", remedy)
@@ -166,4 +167,4 @@ def measured(run: RunResult, metric: str = RECALL) -> pd.DataFrame:
 def metrics_of(study: Study) -> list[str]:
     """The names of all that some run may be judged by."""
     frames = (measured(entry.run) for entry in study.entries if entry.run is not None)
-    return list(dict.fromkeys(name for frame in frames for name in frame.columns))
+    return list(dict.fromkeys(name for frame in frames for name in frame.columns if name != "round"))

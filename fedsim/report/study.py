@@ -25,8 +25,12 @@ NOT_WHAT_COMES_OUT = ("output_dir", "run_name", "tracking", "checkpoint", "runti
 
 DONE = "done"
 
-MISSING, REPEATED = "missing", "repeated"
-"""Of a cell that is done but whose run is gone, and of a run that another one with the same settings repeats."""
+MISSING, REPEATED, DAMAGED = "missing", "repeated", "damaged"
+"""Of a cell that is done but whose run is gone, of a run that another one with the same settings repeats, and of one
+that has lost records, which ``--resume`` restores from their copy."""
+
+NOT_ENDED = ("pending", "queued", "running", "stopped")
+"""Of a cell when ``results.json`` was written."""
 
 WHO_ATTACKS = ("attack.num_byzantine", "attack.clients")
 """Left out of an attack's name; an axis where runs differ in nothing else."""
@@ -102,7 +106,8 @@ def read_study(paths: Sequence[str | Path]) -> Study:
     folders = [user_path(path, "DIRECTORY") for path in paths]
     sweeps, runs = _found(folders)
     several = len(sweeps) + bool(runs) > 1
-    entries = [entry for folder in sweeps for entry in _cells(folder, several)] + list(_runs(runs))
+    names = _names_apart(sweeps) if several else dict.fromkeys(sweeps, "")
+    entries = [entry for folder in sweeps for entry in _cells(folder, names[folder])] + list(_runs(runs))
     axes = list(dict.fromkeys(axis for entry in entries for axis in entry.labels))
     last = [axis for axis in (COLUMNS, ROWS, REPEATS) if axis in axes]
     name = ", ".join(dict.fromkeys(folder.resolve().name for folder in folders))
@@ -137,16 +142,38 @@ def _found(folders: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     return list(dict.fromkeys(sweeps)), list(dict.fromkeys(runs))
 
 
-def _cells(folder: Path, several: bool) -> Iterator[Entry]:
-    """The cells of a sweep; where there are several sweeps, its name is a label, too."""
+def _names_apart(folders: Sequence[Path]) -> dict[Path, str]:
+    """The names of folders, with those above where they are the same."""
+    parts = {folder: folder.resolve().parts for folder in folders}
+    names: dict[Path, str] = {}
+    for folder, its in parts.items():
+        others = [one for other, one in parts.items() if other != folder]
+        deep = next((n for n in range(1, len(its)) if all(one[-n:] != its[-n:] for one in others)), len(its))
+        names[folder] = "/".join(its[-deep:])
+    return names
+
+
+def _cells(folder: Path, called: str) -> Iterator[Entry]:
+    """The cells of a sweep; where there are several sweeps, what it is called is a label, too."""
     sweep = load_sweep(folder)
-    name = {"sweep": folder.resolve().name} if several else {}
+    name = {"sweep": called} if called else {}
     for place, cell in enumerate(sweep.cells.to_dict("records")):
         labels = {**name, **{axis: str(cell[axis]) for axis in sweep.axes}}
         directory = sweep.directory(place)
         run = sweep.run_at(place) if (directory / CONFIG).is_file() else None
         state = MISSING if run is None and cell["state"] == DONE else str(cell["state"])
-        yield Entry(labels, state, run, str(cell["reason"] or ""))
+        if run is not None and state in NOT_ENDED:  # results.json may be older than the run
+            state = STATES.get(run.status, run.status)
+        yield Entry(labels, _or_damaged(state, run), run, str(cell["reason"] or ""))
+
+
+def _or_damaged(state: str, run: RunResult | None) -> str:
+    """The state of a run, unless it is done and some of its records are lost."""
+    if state != DONE or run is None:
+        return state
+    rounds = int(run.summary.get("rounds") or 0)
+    whole = rounds if run.up_to is None else min(rounds, run.up_to)
+    return DAMAGED if len(run.metrics) < whole else state
 
 
 def _runs(directories: Sequence[Path]) -> Iterator[Entry]:
@@ -167,7 +194,8 @@ def _runs(directories: Sequence[Path]) -> Iterator[Entry]:
     counting = {tuple(one.values()): place for place, one in enumerate(labels) if states[place] == DONE}
     for place, (run, one) in enumerate(zip(runs, labels, strict=True)):
         again = states[place] == DONE and counting[tuple(one.values())] != place
-        yield Entry(one, REPEATED if again else states[place], run, str(run.summary.get("reason") or ""))
+        state = REPEATED if again else _or_damaged(states[place], run)
+        yield Entry(one, state, run, str(run.summary.get("reason") or ""))
 
 
 def _labels(run: RunResult, given: Mapping[str, Any], extra: Sequence[str]) -> dict[str, str]:

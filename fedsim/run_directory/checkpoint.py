@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fedsim.errors import CheckpointError
+from fedsim.errors import CheckpointError, ConfigError
 from fedsim.files import readable_path, remove_parts, whole_or_not_at_all
 from fedsim.run_directory.damage import DAMAGED, FOREIGN, put_aside
 
@@ -125,8 +125,15 @@ class Origin:
     frozen: str = ""
 
 
+OTHER_SETTINGS = "was made with other settings or data"
+
+
 class _UnfitError(Exception):
     """A checkpoint is whole, but not one of this run and this round."""
+
+
+class _OtherSettingsError(_UnfitError):
+    """It is one of this run, as it was before its settings or data were changed."""
 
 
 class Checkpoints:
@@ -177,20 +184,31 @@ class Checkpoints:
         """Round and state of the newest checkpoint that is whole and fits; None if there is none at all.
 
         What the records were is under ``records``, where it is known. A checkpoint that is damaged, or belongs to
-        another run or round, is put aside with a warning, and the one before is taken.
+        another run or round, is put aside with a warning, and the one before is taken. Where none fits because
+        settings or data have changed, nothing is put aside: the change may be undone.
 
         Raises:
+            ConfigError: all were made with other settings or data.
             CheckpointError: none is left, or the newest was written by another version of fedsim, or with other
                 frozen parameters.
         """
-        stored = self._stored()
+        stored, changed = self._stored(), []
         for round_number, path in reversed(stored):
             try:
-                return round_number, _read(path, round_number, self._origin)
+                found = _read(path, round_number, self._origin)
+            except _OtherSettingsError:
+                changed.append(path)
             except _UnfitError as error:
                 log.warning("%s %s: put aside as %s", path, error, put_aside(path, FOREIGN).name)
             except (SafetensorError, OSError, KeyError, ValueError) as error:
                 log.warning("%s is damaged (%s): put aside as %s", path, error, put_aside(path).name)
+            else:
+                for one in changed:
+                    log.warning("%s %s: put aside as %s", one, OTHER_SETTINGS, put_aside(one, FOREIGN).name)
+                return round_number, found
+        if changed:
+            remedy = "undo the change of its config.yaml or of the data, or start a new run; nothing is lost"
+            raise ConfigError("--resume", f"{changed[0]} {OTHER_SETTINGS} than there are now", remedy)
         if stored or any(self._put_aside()):
             problem = f"every checkpoint in {self._folder} is damaged or belongs to another run"
             raise CheckpointError(f"{problem}: start a new run, or remove this folder to start this run again")
@@ -260,7 +278,7 @@ def _require_fit(metadata: Mapping[str, str], round_number: int, origin: Origin)
     if (stored := metadata.get("round", str(round_number))) != str(round_number):
         raise _UnfitError(f"holds round {stored}, not the round of its name")
     if metadata.get("results", origin.results) != origin.results:
-        raise _UnfitError("was made with other settings or data")
+        raise _OtherSettingsError(OTHER_SETTINGS)
 
 
 def _header_digest(metadata: Mapping[str, str]) -> str:

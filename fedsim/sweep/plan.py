@@ -171,6 +171,8 @@ def _read(
             warned.update(said)
             if not require_data and (problem := _what_is_missing(components)):
                 missing[problem] = None
+    if only and not cells:
+        raise ConfigError("--only", f"no cell has {' and '.join(only)}", "write axis=label,label")
     _require_cells(cells)
     return Sweep(name, cells[0].folder, kept, cells, list(missing), digest_of(plugins), warned)
 

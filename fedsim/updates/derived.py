@@ -31,6 +31,10 @@ class DerivedRows(UpdateMatrix):
     def device(self) -> torch.device:
         return self._source.device
 
+    @property
+    def writes(self) -> int:
+        return self._source.writes
+
     def select(self, rows: Sequence[int]) -> "UpdateMatrix":
         return SelectedRows(self, rows)
 

@@ -103,6 +103,11 @@ class UpdateMatrix(BlockedMatrix):
     def device(self) -> torch.device:
         return self._rows.device
 
+    @property
+    def writes(self) -> int:
+        """How often somebody has written into the tensor behind it, where torch counts that."""
+        return 0 if self._rows.is_inference() else self._rows._version
+
     def _cut(self, cuts: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
         for start, stop in cuts:
             block = self._rows[:, start:stop]

@@ -82,15 +82,21 @@ def test_a_run_whose_checkpoints_are_all_of_another_is_not_resumed(
     assert_as_never_stopped(stopped, past)
 
 
-def test_settings_and_data_that_were_changed_behind_its_back_are_noticed(
-    stopped: Path, capfd: pytest.CaptureFixture[str]
+def test_settings_and_data_that_were_changed_behind_its_back_are_noticed_and_may_be_changed_back(
+    past: Path, stopped: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     config = stopped / "run" / "config.yaml"
-    config.write_text(config.read_text().replace("seed: 0\n", "seed: 4\n"))
+    before = config.read_text()
+    config.write_text(before.replace("seed: 0\n", "seed: 4\n"))
     (stopped / "run" / "partition.json").unlink()
-    status, err = resume(stopped, capfd, "seed=4")
-    assert status == 1
-    assert err.count("was made with other settings or data: put aside") == 3
+    for _ in range(2):
+        status, err = resume(stopped, capfd, "seed=4")
+        assert status == 2
+        assert "was made with other settings or data than there are now; undo the change" in err
+    config.write_text(before)
+    (stopped / "run" / "partition.json").unlink(missing_ok=True)
+    assert resume(stopped, capfd)[0] == 0
+    assert_as_never_stopped(stopped, past)
 
 
 @pytest.mark.parametrize("option", ["--resume", "--resume-or-start"])

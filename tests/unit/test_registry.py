@@ -233,6 +233,7 @@ def test_an_augmentation_draws_other_numbers_for_each_batch_and_leaves_its_gener
         (np.ones(3), "craft returned ndarray"),
         (torch.ones(3, dtype=torch.bool), "craft returned a tensor of torch.bool on cpu"),
         (torch.ones(3, device="meta"), "craft returned a tensor of torch.float32 on meta"),
+        (torch.ones(3).to_sparse(), "craft returned a sparse tensor of torch.float32 on cpu"),
         (torch.ones(2), r"craft returned rows of shape \[2\], not \[1, 3\] or \[3\]"),
     ],
 )
@@ -245,6 +246,49 @@ def test_rows_that_are_none_are_named_with_class_and_file(made: object, says: st
 
     with pytest.raises(ComponentError, match=rf"^'wrong' \(Wrong in test_registry.py\): {says}"):
         Wrong()(view())
+
+
+def test_what_changes_the_rows_that_it_is_given_is_named() -> None:
+    """Honest rows were the attack's then, and what was recorded of the clients that of rows nobody had sent."""
+
+    class InPlace(Attack):
+        name = "in_place"
+
+        def craft(self, view: AttackView) -> Tensor:
+            return view.honest.tensor().sub_(1.0)[0]
+
+    class Clamps(Aggregator):
+        name = "clamps"
+
+        def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
+            return updates.tensor().clamp_(max=0.5)[0]
+
+    class Reports(Aggregator):
+        name = "reports"
+
+        def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
+            self.diagnostics = {"x": 1}  # type: ignore[assignment]
+            return updates.mean()
+
+    with pytest.raises(
+        ComponentError, match=r"InPlace in test_registry.py\): craft has changed the rows of its view"
+    ):
+        InPlace()(view())
+    with pytest.raises(ComponentError, match=r"Clamps in test_registry.py\): aggregate has changed the updates"):
+        Clamps()(torch.ones(3, 2))
+    with pytest.raises(ComponentError, match="its diagnostics are dict, not Diagnostics"):
+        Reports()(torch.ones(3, 2))
+
+
+def test_a_step_may_still_hold_a_graph() -> None:
+    class Learns(Aggregator):
+        name = "learns"
+
+        def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
+            weights = torch.full((updates.num_rows,), 0.5, requires_grad=True)
+            return weights @ updates.tensor()
+
+    assert not Learns()(torch.ones(2, 3)).requires_grad
 
 
 @pytest.mark.parametrize(

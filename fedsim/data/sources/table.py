@@ -102,7 +102,12 @@ class TableFile(DataSource):
         found = [path for path in found if not is_hidden(path.name)]
         if len(found) == 1:
             return found
-        sides = {side_of(path.stem): path for path in found}
+        sides: dict[str, Path] = {}
+        for path in found:
+            side = side_of(path.stem)
+            if side is not None and (first := sides.setdefault(side, path)) != path:
+                problem = f"both {first} and {path.name} are called as the table to {side}"
+                raise ConfigError("root", problem, "take one away, or name one table by data.root")
         test = sides.get(TEST) or sides.get(VALIDATION)
         if TRAIN in sides and test is not None:
             return [sides[TRAIN], test]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from fedsim.report.__main__ import main
 from fedsim.report.exhibits import exhibits
-from fedsim.report.page import _write_numbers
+from fedsim.report.page import _write_numbers, write_report
 from fedsim.report.scores import Score
 from fedsim.report.study import read_study
 from support.recorded_runs import recorded_run, recorded_sweep
@@ -174,3 +174,18 @@ def test_a_sweep_of_one_aggregator_has_the_labels_of_its_other_axis_as_rows(
     ]
     assert ("Bold and underlined" in lines[5], "No number is better" in lines[5]) == (marked, not marked)
     assert (tmp_path / "report" / "figures" / "against-clients.optimizer.lr.png").is_file()
+
+
+def test_labels_that_give_one_file_name_have_a_file_each(tmp_path: Path) -> None:
+    """The last table was written over the others; a disk may know no capital letters."""
+    cells = []
+    for number, label in enumerate(("lr 0.1", "lr-0.1", "LR 0.1")):
+        run = recorded_run(tmp_path / "grid" / str(number), [0.5])
+        cells.append(
+            {"schedule": label, "attack": "none", "aggregator": "fedavg", "seed": "0", "directory": str(run)}
+        )
+        cells.append({**cells[-1], "aggregator": "cwtm"})
+    study = read_study([recorded_sweep(tmp_path / "grid", cells)])
+    write_report(study, Score(), tmp_path / "report", "typed")
+    tables = {path.name.lower() for path in (tmp_path / "report" / "tables").glob("table*.md")}
+    assert tables == {"table-schedule-lr-0.1.md", "table-schedule-lr-0.1-2.md", "table-schedule-lr-0.1-3.md"}

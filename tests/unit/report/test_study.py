@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from fedsim.errors import ConfigError
+from fedsim.report.scores import Score, score_table
 from fedsim.report.study import read_study
 from support.recorded_runs import recorded_run, recorded_sweep
 
@@ -105,3 +106,28 @@ def test_a_folder_without_runs_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match=r"DIRECTORY: .*empty holds neither a run nor a sweep"):
         read_study([tmp_path / "run", tmp_path / "empty"])
+
+
+def test_sweeps_of_one_name_are_told_apart_by_what_is_above_them(tmp_path: Path) -> None:
+    """They were one row of seeds of both."""
+    for place in ("here", "there"):
+        run = recorded_run(tmp_path / place / "grid" / "run", [0.5])
+        recorded_sweep(tmp_path / place / "grid", [{"attack": "none", "directory": str(run)}])
+    study = read_study([tmp_path / "here" / "grid", tmp_path / "there" / "grid"])
+    assert study.labels("sweep") == ["here/grid", "there/grid"]
+
+
+def test_a_run_that_ended_after_the_results_were_written_counts(tmp_path: Path) -> None:
+    run = recorded_run(tmp_path / "grid" / "run", [0.5])
+    cell = {"attack": "none", "directory": str(run), "state": "stopped"}
+    assert [entry.state for entry in read_study([recorded_sweep(tmp_path / "grid", [cell])]).entries] == ["done"]
+
+
+def test_a_run_that_has_lost_records_is_damaged_and_has_no_score(tmp_path: Path) -> None:
+    """The round before the lost one was taken for the last."""
+    folder = recorded_run(tmp_path / "run", [0.5, 0.9])
+    path = folder / "metrics.jsonl"
+    path.write_text(path.read_text()[:-20])
+    study = read_study([folder])
+    assert [entry.state for entry in study.entries] == ["damaged"]
+    assert score_table(study, Score())["score"].isna().all()

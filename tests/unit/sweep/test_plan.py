@@ -142,6 +142,8 @@ def test_only_takes_a_word_that_is_a_label_itself_as_that_label(tmp_path: Path) 
 
 
 def test_only_given_twice_for_an_axis_keeps_both_labels(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--only: no cell has seed=; write axis=label,label"):
+        read_sweep(sweep_file(tmp_path, axes=AXES), only=["seed="])
     once = read_sweep(sweep_file(tmp_path, axes=AXES), only=["attack=none,fang", "seed=0"]).cells
     twice = read_sweep(sweep_file(tmp_path, axes=AXES), only=["attack=none", "seed=0", "attack=fang"]).cells
     assert [cell.labels for cell in twice] == [cell.labels for cell in once]

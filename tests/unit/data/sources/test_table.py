@@ -89,3 +89,11 @@ def test_a_folder_of_several_tables_needs_names(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"should hold one table .*\(found: a.csv, b.csv\); name one of them"):
         sources.build("table").check(tmp_path)
     assert sources.build("table").sketch(tmp_path / "a.csv") is not None
+
+
+def test_two_tables_of_one_side_are_refused(tmp_path: Path) -> None:
+    """The last by name was taken, without a word."""
+    for name in ("train.csv", "test.csv", "Train.tsv"):
+        write_csv(tmp_path / name, COLUMNS)
+    with pytest.raises(ConfigError, match=r"both .*Train.tsv and train.csv are called as the table to train"):
+        sources.build("table").check(tmp_path)
