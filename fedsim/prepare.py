@@ -37,6 +37,8 @@ def main(arguments: list[str]) -> int:
         parsed = parser.parse_intermixed_args(arguments)
         load_plugins(parsed.plugin)
         settings, _ = apply_overrides({}, parsed.settings)
+        if "name" in settings:
+            raise ConfigError("name", f"the data set is {parsed.name}", "leave name=... out")
         source = sources.build(parsed.name, **settings)
         root = None if parsed.root is None else user_path(parsed.root, "--root")
         with log_on_terminal(), warnings.catch_warnings(record=True) as caught:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import get_args
 
 import torch
@@ -54,11 +55,20 @@ def main(arguments: Sequence[str]) -> int:
         for option in ("config", "json", "png"):
             if getattr(options, option, None) is not None:
                 setattr(options, option, user_path(getattr(options, option), f"--{option}"))
+        _require_writable(options.json, options.png)  # before it is measured, which takes long
         report = options.run(options, Conditions(f"python -m fedsim.benchmark {' '.join(arguments)}", machine()))
     except ConfigError as error:
         sys.stderr.write(f"fedsim: configuration error: {error}\n")
         return 2
     return 0 if report is None else report.publish(options.json, options.png)
+
+
+def _require_writable(json: Path | None, png: Path | None) -> None:
+    for option, path in (("--json", json), ("--png", png)):
+        if path is not None and not path.parent.is_dir():
+            raise ConfigError(option, f"there is no folder {path.parent}", "make it, or name another")
+    if png is not None and png.suffix.lower() != ".png":
+        raise ConfigError("--png", f"{png} does not end in .png", "call it so")
 
 
 def _plugins(arguments: Sequence[str]) -> list[str]:

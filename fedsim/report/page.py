@@ -12,9 +12,10 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from fedsim import __version__
+from fedsim.errors import ConfigError
 from fedsim.files import write_text
 from fedsim.report.cells import Cell, cells
 from fedsim.report.exhibits import Exhibit, environments, exhibits, rows_and_columns
@@ -104,9 +105,12 @@ def _picture(exhibit: Exhibit, folder: Path) -> bytes:
     path = folder / f"{exhibit.name}.png"
     if exhibit.figure is None:
         assert exhibit.picture is not None
+        try:
+            with Image.open(exhibit.picture) as image:
+                image.convert("RGB").save(path.with_suffix(".pdf"))
+        except UnidentifiedImageError:
+            raise ConfigError("DIRECTORY", f"{exhibit.picture} is damaged", "remove it") from None
         path.write_bytes(exhibit.picture.read_bytes())
-        with Image.open(path) as image:
-            image.convert("RGB").save(path.with_suffix(".pdf"))
         return path.read_bytes()
     path.write_bytes(_drawn(exhibit.figure, "png"))
     path.with_suffix(".pdf").write_bytes(_drawn(exhibit.figure, "pdf"))

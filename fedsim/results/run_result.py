@@ -174,4 +174,8 @@ def load_run(directory: str | Path) -> RunResult:
     if not (folder / CONFIG).is_file():
         problem = f"{folder} holds no run: there is no {CONFIG} in it"
         raise ConfigError("directory", problem, "name the directory of a run, <output_dir>/<run_name>")
-    return RunResult(folder, read_yaml(folder / CONFIG), read_summary(folder), read_json(folder / ENVIRONMENT))
+    settings = read_yaml(folder / CONFIG)
+    if not isinstance(settings.get("data"), Mapping):
+        problem = f"{folder / CONFIG} is damaged: the settings of the run are not in it"
+        raise ConfigError("directory", problem, "bring it back, or remove the directory")
+    return RunResult(folder, settings, read_summary(folder), read_json(folder / ENVIRONMENT))

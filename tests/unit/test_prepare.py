@@ -128,6 +128,7 @@ def test_preparation_needs_no_root_where_there_is_no_folder(
     [
         (["cifar11"], "did you mean 'cifar10'"),
         (["cifar10"], "root: missing"),
+        (["synthetic", "name=x"], "name: the data set is synthetic"),
         (["cifar10", "--root", "{tmp}", "share=3"], "share"),
         (["image_folder", "--root", "{tmp}/absent"], "there is no folder {tmp}/absent"),
         (["image_folder", "--root", "{tmp}"], "does not hold a folder for each class"),

@@ -105,7 +105,7 @@ def numbers(table: Table, name: str) -> NDArray[np.float64]:
     """A column of numbers [N].
 
     Raises:
-        ConfigError: a value is missing, infinite or no number; the message names its line.
+        ConfigError: a value is missing, infinite, beyond float32 or no number; the message names its line.
     """
     values = table.complete(name, "features")
     try:
@@ -116,6 +116,10 @@ def numbers(table: Table, name: str) -> NDArray[np.float64]:
         raise table.problem(row, f"'{name}' is '{values[row]}', which is no number", remedy) from None
     if not np.isfinite(found).all():
         raise table.problem(int(np.isfinite(found).argmin()), f"'{name}' is infinite", FILL_IN)
+    huge = np.abs(found) > np.finfo(np.float32).max
+    if huge.any():  # beside it all other values of the column would be one
+        row = int(huge.argmax())
+        raise table.problem(row, f"'{name}' is {values[row]}, which float32 does not hold", FILL_IN)
     return found
 
 

@@ -40,6 +40,8 @@ def test_command_leaves_table_json_and_picture(kind: str, tmp_path: Path, capsys
         (["attacks", "--clients", "3", "--byzantine", "3"], "--byzantine: 3 of 3 clients"),
         (["round", "rounds=-1"], "rounds: -1 is not allowed"),
         (["aggregators", "--device", "cuda"], "no GPU is visible"),
+        (["aggregators", "--png", "x.txt"], "--png: x.txt does not end in .png"),
+        (["aggregators", "--json", "/nonexistent/x.json"], "--json: there is no folder /nonexistent"),
     ],
 )
 def test_mistakes_are_one_sentence(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

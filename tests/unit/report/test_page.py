@@ -189,3 +189,16 @@ def test_labels_that_give_one_file_name_have_a_file_each(tmp_path: Path) -> None
     write_report(study, Score(), tmp_path / "report", "typed")
     tables = {path.name.lower() for path in (tmp_path / "report" / "tables").glob("table*.md")}
     assert tables == {"table-schedule-lr-0.1.md", "table-schedule-lr-0.1-2.md", "table-schedule-lr-0.1-3.md"}
+
+
+def test_a_damaged_file_of_a_run_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = recorded_run(tmp_path / "run", [0.5])
+    picture, config = run / "partition.png", run / "config.yaml"
+    assert main([str(run), "--metric", "round"]) == 2
+    assert "no run has 'round'" in capsys.readouterr().err
+    picture.write_bytes(b"bad")
+    assert main([str(run)]) == 2
+    assert f"{picture} is damaged; remove it" in capsys.readouterr().err
+    config.write_text("")
+    assert main([str(run)]) == 2
+    assert f"{config} is damaged: the settings of the run are not in it" in capsys.readouterr().err
