@@ -144,11 +144,15 @@ def distribute(
 
 
 def imbalanced(components: Components, train: Samples) -> Samples:
-    """The training samples that ``data.imbalance`` leaves; all of them by default."""
+    """The training samples that ``data.imbalance`` leaves; all of them by default.
+
+    They are the same for all seeds, as in Cao et al.'s long-tailed CIFAR-10: which data there are is no draw of a
+    run, and a split that is saved by one fits the next.
+    """
     config = components.config
     if config.data.imbalance == 1:
         return train
-    generator = derive_generator(config.seed, "imbalance")
+    generator = derive_generator(0, "imbalance")
     return Subset(train, draw_imbalanced(train.labels, config.data.imbalance, generator))
 
 

@@ -77,6 +77,6 @@ class DataSection(Section):
         1.0,
         ge=1,
         description="how many times as many training samples the first class keeps as the last: samples are left out "
-        "at random, so that sizes fall geometrically from class to class; 1: all stay",
+        "at random, the same for every seed, so that sizes fall geometrically from class to class; 1: all stay",
     )
     partition: PartitionSection = Field(default_factory=lambda: PartitionSection(), description="partitioner")

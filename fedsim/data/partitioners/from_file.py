@@ -51,7 +51,7 @@ class SplitFile(Partitioner):
             raise ConfigError(
                 KEY,
                 f"{self._path} does not name each of the {len(labels)} training samples once (see sample {wrong[0]})",
-                "take a split of the same data",
+                "take a split of the same data, with the same data.imbalance",
             )
         if split.get("labels", labels_digest(labels)) != labels_digest(labels):
             problem = f"{self._path} was made for samples with other labels"

@@ -1,6 +1,7 @@
 """The data of a run: clients that never train, and what is said when they are loaded."""
 
 import logging
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from fedsim.build.components import build_components
 from fedsim.build.data import RunData, load_data
 from fedsim.comm import SingleProcess
+from fedsim.data.split_file import save_or_check_split
 from fedsim.errors import ConfigError
 from support.configuration import configured
 
@@ -76,11 +78,23 @@ def test_classes_become_rarer_as_data_imbalance_says() -> None:
     assert classes_of_clients(loaded()) == [100] * 10
 
 
-def test_the_seed_alone_says_which_samples_stay() -> None:
+def test_the_samples_that_stay_are_those_of_every_run() -> None:
     first, again, other = (
         loaded("data.imbalance=10", *more).splits.train.pick(torch.arange(300))
         for more in ([], ["aggregator={name: krum}", "clients.count=5"], ["seed=1"])
     )
     assert isinstance(first, torch.Tensor)
     assert torch.equal(first, torch.as_tensor(again))
-    assert not torch.equal(first, torch.as_tensor(other))
+    assert torch.equal(first, torch.as_tensor(other))
+
+
+def test_a_split_of_unequal_classes_is_that_of_another_run(tmp_path: Path) -> None:
+    data = loaded("data.imbalance=10")
+    save_or_check_split(tmp_path, data.client_indices, data.splits.train.labels, data.digest, data.validation)
+    partition = f"data.partition={{name: file, path: {tmp_path / 'partition.json'}}}"
+    again = loaded("data.imbalance=10", "seed=1", partition)
+    for client in range(len(data.client_indices)):
+        ours, theirs = (torch.as_tensor(one.splits.train.pick(one.client_indices[client])) for one in (data, again))
+        assert torch.equal(ours, theirs)
+    with pytest.raises(ConfigError, match=r"take a split of the same data, with the same data\.imbalance"):
+        loaded(partition)
