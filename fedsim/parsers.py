@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 def without_settings_after_resume(arguments: Sequence[str]) -> list[str]:
     """``--resume`` takes a directory, and in ``--resume rounds=9`` none is named.
 
-    >>> without_settings_after_resume(["--resume", "rounds=9"])
-    ['--resume=', 'rounds=9']
+    >>> without_settings_after_resume(["--resume", "rounds=9"]), without_settings_after_resume([])
+    (['--resume=', 'rounds=9'], [])
     >>> without_settings_after_resume(["--resume", "runs/mine", "rounds=9"])
     ['--resume', 'runs/mine', 'rounds=9']
     """
-    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
+    following = [*arguments[1:], ""]
+    pairs = zip(arguments, following, strict=False)  # of no arguments none follows
     return ["--resume=" if word == "--resume" and "=" in after else word for word, after in pairs]
 
 
