@@ -35,6 +35,9 @@ from fedsim.run_directory.plugin_source import COPIES, PLUGINS, PluginSource, wh
 from fedsim.server.round import ServerRound
 from fedsim.updates.global_model import GlobalModel
 
+NAMED = 6
+"""Keys that a message names; the rest are counted."""
+
 MAY_CHANGE = (
     "rounds",
     "output_dir",
@@ -115,8 +118,10 @@ def _why_not(directory: Path, components: Components) -> ConfigError | None:
         if not any(key == free or key.startswith(f"{free}.") for free in MAY_CHANGE)
     ]
     if changed:
+        more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
+        problem = f"{directory} was run with other values of {', '.join(changed[:NAMED])}{more}"
         remedy = f"start a new run, or leave them out: --resume {directory} goes on with its own"
-        return ConfigError("--resume", f"{directory} was run with other values of {', '.join(changed)}", remedy)
+        return ConfigError("--resume", problem, remedy)
     edited = what_differs(components.plugins, read_json(directory / ENVIRONMENT))
     if edited:
         return _no_run_of_this(f"{directory} was run with another version of {edited} (kept in {COPIES}/ there)")

@@ -44,8 +44,9 @@ def commands(program: str) -> Iterator[tuple[Path, list[str]]]:
 
 
 def check_run(arguments: list[str]) -> None:
-    """What ``--check`` does, without the data: the reader's own config is the default here."""
-    command = parse_command_line(arguments)
+    """What ``--check`` does, without the data: the reader's own config, and a run of hers, is the default here."""
+    pairs = zip(["", *arguments], arguments, strict=False)
+    command = parse_command_line([word for before, word in pairs if before != "--resume" or "=" in word])
     if any(word == "shout.py" for word in command.plugins) and "shout" not in attacks.describe():
         text = (ROOT / "README.md").read_text(encoding="utf-8")
         exec(next(code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "Shout" in code), {})

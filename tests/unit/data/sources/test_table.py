@@ -101,7 +101,6 @@ def test_two_tables_of_one_side_are_refused(tmp_path: Path) -> None:
 
 def test_a_value_that_would_erase_its_column_is_named(tmp_path: Path) -> None:
     """1e300 stands for nothing in some tables; standardised, all other values became zero."""
-    heights = np.array([*X[:-1, 1], 1e300])
-    path = write_csv(tmp_path / "mine.csv", {**COLUMNS, "height": heights})
+    path = write_csv(tmp_path / "mine.csv", {**COLUMNS, "height": [*X[:-1, 1], 1e300]})
     with pytest.raises(ConfigError, match=r"mine.csv.*61.*'height' is 1e\+?300, which float32 does not hold"):
         sources.build("table").load(path)
