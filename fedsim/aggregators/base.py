@@ -112,6 +112,9 @@ class Aggregator(Component):
             raise ComponentError(f"{self.who}: aggregate has changed the updates; let it work on a copy (clone)")
         if not isinstance(self.diagnostics, Diagnostics):
             raise ComponentError(f"{self.who}: its diagnostics are {in_words(self.diagnostics)}, not Diagnostics")
+        for key, value in self.diagnostics.scalars.items():
+            if not isinstance(value, int | float):
+                raise ComponentError(f"{self.who}: its diagnostic '{key}' is {in_words(value)}, not a number")
         step = self.returned(made, "aggregate", updates.device)
         if step.shape == (updates.local_columns,):
             return step

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fedsim.aggregators import Aggregator, RoundContext, TolerantAggregator, UpdateMatrix, aggregators
+from fedsim.aggregators import Aggregator, Diagnostics, RoundContext, TolerantAggregator, UpdateMatrix, aggregators
 from fedsim.aggregators.defence import Defence
 from fedsim.aggregators.pre import PreAggregator, pre_aggregators
 from fedsim.attacks import Attack, AttackView, attacks
@@ -280,6 +280,18 @@ def test_what_changes_the_rows_that_it_is_given_is_named() -> None:
         Reports()(torch.ones(3, 2))
 
 
+def test_a_diagnostic_is_a_number() -> None:
+    class Reports(Aggregator):
+        name = "reports"
+
+        def aggregate(self, updates: UpdateMatrix, context: RoundContext) -> Tensor:
+            self.diagnostics = Diagnostics(scalars={"length": updates.mean().norm()})
+            return updates.mean()
+
+    with pytest.raises(ComponentError, match="its diagnostic 'length' is Tensor, not a number"):
+        Reports()(torch.ones(3, 2))
+
+
 def test_a_step_may_still_hold_a_graph() -> None:
     class Learns(Aggregator):
         name = "learns"
@@ -335,6 +347,12 @@ def test_a_loss_that_is_a_mean_already_is_named() -> None:
         def of_samples(self, logits: Tensor, labels: Tensor) -> Tensor:
             return logits.mean()
 
+    class Nothing(Loss):
+        def of_samples(self, logits: Tensor, labels: Tensor) -> Tensor:
+            return None
+
+    with pytest.raises(ComponentError, match="of_samples returned nothing, not a loss for each label"):
+        Nothing().mean(torch.zeros(2, 3), torch.zeros(2, dtype=torch.long), None)
     with pytest.raises(ComponentError, match=r"of_samples returned shape \[\], not \[2\]: a loss for each label"):
         Mean().mean(torch.zeros(2, 3), torch.zeros(2, dtype=torch.long), None)
 

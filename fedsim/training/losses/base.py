@@ -9,7 +9,7 @@ from pydantic import Field, NonNegativeFloat
 from torch import Tensor
 
 from fedsim.errors import ComponentError, ConfigError
-from fedsim.registry import Component, Registry
+from fedsim.registry import Component, Registry, in_words
 from fedsim.settings import Schema
 
 
@@ -72,6 +72,8 @@ class Loss(Component):
     def _of_each(self, logits: Tensor, labels: Tensor) -> Tensor:
         """What :meth:`of_samples` returns; ComponentError if that is no number for each of them."""
         each = self.of_samples(logits, labels)
+        if not isinstance(each, Tensor):
+            raise ComponentError(f"{self.who}: of_samples returned {in_words(each)}, not a loss for each label")
         if each.shape != labels.shape:
             found, wanted = list(each.shape), list(labels.shape)
             raise ComponentError(
