@@ -142,7 +142,7 @@ def _require_no_more(directory: Path, rounds: int) -> None:
     """ConfigError if a run has more rounds behind it than it is to have: its records would say so of fewer."""
     before = read_yaml(directory / CONFIG).get("rounds", rounds)
     done = finished_rounds(directory) or newest_round(directory)
-    if before > rounds and done > rounds:
+    if isinstance(before, int) and before > rounds and done > rounds:  # a damaged file may say anything
         problem = f"{directory} was started with rounds={before} and has {counted(done, 'round')} behind it"
         raise ConfigError("rounds", f"{rounds} is too few: {problem}", f"give as many, or --resume {directory}")
 
